@@ -1,0 +1,98 @@
+"""Image transfer learning on Keras 3: from a folder of photos to a classifier that can be shipped.
+
+    import transferkit as tk
+
+    clf = tk.TransferClassifier("MobileNetV2")
+    clf.fit("photos/train", validation=0.15, epochs=5)
+    clf.fine_tune(at="block_13", epochs=5)
+    print(clf.evaluate("photos/test"))
+    clf.save("pets.keras")
+
+The names below come in the order of the data. Each is imported on first use, so that
+``import transferkit`` takes no time: TensorFlow is loaded when the first image is.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .backbones import get_backbone, list_backbones, register_backbone
+    from .classifier import TransferClassifier
+    from .doctor import Fault, Report, check_images
+    from .errors import (
+        BundleError,
+        ImageReadError,
+        InvalidInputError,
+        MissingExtraError,
+        NotFittedError,
+        TrainingError,
+        TransferKitError,
+        UnknownBackboneError,
+        WeightsError,
+    )
+    from .gallery import show_images
+    from .records import Backbone
+    from .results import ClassScores, Evaluation, History, Phase, Prediction, Predictions
+
+__all__ = [
+    "Backbone",
+    "BundleError",
+    "ClassScores",
+    "Evaluation",
+    "Fault",
+    "History",
+    "ImageReadError",
+    "InvalidInputError",
+    "MissingExtraError",
+    "NotFittedError",
+    "Phase",
+    "Prediction",
+    "Predictions",
+    "Report",
+    "TrainingError",
+    "TransferClassifier",
+    "TransferKitError",
+    "UnknownBackboneError",
+    "WeightsError",
+    "__version__",
+    "check_images",
+    "get_backbone",
+    "list_backbones",
+    "register_backbone",
+    "show_images",
+]
+
+_HOMES = {
+    "errors": (
+        "TransferKitError",
+        "InvalidInputError",
+        "UnknownBackboneError",
+        "ImageReadError",
+        "WeightsError",
+        "NotFittedError",
+        "TrainingError",
+        "BundleError",
+        "MissingExtraError",
+    ),
+    "doctor": ("check_images", "Report", "Fault"),
+    "gallery": ("show_images",),
+    "records": ("Backbone",),
+    "backbones": ("list_backbones", "get_backbone", "register_backbone"),
+    "results": ("Prediction", "Predictions", "Evaluation", "ClassScores", "History", "Phase"),
+    "classifier": ("TransferClassifier",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME_OF])

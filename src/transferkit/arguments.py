@@ -1,0 +1,75 @@
+"""Checks of plain arguments (numbers, choices), so that each rule is worded once."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+from .errors import bad_argument
+
+__all__ = ["check_count", "check_number", "check_seed", "check_size", "check_verbose", "is_whole"]
+
+
+def check_count(name: str, value: object, *, minimum: int = 1, example: int = 5) -> int:
+    """A whole number of `minimum` or more (bool is not one)."""
+    number: Any = value
+    if not is_whole(value) or number < minimum:
+        raise bad_argument(
+            name, value, f"must be a whole number of {minimum} or more", f"Pass for example {name}={example}"
+        )
+    return int(number)
+
+
+def check_number(name: str, value: object, *, low: float, high: float, example: float, open_low: bool = False) -> float:
+    """A real number in [low, high), or (low, high) with `open_low`."""
+    good = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if good:
+        number = float(value)  # type: ignore[arg-type]
+        good = (low < number if open_low else low <= number) and number < high
+    if not good:
+        above = "above" if open_low else "of at least"
+        limit = "" if high == float("inf") else f" and below {high:g}"
+        raise bad_argument(
+            name, value, f"must be a number {above} {low:g}{limit}", f"Pass for example {name}={example:g}"
+        )
+    return float(value)  # type: ignore[arg-type]
+
+
+def check_seed(value: object) -> int | None:
+    """None, or a whole number from 0 to 2**32 - 1 (what Keras's seed generators take)."""
+    if value is None:
+        return None
+    seed = check_count("seed", value, minimum=0, example=0)
+    if seed >= 2**32:
+        raise bad_argument("seed", value, "must be below 2**32", "Pass for example seed=0")
+    return seed
+
+
+def check_size(value: object) -> tuple[int, int] | None:
+    """None, an int for a square, or (height, width) in pixels -> (height, width)."""
+    if value is None:
+        return None
+    sides = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
+    if len(sides) != 2 or not all(is_whole(side) and side > 0 for side in sides):
+        raise bad_argument(
+            "input_size",
+            value,
+            "must be None, a number of pixels or (height, width) in pixels",
+            "Pass for example input_size=224",
+        )
+    return int(sides[0]), int(sides[1])
+
+
+def is_whole(value: object) -> bool:
+    """Whether this is a whole number, of Python or NumPy; a bool is not one."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def check_verbose(value: object) -> str | int:
+    """`"auto"`, 0 (silent), 1 (messages, and bars on a terminal) or 2 (also a line per epoch)."""
+    if value == "auto":
+        return "auto"
+    if isinstance(value, (bool, numbers.Integral)) and int(value) in (0, 1, 2):
+        return int(value)
+    raise bad_argument("verbose", value, "must be 'auto', 0, 1 or 2", "Pass verbose=0 for silence")

@@ -1,0 +1,255 @@
+"""A classifier <-> one ``.keras`` file, written atomically, read as data only.
+
+The file is what `keras.Model.save` writes, with one more member, ``transferkit.json``. Keras opens it
+without transferkit; transferkit reads that member and the weights alone, rebuilds the network from
+the registry, and runs nothing that the file describes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from ._version import __version__
+from .errors import BundleError, InvalidInputError
+from .network import Network, assemble
+from .records import Backbone
+from .results import History, Phase
+
+__all__ = ["Manifest", "check_target", "read_manifest", "rebuild", "save"]
+
+FORMAT_VERSION = 1
+MEMBER = "transferkit.json"
+WEIGHTS = "model.weights.h5"
+TOLERANCE = 1e-3  # of probabilities in the self-test: other processors round otherwise
+MAX_MANIFEST = 64 * 2**20  # bytes
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of ``transferkit.json``.
+
+    Attributes:
+        classes: class names, of one type: str, int or bool.
+        weights, seed: the constructor's arguments, as far as they make sense elsewhere.
+        feature_scale: what the head multiplies features by.
+        self_test: the probabilities of the picture that `test_picture` draws.
+        history: the phases of training.
+        weights_sha256: of the member ``model.weights.h5``.
+    """
+
+    backbone: str
+    input_size: tuple[int, int]
+    classes: list[Any]
+    dropout: float
+    feature_scale: float
+    weights: str | None
+    seed: int | None
+    self_test: list[float]
+    history: list[dict[str, Any]]
+    weights_sha256: str
+    transferkit_version: str
+    keras_version: str
+    format_version: int = FORMAT_VERSION
+
+    def history_record(self) -> History:
+        return History(tuple(Phase(**phase) for phase in self.history))
+
+
+def test_picture(size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """A picture that every version draws alike: float32 `(1, h, w, 3)`, RGB 0-255, waves in each channel."""
+    y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
+    waves = [np.sin(x / 7 + k) + np.cos(y / 5 - k) for k in range(3)]
+    return (127.5 + 63.75 * np.stack(waves, axis=-1))[np.newaxis].astype(np.float32)
+
+
+def check_target(path: object) -> Path:
+    """Where a classifier can be saved: a path that ends in ``.keras``, in a folder that exists."""
+    try:
+        target = Path(path)  # type: ignore[arg-type]
+    except TypeError:
+        raise InvalidInputError(f"`path={path!r}` must be a path. Pass for example 'pets.keras'.") from None
+    if target.suffix != ".keras":
+        raise InvalidInputError(
+            f"`path={str(target)!r}` must end in .keras, the format of the file. Pass {str(target.with_suffix('.keras'))!r}."
+        )
+    if not target.parent.is_dir():
+        raise InvalidInputError(
+            f"The folder {str(target.parent)!r} does not exist: save needs one that does. Make it first."
+        )
+    if target.is_dir():
+        raise InvalidInputError(f"{str(target)!r} is a folder: save writes a file. Choose another name.")
+    return target
+
+
+def save(
+    path: Path,
+    network: Network,
+    classes: npt.NDArray[Any],
+    history: History,
+    dropout: float,
+    weights: str | None,
+    seed: int | None,
+) -> None:
+    """Write the file under a temporary name beside its place, then rename: a stop in between loses nothing."""
+    probabilities = network.model(test_picture(network.size), training=False)
+    with _temporary_beside(path) as temporary:
+        network.model.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            manifest = Manifest(
+                network.record.name,
+                network.size,
+                classes.tolist(),
+                dropout,
+                network.feature_scale,
+                weights,
+                seed,
+                np.asarray(probabilities)[0].tolist(),
+                [asdict(phase) for phase in history.phases],
+                hashlib.sha256(archive.read(WEIGHTS)).hexdigest(),
+                __version__,
+                keras.__version__,
+            )
+            archive.writestr(MEMBER, json.dumps(asdict(manifest), ensure_ascii=False, indent=1))
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _temporary_beside(path: Path) -> Iterator[Path]:
+    """A new private folder in the same place, so that the rename stays within one file system."""
+    with tempfile.TemporaryDirectory(prefix=".transferkit-", dir=path.parent) as folder:
+        yield Path(folder) / path.name
+
+
+def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+    """The member ``transferkit.json``, checked.
+
+    Raises:
+        BundleError: no such file, damaged, not a classifier of transferkit, or of a newer format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BundleError(f"There is no file {str(path)!r}: load needs a classifier that save wrote. Check the path.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if MEMBER not in archive.namelist():
+                raise BundleError(
+                    f"{str(path)!r} holds a Keras model but no {MEMBER}: it was not saved by transferkit. Open it with "
+                    f"keras.saving.load_model if you trust it."
+                )
+            if archive.getinfo(MEMBER).file_size > MAX_MANIFEST:
+                raise BundleError(
+                    f"The member {MEMBER} of {str(path)!r} is too large to be true: do not trust this file."
+                )
+            content = json.loads(archive.read(MEMBER))
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as error:
+        raise _damaged(path, str(error)) from error
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"{str(path)!r} has the format version {version!r}, this transferkit reads version {FORMAT_VERSION}: the two "
+            f"must agree. Install the transferkit that wrote it ({content.get('transferkit_version', 'unknown')})."
+        )
+    try:
+        return _checked(Manifest(**content))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise _damaged(path, f"{MEMBER}: {error}") from error
+
+
+def _checked(manifest: Manifest) -> Manifest:
+    """The types that the rest relies on."""
+    height, width = (int(side) for side in manifest.input_size)
+    kinds = {type(name) for name in manifest.classes}
+    if len(manifest.classes) < 2 or len(kinds) != 1 or not kinds <= {str, int, bool}:
+        raise ValueError("its classes are not two or more names of one type")
+    if len(set(manifest.classes)) != len(manifest.classes) or len(manifest.self_test) != len(manifest.classes):
+        raise ValueError("its classes are not unique, or not as many as its probabilities")
+    if not (0 < height <= 10_000 and 0 < width <= 10_000) or not np.isfinite(manifest.feature_scale):
+        raise ValueError("its sizes make no sense")
+    manifest.history_record()
+    return Manifest(**{**manifest.__dict__, "input_size": (height, width)})
+
+
+def rebuild(path: str | os.PathLike[str], record: Backbone, manifest: Manifest) -> Network:
+    """The network from the registry, filled with the file's weights; it must compute what the saved one did.
+
+    Raises:
+        BundleError: the weights are damaged, do not fit, or give other probabilities.
+    """
+    path, size = Path(path), manifest.input_size
+    network = assemble(record, record.build(size), size, len(manifest.classes), manifest.dropout, manifest.seed or 0)
+    network.set_feature_scale(manifest.feature_scale)
+    model = network.model
+    with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
+        weights = Path(folder) / WEIGHTS
+        _extract_weights(path, weights, manifest.weights_sha256)
+        try:
+            _refuse_oversized(weights, model)
+            model.load_weights(weights)
+        except Exception as error:  # h5py and Keras raise many kinds for a file that does not fit
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise BundleError(
+                f"The weights in {str(path)!r} do not fit the backbone {manifest.backbone!r} as registered here "
+                f"({reason[0]}): the registry must hold the backbone that the classifier was trained with. Register the "
+                f"same one."
+            ) from error
+    probabilities = np.asarray(model(test_picture(size), training=False))[0]
+    difference = float(np.abs(probabilities - np.array(manifest.self_test)).max())
+    if not difference <= TOLERANCE:
+        raise BundleError(
+            f"The classifier in {str(path)!r} gives other probabilities than when it was saved (they differ by "
+            f"{difference:.2g}): the backbone {manifest.backbone!r} as registered here is not the one that it was trained "
+            f"with. Register the same one."
+        )
+    return network
+
+
+def _extract_weights(path: Path, target: Path, digest: str) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            data = archive.read(WEIGHTS)
+    except (zipfile.BadZipFile, KeyError, EOFError, OSError, NotImplementedError) as error:
+        raise _damaged(path, str(error)) from error
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise _damaged(path, "its weights do not have the hash that was saved with them")
+    target.write_bytes(data)
+
+
+def _refuse_oversized(weights: Path, model: keras.Model) -> None:
+    """Compare what the file declares with what the network holds, before anything is read into memory."""
+    declared = 0
+
+    def add(_: str, item: Any) -> None:
+        nonlocal declared
+        if isinstance(item, h5py.Dataset):
+            if item.external or item.is_virtual:
+                raise ValueError("it points to other files")
+            declared += item.size
+
+    with h5py.File(weights, "r") as file:
+        file.visititems(add)
+    held = sum(int(np.prod(weight.shape)) for weight in model.weights)
+    if declared > held + 10_000:  # a few numbers of Keras's own: seeds, counters
+        raise ValueError(f"it declares {declared:,} values where the network holds {held:,}")
+
+
+def _damaged(path: Path, reason: str) -> BundleError:
+    return BundleError(
+        f"{str(path)!r} cannot be read as a classifier ({reason}): the file is damaged or was not written by transferkit. "
+        f"Take a good copy, or save the classifier again."
+    )

@@ -1,0 +1,119 @@
+"""Every exception that transferkit raises on purpose.
+
+::
+
+    TransferKitError
+    ├── InvalidInputError(ValueError)      an argument, a folder, an array or labels break a stated rule
+    ├── UnknownBackboneError(ValueError)   a name that the registry does not hold
+    ├── ImageReadError(ValueError)         one or more image files cannot be read; ``.failures`` names them
+    ├── WeightsError(RuntimeError)         weights cannot be found, fetched, or do not fit the backbone
+    ├── NotFittedError(RuntimeError)       predict, evaluate, fine_tune or save before fit
+    ├── TrainingError(RuntimeError)        the numbers went wrong: a loss that is NaN or infinite
+    ├── BundleError(RuntimeError)          a saved classifier that is damaged, foreign or incomplete
+    └── MissingExtraError(ImportError)     an optional package is not installed; names the command
+
+Each message is one sentence of three parts: what was given, the rule, the remedy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ._public import public
+
+__all__ = [
+    "BundleError",
+    "ImageReadError",
+    "InvalidInputError",
+    "MissingExtraError",
+    "NotFittedError",
+    "TrainingError",
+    "TransferKitError",
+    "UnknownBackboneError",
+    "WeightsError",
+    "bad_argument",
+    "shown",
+    "some_of",
+]
+
+
+@public
+class TransferKitError(Exception):
+    """The base of every error of transferkit: catch it to catch them all."""
+
+
+@public
+class InvalidInputError(TransferKitError, ValueError):
+    """An argument, a folder, an array or labels break a stated rule."""
+
+
+@public
+class UnknownBackboneError(TransferKitError, ValueError):
+    """The registry holds no backbone of this name."""
+
+
+@public
+class ImageReadError(TransferKitError, ValueError):
+    """One or more images cannot be read.
+
+    Attributes:
+        failures: image name -> reason, in the order of the data.
+    """
+
+    def __init__(self, message: str, failures: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.failures: dict[str, str] = dict(failures or {})
+
+
+@public
+class WeightsError(TransferKitError, RuntimeError):
+    """Weights cannot be found, fetched or read, or do not fit the backbone."""
+
+
+@public
+class NotFittedError(TransferKitError, RuntimeError):
+    """The classifier has not been fitted yet."""
+
+
+@public
+class TrainingError(TransferKitError, RuntimeError):
+    """The loss became NaN or infinite; the last good state is kept."""
+
+
+@public
+class BundleError(TransferKitError, RuntimeError):
+    """A saved classifier is damaged, foreign, or needs something that is not there."""
+
+
+@public
+class MissingExtraError(TransferKitError, ImportError):
+    """An optional package is not installed."""
+
+    def __init__(self, purpose: str, extra: str) -> None:
+        super().__init__(f"{purpose} needs an optional package: install it with pip install 'transferkit[{extra}]'.")
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """`repr` of a value, cut to what fits in a sentence."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def some_of(values: Iterable[object], limit: int = 5) -> str:
+    """The first few values in words, and how many more there are.
+
+    >>> some_of(["a", "b", "c"], limit=2)
+    "'a', 'b' and 1 more"
+    """
+    items = list(values)
+    text = ", ".join(shown(item, 200) for item in items[:limit])
+    return text if len(items) <= limit else f"{text} and {len(items) - limit} more"
+
+
+def bad_argument(name: str, value: object, rule: str, remedy: str) -> InvalidInputError:
+    """The one wording of a bad argument: what was given, the rule, the remedy.
+
+    >>> str(bad_argument("epochs", 0, "must be a whole number of 1 or more", "Pass epochs=5"))
+    '`epochs=0` must be a whole number of 1 or more. Pass epochs=5.'
+    """
+    return InvalidInputError(f"`{name}={shown(value)}` {rule}. {remedy}.")

@@ -1,0 +1,60 @@
+"""scikit-learn's conventions without scikit-learn: parameters by name, tags, a readable `repr`.
+
+Described in scikit-learn's developer guide under "Developing scikit-learn estimators". scikit-learn
+is imported only when it asks for the tags itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from typing_extensions import Self
+
+from .errors import bad_argument
+
+__all__ = ["Estimator"]
+
+
+class Estimator:
+    """The base of a class whose constructor only stores its arguments, under their names."""
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002  # scikit-learn passes it
+        """The constructor's arguments by name, as scikit-learn's estimators give them."""
+        return {name: getattr(self, name) for name in self._param_names()}
+
+    def set_params(self, **params: Any) -> Self:
+        """Change arguments of the constructor; they count from the next `fit` on.
+
+        Raises:
+            InvalidInputError: no such argument.
+        """
+        names = self._param_names()
+        for name, value in params.items():
+            if name not in names:
+                raise bad_argument(name, value, "is no argument of this class", f"There are {', '.join(names)}")
+            setattr(self, name, value)
+        return self
+
+    @classmethod
+    def _param_names(cls) -> list[str]:
+        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "_fitted" in self.__dict__
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=True),
+            classifier_tags=ClassifierTags(),
+            input_tags=InputTags(two_d_array=False, three_d_array=False),
+        )
+
+    def __repr__(self) -> str:
+        defaults = inspect.signature(type(self).__init__).parameters
+        params = self.get_params()
+        changed = [f"{name}={value!r}" for name, value in params.items() if value != defaults[name].default]
+        return f"{type(self).__name__}({', '.join(changed)})"

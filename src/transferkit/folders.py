@@ -1,0 +1,175 @@
+"""A folder on disk -> the image files in it, by class, and what was left out and why.
+
+Knows names, sizes and first bytes of files; decodes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import InvalidInputError, some_of
+
+__all__ = ["ClassFolder", "FileList", "list_class_folder", "list_files"]
+
+IMAGE_SUFFIXES = frozenset(
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".gif",
+        ".bmp",
+        ".dib",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".avif",
+        ".ico",
+        ".jp2",
+        ".j2k",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+    ]
+)
+# Names that operating systems and tools leave behind; a dot file is hidden already.
+SYSTEM_NAMES = frozenset(
+    {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "@eadir"}
+)
+# Someone points at the parent of train/ and test/: without this check, those would become the classes.
+SPLIT_NAMES = frozenset(
+    {"train", "training", "training_set", "train_set", "test", "testing", "test_set", "val", "valid", "validation"}
+)
+
+
+@dataclass
+class FileList:
+    """The images below one folder, sorted by relative path, and the files that were left out."""
+
+    files: list[Path] = field(default_factory=list)
+    hidden: list[Path] = field(default_factory=list)
+    not_images: list[Path] = field(default_factory=list)
+    not_regular: list[Path] = field(default_factory=list)
+
+
+@dataclass
+class ClassFolder:
+    """A folder with one folder per class."""
+
+    root: Path
+    files: list[Path]
+    labels: list[str]
+    empty_classes: list[str]
+    beside_classes: list[Path]
+    left_out: FileList
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is the system's rather than the user's."""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+
+
+def list_files(folder: Path) -> FileList:
+    """Every image below `folder`, however deep; links are followed, each folder is entered once.
+
+    A name with an image extension counts as an image, whatever it holds: if it turns out not to
+    be one, the user wants to hear of it. Other files count if their first bytes are an image's.
+    """
+    found = FileList()
+    for path, mode in _walk(folder, found, seen=set()):
+        if not stat.S_ISREG(mode):
+            found.not_regular.append(path)
+        elif path.suffix.lower() in IMAGE_SUFFIXES or _starts_like_image(path):
+            found.files.append(path)
+        else:
+            found.not_images.append(path)
+    return found
+
+
+def list_class_folder(root: Path) -> ClassFolder:
+    """The images of a folder with one folder per class; raises `InvalidInputError` if it is not one."""
+    beside: list[Path] = []
+    folders: list[Path] = []
+    for entry in _entries(root):
+        if not is_hidden(entry.name):
+            (folders if entry.is_dir() else beside).append(entry)
+    result = ClassFolder(root, [], [], [], beside, FileList())
+    for folder in folders:
+        found = list_files(folder)
+        result.files += found.files
+        result.labels += [folder.name] * len(found.files)
+        if not found.files:
+            result.empty_classes.append(folder.name)
+        for name in ("hidden", "not_images", "not_regular"):
+            getattr(result.left_out, name).extend(getattr(found, name))
+    _refuse_wrong_level(root, folders, beside, result)
+    return result
+
+
+def _refuse_wrong_level(root: Path, folders: list[Path], beside: list[Path], found: ClassFolder) -> None:
+    if not found.files:
+        flat = [p for p in beside if p.suffix.lower() in IMAGE_SUFFIXES]
+        what = f"holds {len(flat)} images but no folder per class" if flat else "holds no images"
+        raise InvalidInputError(
+            f"The folder {str(root)!r} {what}: it must hold one folder per class with that class's images in it. "
+            f"Pass such a folder, or a list of paths with labels."
+        )
+    names = {folder.name.lower() for folder in folders}
+    nested = all(any(e.is_dir() and not is_hidden(e.name) for e in _entries(f)) for f in folders)
+    if len(names) > 1 and names <= SPLIT_NAMES and nested:
+        raise InvalidInputError(
+            f"The folder {str(root)!r} holds {some_of(sorted(f.name for f in folders))}, which are splits and not "
+            f"classes. Pass one of them, for example {str(folders[-1])!r}."
+        )
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What a folder holds, in an order that does not depend on the file system."""
+    try:
+        return sorted(folder.iterdir(), key=lambda p: os.fsencode(p.name))
+    except OSError as error:
+        raise InvalidInputError(
+            f"The folder {str(folder)!r} cannot be read ({error.strerror}): every folder below the data must be "
+            f"readable. Change its permissions or move it away."
+        ) from error
+
+
+def _walk(folder: Path, found: FileList, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, int]]:
+    """(path, mode) of every visible file below `folder`; hidden files are noted in `found`."""
+    status = folder.stat()
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    for path in _entries(folder):
+        if is_hidden(path.name):
+            found.hidden.append(path)
+            continue
+        try:
+            mode = path.stat().st_mode
+        except OSError:  # a dangling link
+            found.not_regular.append(path)
+            continue
+        if stat.S_ISDIR(mode):
+            yield from _walk(path, found, seen)
+        else:
+            yield path, mode
+
+
+def _starts_like_image(path: Path) -> bool:
+    """Whether a file without an image's extension is an image all the same, by its first bytes."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return False
+    return (
+        head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\x00", b"MM\x00*"))
+        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+        or head[4:12] in (b"ftypavif", b"ftypheic")
+    )

@@ -1,0 +1,84 @@
+"""A labelled grid of what a network will see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import plots
+from ._public import public
+from .arguments import check_count, check_size
+from .augmentation import Augmentation, augmenter
+from .decoding import load
+from .errors import InvalidInputError
+from .images import ImageFiles, Images, read_images, read_labelled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["show_images"]
+
+
+@public
+def show_images(
+    data: object,
+    labels: object = None,
+    *,
+    size: int | tuple[int, int] = 224,
+    count: int = 12,
+    augmentation: Augmentation = None,
+    seed: int = 0,
+) -> Figure:
+    """Draw images as a network will see them: upright, resized, and augmented if asked (extra ``plot``).
+
+    Args:
+        data: as for `TransferClassifier.fit`, or as for `predict` if there are no labels.
+        labels: one per image, where `data` brings none.
+        size: pixels, or (height, width).
+        count: how many images; they are taken at equal distances, so every class has its share.
+        augmentation: as for `TransferClassifier`.
+        seed: of the augmentation.
+
+    Returns:
+        A figure; it is not shown. Save it with ``.savefig("images.png")``.
+
+    Raises:
+        InvalidInputError: there are no images, or an argument is wrong.
+        ImageReadError: one of the drawn images cannot be read.
+    """
+    pixels = check_size(size) or (224, 224)
+    check_count("count", count, example=12)
+    augment = augmenter(augmentation, pixels, seed)
+    images, titles = _with_titles(data, labels)
+    if not len(images):
+        raise InvalidInputError("There are no images to show: pass at least one. Check the folder.")
+    chosen = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int))
+    batch: Any = np.stack([load(images, int(index), pixels) for index in chosen])
+    if augment is not None:
+        batch = augment(batch).numpy()
+    return plots.grid(list(batch), [titles[index] for index in chosen])
+
+
+def _with_titles(data: object, labels: object) -> tuple[Images, list[str]]:
+    """Images with their class names, or with their file names where there are no classes."""
+    if labels is None and not _has_labels(data):
+        images = read_images(data)
+        names = [Path(images.path(i) or "").name or images.name(i) for i in range(len(images))]
+        return images, names
+    labelled = read_labelled(data, labels)
+    return labelled.images, [str(name) for name in labelled.classes[labelled.codes]]
+
+
+def _has_labels(data: object) -> bool:
+    if hasattr(data, "columns"):
+        return "label" in data.columns
+    if hasattr(data, "element_spec"):
+        return isinstance(data.element_spec, tuple)
+    if isinstance(data, (str, Path)) and Path(data).is_dir():
+        found = read_images(data)
+        return (
+            isinstance(found, ImageFiles) and all(path.parent != Path(data) for path in found.paths) and len(found) > 0
+        )
+    return False

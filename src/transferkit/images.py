@@ -1,0 +1,337 @@
+"""What the user hands over (folder, paths, arrays, DataFrame, dataset) -> images and labels.
+
+Two kinds of images come out: `ImageFiles` (paths, read when needed) and `ImageArrays` (arrays that
+are already in memory, never written to). Everything after this module treats them alike. All checks
+that need no decoding are made here, once.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .arrays import check_image, image_arrays
+from .errors import InvalidInputError, bad_argument, shown, some_of
+from .folders import ClassFolder, list_class_folder, list_files
+from .labels import Codes, class_names, encode, label_array
+
+__all__ = ["ImageArrays", "ImageFiles", "Images", "LabelledImages", "read_images", "read_labelled", "split_pair"]
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Images in files, by path."""
+
+    paths: tuple[Path, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def path(self, index: int) -> str | None:
+        return str(self.paths[index])
+
+    def name(self, index: int) -> str:
+        """How an error names this image."""
+        return repr(str(self.paths[index]))
+
+    def subset(self, indices: Iterable[int]) -> ImageFiles:
+        return ImageFiles(tuple(self.paths[i] for i in indices))
+
+
+@dataclass(frozen=True)
+class ImageArrays:
+    """Images in memory: HWC arrays, RGB 0-255, uint8 or float; `origin` maps back to the user's order."""
+
+    arrays: Sequence[npt.NDArray[Any]]
+    origin: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.origin)
+
+    def path(self, index: int) -> str | None:  # noqa: ARG002  # as `ImageFiles.path`
+        return None
+
+    def name(self, index: int) -> str:
+        return f"image {self.origin[index]}"
+
+    def array(self, index: int) -> npt.NDArray[Any]:
+        return self.arrays[self.origin[index]]
+
+    def subset(self, indices: Iterable[int]) -> ImageArrays:
+        return ImageArrays(self.arrays, tuple(self.origin[i] for i in indices))
+
+
+Images = ImageFiles | ImageArrays
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images, the code of each one's class, and the class names that the codes stand for.
+
+    Attributes:
+        codes: int64 `(n,)`, positions in `classes`.
+        classes: class names `(n_classes,)`, of type str, int64 or bool.
+        names: a name per image that does not depend on the order of listing; splits sort by it.
+        folder: what was found on disk, if the data was a folder.
+    """
+
+    images: Images
+    codes: Codes
+    classes: npt.NDArray[Any]
+    names: tuple[str, ...] = field(repr=False)
+    folder: ClassFolder | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def subset(self, indices: npt.NDArray[np.int64]) -> LabelledImages:
+        chosen = indices.tolist()
+        return replace(
+            self,
+            images=self.images.subset(chosen),
+            codes=self.codes[indices],
+            names=tuple(self.names[i] for i in chosen),
+        )
+
+
+def read_labelled(
+    data: object, labels: object = None, classes: npt.NDArray[Any] | None = None, what: str = "data"
+) -> LabelledImages:
+    """Any form of labelled data -> `LabelledImages`.
+
+    Args:
+        data: a folder with one folder per class; paths or arrays with `labels`; a DataFrame with the
+            columns ``path`` and ``label``; a batched dataset of ``(image, label)``.
+        classes: the known classes; None = those of the data, sorted, two at least.
+        what: how errors call this data.
+
+    Raises:
+        InvalidInputError: whatever is wrong, in one sentence.
+    """
+    if _is_frame(data):
+        _no_labels(labels, "a DataFrame has its labels in the column 'label'")
+        return _from_paths(_column(data, "path"), _column(data, "label"), classes, what)
+    if _is_dataset(data):
+        _no_labels(labels, "a dataset brings its own labels")
+        return _from_dataset(data, classes, what)
+    if isinstance(data, (str, os.PathLike)):
+        _no_labels(labels, "a folder's labels are the names of the folders in it")
+        return _from_folder(_folder(Path(data)), classes, what)
+    if labels is None:
+        raise InvalidInputError(
+            f"The {what} came without labels: {_description(data)} must come with `labels`, one per image. "
+            f"Pass labels=[...], or a folder with one folder per class."
+        )
+    if _are_paths(data):
+        return _from_paths(data, labels, classes, what)
+    arrays = image_arrays(data, what)
+    return _from_arrays(arrays, label_array(labels, len(arrays)), classes, None, what)
+
+
+def read_images(images: object) -> Images:
+    """Any form of unlabelled images -> `Images`; one image becomes a sequence of one.
+
+    Raises:
+        InvalidInputError: a path that does not exist, or an array that is not an image.
+    """
+    if _is_frame(images):
+        return ImageFiles(_existing(_column(images, "path")))
+    if _is_dataset(images):
+        arrays, _ = _dataset_arrays(images, labelled=False)
+        return ImageArrays(arrays, tuple(range(len(arrays))))
+    if isinstance(images, (str, os.PathLike)):
+        path = Path(images)
+        if path.is_dir():
+            return ImageFiles(tuple(list_files(path).files))
+        return ImageFiles(_existing([path]))
+    if _are_paths(images):
+        return ImageFiles(_existing(list(images)))  # type: ignore[call-overload]
+    if not isinstance(images, (list, tuple)):
+        array = np.asarray(images)
+        if array.ndim == 3:
+            check_image(array, "the image")
+            return ImageArrays([array], (0,))
+    several = image_arrays(images, "images")
+    return ImageArrays(several, tuple(range(len(several))))
+
+
+def split_pair(value: object) -> tuple[object, object]:
+    """`validation=` as data: a pair (data, labels), or anything that brings its labels along."""
+    if isinstance(value, tuple) and len(value) == 2:
+        return value
+    return value, None
+
+
+def _from_folder(found: ClassFolder, classes: npt.NDArray[Any] | None, what: str) -> LabelledImages:
+    raw = np.array(found.labels)
+    if classes is None:
+        if found.empty_classes:
+            raise InvalidInputError(
+                f"The class folder {some_of(found.empty_classes)} in {str(found.root)!r} holds no images: every class "
+                f"must have some. Add images to it, or remove the folder."
+            )
+        classes = class_names(raw)
+    elif classes.dtype.kind in "ib":  # folders are named in text, whatever the type of the classes
+        spelled = {str(name): name for name in classes.tolist()}
+        if set(found.labels) <= set(spelled):
+            raw = np.array([spelled[label] for label in found.labels])
+    names = tuple(os.fsdecode(os.fsencode(path.relative_to(found.root).as_posix())) for path in found.files)
+    return LabelledImages(ImageFiles(tuple(found.files)), encode(raw, classes, what), classes, names, found)
+
+
+def _from_paths(data: Any, labels: object, classes: npt.NDArray[Any] | None, what: str) -> LabelledImages:
+    listed = list(data)
+    raw = label_array(labels, len(listed))
+    _not_empty(listed, what)
+    paths = _existing(listed)
+    classes = class_names(raw) if classes is None else classes
+    return LabelledImages(ImageFiles(paths), encode(raw, classes, what), classes, tuple(map(str, paths)))
+
+
+def _from_arrays(
+    arrays: Sequence[npt.NDArray[Any]],
+    raw: npt.NDArray[Any],
+    classes: npt.NDArray[Any] | None,
+    names: Sequence[str] | None,
+    what: str,
+) -> LabelledImages:
+    _not_empty(arrays, what)
+    if names is not None:
+        raw = _named(raw, names)
+    if classes is None:
+        classes = class_names(raw, names)
+    count = len(arrays)
+    width = len(str(count))
+    keys = tuple(f"{i:0{width}d}" for i in range(count))
+    return LabelledImages(ImageArrays(arrays, tuple(range(count))), encode(raw, classes, what), classes, keys)
+
+
+def _named(raw: npt.NDArray[Any], names: Sequence[str]) -> npt.NDArray[Any]:
+    """Indices into `names` -> the names."""
+    if raw.dtype.kind not in "ib" or raw.min() < 0 or raw.max() >= len(names):
+        raise InvalidInputError(
+            f"The dataset names {len(names)} classes but its labels go from {raw.min()} to {raw.max()}: labels must "
+            f"count from 0 to {len(names) - 1}. Check its `class_names`."
+        )
+    return np.array(list(names))[raw.astype(np.int64)]
+
+
+def _from_dataset(data: Any, classes: npt.NDArray[Any] | None, what: str) -> LabelledImages:
+    arrays, raw = _dataset_arrays(data, labelled=True)
+    return _from_arrays(arrays, label_array(raw, len(arrays)), classes, getattr(data, "class_names", None), what)
+
+
+def _dataset_arrays(data: Any, labelled: bool) -> tuple[list[npt.NDArray[Any]], Any]:
+    """Every image and label of a batched `tf.data.Dataset`, taken in one pass and held in memory."""
+    spec = data.element_spec
+    pair = isinstance(spec, tuple) and len(spec) == 2
+    image = spec[0] if pair else spec
+    rank = getattr(getattr(image, "shape", None), "rank", None)
+    if (labelled and not pair) or rank not in (4, None) or isinstance(image, (tuple, dict)):
+        wanted = "(image, label)" if labelled else "images"
+        raise InvalidInputError(
+            f"The dataset yields {shown(spec)}: it must yield batches of {wanted}, with images of shape "
+            f"(batch, height, width, 3). Map it to that form and call .batch(32) on it."
+        )
+    if int(data.cardinality()) == -1:
+        raise InvalidInputError(
+            "The dataset never ends: it must be finite. Drop its .repeat(), or call .take(n) on it."
+        )
+    arrays: list[npt.NDArray[Any]] = []
+    labels: list[npt.NDArray[Any]] = []
+    for element in data.as_numpy_iterator():
+        batch = element[0] if pair else element
+        arrays += image_arrays(batch, "dataset")
+        if labelled:
+            labels.append(np.asarray(element[1]))
+    return arrays, np.concatenate(labels) if labels else np.zeros(0, np.int64)
+
+
+def _folder(path: Path) -> ClassFolder:
+    if not path.exists():
+        raise InvalidInputError(f"The folder {str(path)!r} does not exist: data must be there. Check the path.")
+    if not path.is_dir():
+        raise InvalidInputError(
+            f"{str(path)!r} is a file: training data must be a folder with one folder per class. Pass the folder, or "
+            f"a list of paths with labels."
+        )
+    return list_class_folder(path)
+
+
+def _existing(paths: Iterable[Any]) -> tuple[Path, ...]:
+    """Paths as `Path` objects, each of a regular file (a FIFO would hang the reader)."""
+    listed = tuple(Path(os.fspath(path)) for path in paths)
+    missing = [str(path) for path in listed if not os.path.lexists(path)]
+    if missing:
+        raise InvalidInputError(f"There is no file {some_of(missing)}: every path must exist. Check the paths.")
+    odd = [str(path) for path in listed if not _is_regular(path)]
+    if odd:
+        raise InvalidInputError(
+            f"{some_of(odd)} is not a regular file: an image must be an ordinary file. Leave it out of the list."
+        )
+    return listed
+
+
+def _is_regular(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def _column(frame: Any, name: str) -> list[Any]:
+    if name not in frame.columns:
+        raise InvalidInputError(
+            f"The DataFrame has the columns {some_of(frame.columns)}: it must have 'path' and 'label'. Rename its "
+            f"columns."
+        )
+    return list(frame[name])
+
+
+def _no_labels(labels: object, rule: str) -> None:
+    if labels is not None:
+        raise bad_argument("labels", labels, f"must be left out: {rule}", "Drop the argument")
+
+
+def _not_empty(items: Sequence[Any], what: str) -> None:
+    if not len(items):
+        raise InvalidInputError(f"The {what} holds no images: at least two are needed. Check what you pass.")
+
+
+def _is_frame(data: object) -> bool:
+    return type(data).__module__.partition(".")[0] == "pandas" and hasattr(data, "columns")
+
+
+def _is_dataset(data: object) -> bool:
+    return hasattr(data, "element_spec") and hasattr(data, "as_numpy_iterator")
+
+
+def _are_paths(data: object) -> bool:
+    """Whether this is a sequence of paths: the first element tells, the others are checked later."""
+    if isinstance(data, np.ndarray):
+        return (
+            data.ndim == 1 and data.dtype.kind in "UO" and (data.size == 0 or isinstance(data[0], (str, os.PathLike)))
+        )
+    if type(data).__module__.partition(".")[0] == "pandas":
+        return True
+    if not isinstance(data, Sequence):
+        return False
+    kinds = {isinstance(item, (str, os.PathLike)) for item in data}
+    if kinds == {True, False}:
+        raise InvalidInputError(
+            "The list mixes paths with other things: it must hold paths alone, or images alone. Split it in two."
+        )
+    return kinds == {True}
+
+
+def _description(data: object) -> str:
+    if isinstance(data, np.ndarray):
+        return f"an array of shape {data.shape}"
+    return f"a {type(data).__name__}"

@@ -1,0 +1,178 @@
+"""Labels as users write them -> class codes 0..n-1 and class names, and back.
+
+Class names keep their type (str, int or bool), as scikit-learn's ``classes_`` does.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import InvalidInputError, bad_argument, shown, some_of
+
+__all__ = ["Codes", "class_names", "class_weights", "encode", "label_array"]
+
+Codes = npt.NDArray[np.int64]
+
+
+def label_array(labels: object, count: int) -> npt.NDArray[Any]:
+    """Labels -> one array `(count,)` of str, int64 or bool; one-hot rows become their index.
+
+    Raises:
+        InvalidInputError: another length, mixed types, missing values, fractions.
+    """
+    array = np.asarray(labels)
+    if array.ndim == 0:
+        raise bad_argument("labels", labels, "must hold one label per image", "Pass a list or an array of labels")
+    if array.shape[0] != count:
+        raise InvalidInputError(
+            f"{array.shape[0]} labels were given for {count} images: there must be one label per image, in the same "
+            f"order. Check the two lists."
+        )
+    return _typed(_flat(array))
+
+
+def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if array.ndim == 2 and array.shape[1] == 1:
+        column: npt.NDArray[Any] = array[:, 0]
+        return column
+    if array.ndim == 1:
+        return array
+    one_hot = (
+        array.ndim == 2
+        and array.dtype.kind in "biuf"
+        and bool((((array == 0) | (array == 1)).all(axis=1) & (array.sum(axis=1) == 1)).all())
+    )
+    if not one_hot:
+        raise InvalidInputError(
+            f"The labels have the shape {array.shape}: they must be one label per image, or one-hot rows with a "
+            f"single 1. Pass an array of shape ({array.shape[0]},)."
+        )
+    index: npt.NDArray[np.int64] = array.argmax(axis=1)
+    return index
+
+
+def _typed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """str, int64 or bool; anything else is refused with the reason."""
+    kind = array.dtype.kind
+    if kind == "O":
+        return _typed_objects(array)
+    if kind == "S":
+        return _typed_objects(np.array([text.decode("utf-8", "surrogateescape") for text in array], dtype=object))
+    if kind in "iu":
+        return array.astype(np.int64)
+    if kind == "f":
+        return _whole_numbers(array)
+    if kind in "Ub" or kind == "T":
+        return array.astype(str) if kind == "T" else array
+    raise InvalidInputError(
+        f"The labels have the type {array.dtype}: labels must be text, whole numbers or booleans. Convert them first."
+    )
+
+
+def _typed_objects(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    missing = [i for i, value in enumerate(array) if value is None or value != value]  # NaN differs from itself
+    if missing:
+        raise InvalidInputError(
+            f"The labels at {some_of(missing)} are missing: every image needs a label. Fill them in or drop the images."
+        )
+    values = [v.decode("utf-8", "surrogateescape") if isinstance(v, bytes) else v for v in array]
+    kinds = {"str" if isinstance(v, str) else np.asarray(v).dtype.kind for v in values}
+    if len(kinds) > 1 or not kinds <= {"str", "i", "u", "b", "f"}:
+        raise InvalidInputError(
+            f"The labels mix types, for example {some_of({type(v).__name__: v for v in values}.values())}: all labels "
+            f"must be text, or all whole numbers, or all booleans. Convert them to one type."
+        )
+    return _typed(np.array(values)) if values else np.array([], dtype=str)
+
+
+def _whole_numbers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    bad = np.flatnonzero(~np.isfinite(array) | (array != np.round(array)))
+    if bad.size:
+        raise InvalidInputError(
+            f"The label at {int(bad[0])} is {shown(array[bad[0]].item())}: labels must be text, whole numbers or "
+            f"booleans. This is a classifier; round the values into classes first."
+        )
+    return array.astype(np.int64)
+
+
+def class_names(raw: npt.NDArray[Any], names: Iterable[str] | None = None) -> npt.NDArray[Any]:
+    """The classes of a training set, sorted; `names` overrides them where labels index into names.
+
+    Raises:
+        InvalidInputError: fewer than two classes.
+    """
+    classes = np.unique(raw) if names is None else np.array(list(names))
+    if len(classes) < 2:
+        found = f"only the class {some_of(classes.tolist())}" if len(classes) else "no classes"
+        raise InvalidInputError(
+            f"The training data holds {found}: a classifier needs images of two classes or more. Add a second class."
+        )
+    return classes
+
+
+def encode(raw: npt.NDArray[Any], classes: npt.NDArray[Any], what: str = "data") -> Codes:
+    """Labels -> their positions in `classes`.
+
+    Raises:
+        InvalidInputError: a label that `classes` does not hold; the nearest known name is suggested.
+    """
+    if not len(raw):
+        return np.zeros(0, np.int64)
+    if classes.dtype.kind != raw.dtype.kind:
+        raise InvalidInputError(
+            f"The labels of the {what} are {_kind(raw)}, those of the training data {_kind(classes)}: both must have "
+            f"the same type. The known classes are {some_of(classes.tolist())}."
+        )
+    order = np.argsort(classes)
+    position = np.clip(np.searchsorted(classes, raw, sorter=order), 0, len(classes) - 1)
+    codes = order[position]
+    unknown = np.unique(raw[classes[codes] != raw]).tolist()
+    if unknown:
+        near = difflib.get_close_matches(str(unknown[0]), [str(c) for c in classes], n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise InvalidInputError(
+            f"The {what} holds the class {some_of(unknown)}, which the classifier was not trained on: {hint}"
+            f"its classes are {some_of(classes.tolist(), 10)}. Rename the class or leave its images out."
+        )
+    return codes.astype(np.int64)
+
+
+def _kind(array: npt.NDArray[Any]) -> str:
+    return {"U": "text", "i": "whole numbers", "u": "whole numbers", "b": "booleans"}[array.dtype.kind]
+
+
+def class_weights(choice: object, codes: Codes, classes: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """None, "balanced" or {class name: weight} -> float32 `(n_classes,)`, 1.0 where nothing is said.
+
+    "balanced" is n_images / (n_classes * count of the class), as in scikit-learn.
+    """
+    weights = np.ones(len(classes), np.float32)
+    if choice is None:
+        return weights
+    if isinstance(choice, str) and choice == "balanced":
+        counts = np.bincount(codes, minlength=len(classes))
+        return (len(codes) / (len(classes) * np.maximum(counts, 1))).astype(np.float32)
+    if not isinstance(choice, Mapping):
+        raise bad_argument(
+            "class_weight",
+            choice,
+            "must be None, 'balanced' or a dict from class name to weight",
+            "Pass class_weight='balanced'",
+        )
+    names = classes.tolist()
+    for name, weight in choice.items():
+        if name not in names:
+            raise InvalidInputError(
+                f"`class_weight` names the class {shown(name)}: the classes are {some_of(names, 10)}. Use those names."
+            )
+        if isinstance(weight, (bool, str)) or not np.isfinite(weight) or weight < 0:
+            raise bad_argument(
+                f"class_weight[{name!r}]", weight, "must be a finite number of 0 or more", "Pass for example 2.0"
+            )
+        weights[names.index(name)] = weight
+    return weights

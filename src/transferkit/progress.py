@@ -1,0 +1,78 @@
+"""Bars for long work, and messages. Bars show on terminals and notebooks only, after two seconds."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+__all__ = ["Bar", "say"]
+
+DELAY = 2.0  # seconds of work before a bar appears
+
+
+def say(text: str, verbose: str | int) -> None:
+    """A message to the user, on standard output; `verbose=0` silences it."""
+    if verbose != 0:
+        print(text, flush=True)
+
+
+class Bar:
+    """A progress bar with a rate and the time left, on standard error.
+
+    It appears only when the work takes longer than two seconds, and never where nobody could watch
+    it: in a log file, in a pipe, or with ``verbose=0``.
+    """
+
+    def __init__(self, title: str, total: int, unit: str, verbose: str | int) -> None:
+        self._title, self._total, self._unit = title, total, unit
+        self._wanted = verbose != 0
+        self._started = time.monotonic()
+        self._done = 0
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def advance(self, count: int = 1, title: str | None = None) -> None:
+        """Count `count` more units as done, under a new title if one is given."""
+        self._done += count
+        self._title = title or self._title
+        if self._progress is None and self._wanted and time.monotonic() - self._started > DELAY:
+            self._appear()
+        if self._progress is not None and self._task is not None:
+            elapsed = time.monotonic() - self._started
+            self._progress.update(
+                self._task, completed=self._done, description=self._title, rate=f"{self._done / elapsed:.0f}"
+            )
+
+    def _appear(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(file=sys.stderr)
+        if not (console.is_terminal or console.is_jupyter):
+            self._wanted = False
+            return
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(f"{{task.fields[rate]}} {self._unit}/s"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._progress.add_task(self._title, total=self._total, rate="")
+        self._progress.start()
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()

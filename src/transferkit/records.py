@@ -1,0 +1,167 @@
+"""`Backbone`: all that the library must know of a pretrained network before it builds it."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._public import public
+from .errors import InvalidInputError, bad_argument, some_of
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["Backbone"]
+
+RULES = ("caffe", "torch", "tf", "none")
+Preprocessing = str | Callable[[Any], Any]
+Builder = str | Callable[..., "keras.Model"]
+
+
+@public
+@dataclass(frozen=True)
+class Backbone:
+    """A record of the registry: how a backbone is built and what it wants to be fed.
+
+    Attributes:
+        name: as Keras spells it, for example ``"MobileNetV2"``.
+        builder: a callable, or the dotted text ``"package.module:name"`` of one. It is called with
+            ``input_shape=(height, width, 3)`` and `options`, and returns a `keras.Model` that maps
+            preprocessed images to feature maps `(n, h, w, feature_dim)` or features `(n, feature_dim)`.
+        preprocessing: the rule that the pretrained weights expect: ``"caffe"`` (BGR, ImageNet means
+            subtracted), ``"torch"`` (0-1, then ImageNet mean and standard deviation), ``"tf"`` (-1 to 1),
+            ``"none"`` (0-255 as it is: the model scales inside), or a function of a float32 RGB 0-255
+            batch that is made of Keras operations.
+        default_size: input height and width in pixels that the weights were trained at.
+        min_size: the smallest height and width that the network can be built for.
+        feature_dim: number of features after global average pooling.
+        stages: names of blocks, in the order of the data, that ``fine_tune(at=...)`` takes.
+        parameters: number of weights; 0 = not stated.
+        pretrained: ``"imagenet"`` (Keras Applications delivers them), the path of a weights file, or None.
+        options: further keyword arguments of the builder.
+        family: what it is listed under.
+
+    Example:
+        >>> import transferkit as tk
+        >>> record = tk.get_backbone("vgg16")
+        >>> record.name, record.default_size, record.stages[-1]
+        ('VGG16', 224, 'block5')
+    """
+
+    name: str
+    builder: Builder
+    preprocessing: Preprocessing
+    default_size: int = 224
+    min_size: int = 32
+    feature_dim: int = 0
+    stages: tuple[str, ...] = ()
+    parameters: int = 0
+    pretrained: str | Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    family: str = "own"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise bad_argument("name", self.name, "must be a name", "Pass for example name='MyNet'")
+        if not callable(self.builder) and not re.fullmatch(r"[\w.]+:\w+", str(self.builder)):
+            raise bad_argument(
+                "builder", self.builder, "must be a callable or text like 'package.module:name'", "Pass the function"
+            )
+        if not callable(self.preprocessing) and self.preprocessing not in RULES:
+            raise bad_argument(
+                "preprocessing",
+                self.preprocessing,
+                f"must be one of {some_of(RULES)} or a function",
+                "Pass one of these",
+            )
+        if not 1 <= self.min_size <= self.default_size:
+            raise bad_argument(
+                "min_size", self.min_size, f"must lie between 1 and the default_size {self.default_size}", "Mend one"
+            )
+        object.__setattr__(self, "stages", tuple(self.stages))
+
+    def input_size(self, wanted: tuple[int, int] | None) -> tuple[int, int]:
+        """(height, width) in pixels: `wanted`, or the default.
+
+        Raises:
+            InvalidInputError: smaller than `min_size`.
+        """
+        if wanted is None:
+            return self.default_size, self.default_size
+        if min(wanted) < self.min_size:
+            given = wanted[0] if wanted[0] == wanted[1] else wanted
+            raise InvalidInputError(
+                f"`input_size={given}` is too small for {self.name!r}: it takes {self.min_size} px or more. Pass "
+                f"input_size={self.min_size} or larger, or pick another backbone with list_backbones()."
+            )
+        return wanted
+
+    def build(self, size: tuple[int, int], **options: Any) -> keras.Model:
+        """The network without its classification head; random weights unless `options` say otherwise."""
+        builder = self.builder
+        if isinstance(builder, str):
+            module, _, attribute = builder.partition(":")
+            builder = getattr(importlib.import_module(module), attribute)
+        model: keras.Model = builder(input_shape=(*size, 3), **{**self.options, **options})
+        return model
+
+    def preprocess_input(self, images: Any) -> Any:
+        """RGB 0-255 -> what the pretrained weights expect.
+
+        Args:
+            images: `(n, h, w, 3)` or `(h, w, 3)`, RGB 0-255, uint8 or float: a NumPy array, or a tensor.
+                It is never changed.
+
+        Returns:
+            float32 of the same shape: an array for an array, a tensor for a tensor.
+
+        Raises:
+            InvalidInputError: the last axis is not 3 channels.
+
+        The rules are those of `keras.applications.imagenet_utils.preprocess_input`. Keras's own
+        functions work in place on float arrays, and wrap around silently on uint8 tensors; here both
+        are converted to float32 first.
+
+        Example:
+            >>> import numpy as np, transferkit as tk
+            >>> photo = np.array([[[255, 128, 0]]], np.uint8)
+            >>> tk.get_backbone("MobileNetV2").preprocess_input(photo)[0, 0].round(2).tolist()
+            [1.0, 0.0, -1.0]
+        """
+        from keras import ops
+        from keras.applications.imagenet_utils import preprocess_input
+
+        is_array = isinstance(images, (np.ndarray, Sequence))
+        pixels: Any = np.array(images, np.float32) if is_array else ops.cast(images, "float32")
+        if len(pixels.shape) not in (3, 4) or pixels.shape[-1] != 3:
+            raise InvalidInputError(
+                f"The images have the shape {tuple(pixels.shape)}: preprocess_input takes (n, h, w, 3) or (h, w, 3), "
+                f"RGB. Put the channels last."
+            )
+        if callable(self.preprocessing):
+            result = self.preprocessing(pixels)
+        elif self.preprocessing == "none":
+            return pixels
+        else:
+            result = preprocess_input(pixels, data_format="channels_last", mode=self.preprocessing)
+        return np.asarray(result, np.float32) if is_array else result
+
+    def __str__(self) -> str:
+        size = f"{self.default_size} px ({self.min_size} px or more)"
+        rule = self.preprocessing if isinstance(self.preprocessing, str) else "a function of its own"
+        rows = {
+            "family": self.family,
+            "input": size,
+            "preprocessing": rule,
+            "features": str(self.feature_dim or "not stated"),
+            "parameters": f"{self.parameters:,}" if self.parameters else "not stated",
+            "weights": str(self.pretrained or "none"),
+            "stages": ", ".join(self.stages) or "none named",
+        }
+        return "\n".join([self.name, *(f"  {key:<14} {value}" for key, value in rows.items())])

@@ -1,0 +1,281 @@
+"""What comes out: predictions, an evaluation, the history of training. Class names everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from . import plots
+from ._public import public
+from .errors import MissingExtraError
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+__all__ = ["ClassScores", "Evaluation", "History", "Phase", "Prediction", "Predictions"]
+
+Label = Any  # str, int or bool: whatever the labels of the training data were
+
+
+@public
+class Prediction(NamedTuple):
+    """The most probable class of one image.
+
+    Attributes:
+        label: the class name.
+        confidence: its probability, 0 to 1.
+        path: the image's file, or None if it came as an array.
+    """
+
+    label: Label
+    confidence: float
+    path: str | None = None
+
+
+@public
+class Predictions(Sequence[Prediction]):
+    """The predictions of several images, in their order.
+
+    A sequence of `Prediction`; ``np.asarray(predictions)`` is the array of labels `(n,)`.
+
+    Attributes:
+        classes: class names `(n_classes,)`.
+        probabilities: float32 `(n, n_classes)`, rows add up to 1.
+        paths: a path or None per image.
+    """
+
+    def __init__(
+        self, classes: npt.NDArray[Any], probabilities: npt.NDArray[np.float32], paths: Sequence[str | None]
+    ) -> None:
+        self.classes = classes
+        self.probabilities = probabilities
+        self.paths = list(paths)
+        self._codes = probabilities.argmax(axis=1) if len(probabilities) else np.zeros(0, np.int64)
+
+    @property
+    def labels(self) -> npt.NDArray[Any]:
+        """The predicted class names `(n,)`."""
+        labels: npt.NDArray[Any] = self.classes[self._codes]
+        return labels
+
+    @property
+    def confidences(self) -> npt.NDArray[np.float32]:
+        """The probability of each predicted class, float32 `(n,)`."""
+        confidences: npt.NDArray[np.float32] = self.probabilities[np.arange(len(self)), self._codes]
+        return confidences
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """A DataFrame with the columns path, label, confidence, and one of probabilities per class (extra ``pandas``)."""
+        columns: dict[str, Any] = {"path": self.paths, "label": self.labels, "confidence": self.confidences}
+        for code, name in enumerate(self.classes.tolist()):
+            columns[f"probability of {name}"] = self.probabilities[:, code]
+        return _frame(columns)
+
+    @overload
+    def __getitem__(self, index: int) -> Prediction: ...
+    @overload
+    def __getitem__(self, index: slice) -> Predictions: ...
+    def __getitem__(self, index: int | slice) -> Prediction | Predictions:
+        if isinstance(index, slice):
+            return Predictions(self.classes, self.probabilities[index], self.paths[index])
+        code = self._codes[index]
+        return Prediction(self.classes[code].item(), float(self.probabilities[index][code]), self.paths[index])
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.array(self.labels, dtype=dtype)
+
+    def __str__(self) -> str:
+        rows = [[p.path or f"image {i}", str(p.label), f"{p.confidence:.3f}"] for i, p in enumerate(self[:20])]
+        more = f"\n... and {len(self) - 20} more" if len(self) > 20 else ""
+        return _table(["image", "label", "confidence"], rows) + more
+
+    def __repr__(self) -> str:
+        return f"<Predictions: {len(self)} images, {len(self.classes)} classes>"
+
+
+@public
+class ClassScores(NamedTuple):
+    """The figures of one class; NaN where a figure is not defined (no image of it, or never predicted).
+
+    Attributes:
+        precision: share of the images predicted as this class that are of it.
+        recall: share of the images of this class that were predicted as it.
+        f1: the harmonic mean of the two.
+        support: number of images of this class.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@public
+class Evaluation:
+    """How a classifier did on labelled images; prints as a table.
+
+    Attributes:
+        loss: mean cross-entropy in nats (probabilities are clipped at 1e-7).
+        accuracy: share of images whose most probable class is the right one, 0 to 1.
+        confusion_matrix: int64 `(n_classes, n_classes)`; rows are the true classes, columns the predicted ones.
+        classes: class names `(n_classes,)`, the order of rows and columns.
+        per_class: class name -> `ClassScores`.
+        predictions: the `Predictions` behind the figures.
+        labels: the true class names `(n,)`.
+    """
+
+    def __init__(self, predictions: Predictions, codes: npt.NDArray[np.int64]) -> None:
+        probabilities, count = predictions.probabilities, len(codes)
+        predicted = probabilities.argmax(axis=1)
+        n_classes = len(predictions.classes)
+        self.predictions = predictions
+        self.classes = predictions.classes
+        self.labels = predictions.classes[codes]
+        self.loss = float(-np.log(np.clip(probabilities[np.arange(count), codes], 1e-7, 1.0)).mean())
+        self.accuracy = float((predicted == codes).mean())
+        matrix = np.zeros((n_classes, n_classes), np.int64)
+        np.add.at(matrix, (codes, predicted), 1)
+        self.confusion_matrix = matrix
+        self.per_class = {name: _scores(matrix, code) for code, name in enumerate(self.classes.tolist())}
+
+    @property
+    def mistakes(self) -> list[tuple[Label, Prediction]]:
+        """(true class, prediction) of every image that was classified wrongly, the most confident first."""
+        wrong = [(t, p) for t, p in zip(self.labels.tolist(), self.predictions, strict=True) if t != p.label]
+        return sorted(wrong, key=lambda pair: -pair[1].confidence)
+
+    def plot(self) -> Figure:
+        """The confusion matrix as a figure, returned and not shown (extra ``plot``)."""
+        return plots.confusion(self.confusion_matrix, [str(name) for name in self.classes])
+
+    def __str__(self) -> str:
+        rows = [
+            [str(name), f"{s.precision:.3f}", f"{s.recall:.3f}", f"{s.f1:.3f}", str(s.support)]
+            for name, s in self.per_class.items()
+        ]
+        head = f"accuracy {self.accuracy:.4f}, loss {self.loss:.4f}, {len(self.labels)} images\n\n"
+        return head + _table(["class", "precision", "recall", "f1", "images"], rows)
+
+    def __repr__(self) -> str:
+        return f"<Evaluation: accuracy {self.accuracy:.4f}, loss {self.loss:.4f}, {len(self.labels)} images>"
+
+
+@public
+@dataclass(frozen=True)
+class Phase:
+    """One call of `fit` or `fine_tune`.
+
+    Attributes:
+        name: ``"fit"`` or ``"fine_tune"``.
+        first_layer: the first layer that was trained.
+        metrics: name -> one float per epoch: ``loss``, ``accuracy``, with validation also ``val_loss`` and
+            ``val_accuracy``, and ``learning_rate`` at the end of the epoch.
+        kept: the epoch, counted from 1, whose weights the classifier has; 0 = those from before the phase.
+        seconds: wall time of the training, the pass over the images not counted.
+        pass_seconds: wall time of the pass over the images.
+    """
+
+    name: str
+    first_layer: str
+    metrics: Mapping[str, Sequence[float]]
+    kept: int
+    seconds: float = 0.0
+    pass_seconds: float = 0.0
+
+    @property
+    def epochs(self) -> int:
+        return len(self.metrics["loss"])
+
+
+@public
+@dataclass(frozen=True)
+class History:
+    """The epochs of all phases, in order.
+
+    ``history["val_accuracy"]`` is a list with one float per epoch over all phases, NaN where a phase
+    had no validation; ``len(history)`` is the number of epochs.
+    """
+
+    phases: tuple[Phase, ...] = field(default_factory=tuple)
+
+    @property
+    def metrics(self) -> list[str]:
+        """The names that ``history[name]`` takes."""
+        return list(dict.fromkeys(name for phase in self.phases for name in phase.metrics))
+
+    def __getitem__(self, name: str) -> list[float]:
+        if name not in self.metrics:
+            raise KeyError(f"{name!r} is not recorded; there are {', '.join(self.metrics)}")
+        missing = float("nan")
+        return [v for phase in self.phases for v in phase.metrics.get(name, [missing] * phase.epochs)]
+
+    def __len__(self) -> int:
+        return sum(phase.epochs for phase in self.phases)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row per epoch, with the phase's name (extra ``pandas``)."""
+        phases = [phase.name for phase in self.phases for _ in range(phase.epochs)]
+        return _frame({"phase": phases, "epoch": range(1, len(self) + 1), **{m: self[m] for m in self.metrics}})
+
+    def plot(self) -> Figure:
+        """Loss and accuracy of training and validation over all phases, each switch marked (extra ``plot``).
+
+        The figure is returned and not shown: ``history.plot().savefig("history.png")``.
+        """
+        ends = np.cumsum([phase.epochs for phase in self.phases])[:-1].tolist()
+        names = [phase.name for phase in self.phases]
+        return plots.history({name: self[name] for name in self.metrics}, ends, names)
+
+    def __str__(self) -> str:
+        shown = [name for name in self.metrics if name != "learning_rate"]
+        rows = [
+            [phase.name, f"{epoch + 1}{'*' if epoch + 1 == phase.kept else ''}"]
+            + [f"{phase.metrics[name][epoch]:.4f}" if name in phase.metrics else "-" for name in shown]
+            for phase in self.phases
+            for epoch in range(phase.epochs)
+        ]
+        return _table(["phase", "epoch", *shown], rows) + "\n* the epoch whose weights were kept"
+
+    def __repr__(self) -> str:
+        return f"<History: {len(self)} epochs in {len(self.phases)} phases>"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.metrics)
+
+
+def _scores(matrix: npt.NDArray[np.int64], code: int) -> ClassScores:
+    right, predicted, support = int(matrix[code, code]), int(matrix[:, code].sum()), int(matrix[code].sum())
+    nan = float("nan")
+    precision = right / predicted if predicted else nan
+    recall = right / support if support else nan
+    f1 = 2 * right / (predicted + support) if predicted + support else nan
+    return ClassScores(precision, recall, f1, support)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    """Text in columns: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = [head, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )
+
+
+def _frame(columns: Mapping[str, Any]) -> pandas.DataFrame:
+    try:
+        import pandas
+    except ImportError:
+        raise MissingExtraError("A DataFrame", "pandas") from None
+    return pandas.DataFrame(columns)
