@@ -159,7 +159,9 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
             content = json.loads(archive.read(MEMBER))
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as error:
         raise _damaged(path, str(error)) from error
-    version = content.get("format_version") if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        raise _damaged(path, f"{MEMBER} holds no record")
+    version = content.get("format_version")
     if version != FORMAT_VERSION:
         raise BundleError(
             f"{str(path)!r} has the format version {version!r}, this transferkit reads version {FORMAT_VERSION}: the two "

@@ -219,7 +219,9 @@ class TransferClassifier(Estimator):
             NotFittedError: `fit` comes first.
             InvalidInputError: an argument or the data break a rule, or `data` is None and there is none of `fit`.
             ImageReadError: images that cannot be read, all of them named.
-            TrainingError: the loss became NaN or infinite; the classifier is as good as it was.
+            TrainingError: the loss became NaN or infinite.
+
+        If it fails or is stopped with Ctrl-C, the classifier is what it was before.
 
         Example:
             >>> import transferkit as tk
@@ -238,7 +240,7 @@ class TransferClassifier(Estimator):
         with fitted.network.unchanged_on_error():
             phase = phases.fine_tune(fitted.network, at, training, held_out, asked)
         self._become(
-            replace(fitted, data=training, validation=held_out, phases=fitted.phases + 1),
+            replace(fitted, phases=fitted.phases + 1),
             History((*self.history_.phases, phase)),
         )
         return self

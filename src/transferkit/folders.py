@@ -43,9 +43,8 @@ SYSTEM_NAMES = frozenset(
     {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "@eadir"}
 )
 # Someone points at the parent of train/ and test/: without this check, those would become the classes.
-SPLIT_NAMES = frozenset(
-    {"train", "training", "training_set", "train_set", "test", "testing", "test_set", "val", "valid", "validation"}
-)
+TRAIN_NAMES = frozenset({"train", "training", "training_set", "train_set"})
+OTHER_SPLIT_NAMES = frozenset({"test", "testing", "test_set", "val", "valid", "validation", "validation_set"})
 
 
 @dataclass
@@ -120,12 +119,14 @@ def _refuse_wrong_level(root: Path, folders: list[Path], beside: list[Path], fou
             f"The folder {str(root)!r} {what}: it must hold one folder per class with that class's images in it. "
             f"Pass such a folder, or a list of paths with labels."
         )
-    names = {folder.name.lower() for folder in folders}
-    nested = all(any(e.is_dir() and not is_hidden(e.name) for e in _entries(f)) for f in folders)
-    if len(names) > 1 and names <= SPLIT_NAMES and nested:
+    splits = [folder for folder in folders if folder.name.lower() in TRAIN_NAMES | OTHER_SPLIT_NAMES]
+    names = {folder.name.lower() for folder in splits}
+    nested = all(any(e.is_dir() and not is_hidden(e.name) for e in _entries(folder)) for folder in splits)
+    if names & TRAIN_NAMES and names & OTHER_SPLIT_NAMES and nested:
+        training = next(folder for folder in splits if folder.name.lower() in TRAIN_NAMES)
         raise InvalidInputError(
-            f"The folder {str(root)!r} holds {some_of(sorted(f.name for f in folders))}, which are splits and not "
-            f"classes. Pass one of them, for example {str(folders[-1])!r}."
+            f"The folder {str(root)!r} holds {some_of(folder.name for folder in splits)}, which are splits and not "
+            f"classes. Pass one of them, for example {str(training)!r}."
         )
 
 

@@ -41,6 +41,10 @@ class ImageFiles:
         """How an error names this image."""
         return repr(str(self.paths[index]))
 
+    def absolute(self) -> ImageFiles:
+        """The same files, wherever the process goes later."""
+        return ImageFiles(tuple(path.absolute() for path in self.paths))
+
     def subset(self, indices: Iterable[int]) -> ImageFiles:
         return ImageFiles(tuple(self.paths[i] for i in indices))
 
@@ -63,6 +67,9 @@ class ImageArrays:
 
     def array(self, index: int) -> npt.NDArray[Any]:
         return self.arrays[self.origin[index]]
+
+    def absolute(self) -> ImageArrays:
+        return self
 
     def subset(self, indices: Iterable[int]) -> ImageArrays:
         return ImageArrays(self.arrays, tuple(self.origin[i] for i in indices))
@@ -90,6 +97,10 @@ class LabelledImages:
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    def absolute(self) -> LabelledImages:
+        """To be kept: the same images, wherever the process goes later."""
+        return replace(self, images=self.images.absolute())
 
     def subset(self, indices: npt.NDArray[np.int64]) -> LabelledImages:
         chosen = indices.tolist()
@@ -248,7 +259,7 @@ def _dataset_arrays(data: Any, labelled: bool) -> tuple[list[npt.NDArray[Any]], 
     labels: list[npt.NDArray[Any]] = []
     for element in data.as_numpy_iterator():
         batch = element[0] if pair else element
-        arrays += image_arrays(batch, "dataset")
+        arrays.extend(image_arrays(batch, "dataset"))
         if labelled:
             labels.append(np.asarray(element[1]))
     return arrays, np.concatenate(labels) if labels else np.zeros(0, np.int64)

@@ -196,10 +196,11 @@ class Network:
 
     def _trained_part(self, crossing: list[keras.KerasTensor], layers: list[keras.layers.Layer]) -> TrainedPart:
         inputs = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in crossing]
-        values: Any = inputs if len(inputs) > 1 else inputs[0]
+        given: Any = inputs if len(inputs) > 1 else inputs[0]
+        values = given
         for layer in layers:
             values = layer(values)
-        return TrainedPart(self.model, inputs=inputs, outputs=values)
+        return TrainedPart(self.model, inputs=given, outputs=values)
 
 
 def assemble(

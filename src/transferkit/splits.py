@@ -81,8 +81,9 @@ def divide(
     """The images to train on and those to validate on; `fraction` is what `validation_share` made of `validation`."""
     if fraction is None:
         held_out_data, held_out_labels = split_pair(validation)
-        return data, read_labelled(held_out_data, held_out_labels, data.classes, "validation data")
+        held_out = read_labelled(held_out_data, held_out_labels, data.classes, "validation data")
+        return data.absolute(), held_out.absolute()
     if fraction == 0:
-        return data, None
-    training, held_out = stratified_split(data.codes, data.names, fraction, seed)
-    return data.subset(training), data.subset(held_out)
+        return data.absolute(), None
+    training, validating = stratified_split(data.codes, data.names, fraction, seed)
+    return data.subset(training).absolute(), data.subset(validating).absolute()

@@ -115,7 +115,7 @@ def sets_rate(callback: keras.callbacks.Callback) -> bool:
 def train(part: TrainedPart, data: Data, validation: Data | None, settings: Settings) -> Outcome:
     """Train the part in place.
 
-    If it is stopped (an error, Ctrl-C), the part goes back to the best state so far.
+    If it is stopped (an error, Ctrl-C), the part goes back to the state before.
 
     Raises:
         TrainingError: the loss became NaN or infinite.
@@ -133,7 +133,7 @@ class _Run:
         self.steps = -(-len(data) // settings.batch_size)
         self.loop = _Loop(part, settings)
         self.outcome = Outcome()
-        self.best = _weights(part)
+        self.before = self.best = _weights(part)
         self.best_score = (-math.inf, -math.inf)
 
     def run(self) -> Outcome:
@@ -157,7 +157,7 @@ class _Run:
                         break
                 callbacks.on_train_end(logs)
         except BaseException:
-            _set_weights(self.part, self.best)
+            _set_weights(self.part, self.before)
             raise
         self._keep()
         self.outcome.seconds = time.monotonic() - started

@@ -1,0 +1,48 @@
+"""Train a head, then the last part of the backbone, and see what the second step gained.
+
+    python examples/fine_tune.py photos/train --test photos/test
+    python examples/fine_tune.py photos/train --at block_15
+
+Without --test the two are compared on the validation images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported: it remarks on missing GPUs
+
+import transferkit as tk
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Compare a classifier before and after fine-tuning.")
+    parser.add_argument("folder", type=Path, help="holds one folder per class")
+    parser.add_argument("--at", default="block_13", help="the stage or layer from which on to train")
+    parser.add_argument(
+        "--weights", default="pretrained", help="a file of MobileNetV2's weights, instead of a download"
+    )
+    parser.add_argument("--test", type=Path, help="a folder like the first, of photos that were not trained on")
+    parser.add_argument("--output", type=Path, default=Path("transferkit-fine-tuned.keras"), metavar="FILE.keras")
+    args = parser.parse_args(arguments)
+
+    clf = tk.TransferClassifier("MobileNetV2", weights=args.weights, seed=0)
+    clf.fit(args.folder)
+    before = clf.evaluate(args.test) if args.test else None
+    clf.fine_tune(at=args.at)
+    after = clf.evaluate(args.test) if args.test else None
+
+    print(f"\n{clf.history_}\n")
+    if before is not None and after is not None:
+        print(f"{'':<12}  accuracy    loss")
+        print(f"{'fit':<12}  {before.accuracy:8.4f}  {before.loss:6.4f}")
+        print(f"{'fine_tune':<12}  {after.accuracy:8.4f}  {after.loss:6.4f}")
+    clf.save(args.output)
+    print(f"\nSaved as {args.output.resolve()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""What several test files share: a fixed way to draw examples, drawn images, and how a refusal is checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import HealthCheck, settings
+from PIL import Image
+
+import transferkit as tk
+
+# The same examples on every run. The function-scoped fixtures of conftest only change folder and registry.
+steady = settings(
+    derandomize=True,
+    deadline=None,
+    database=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@contextmanager
+def refused(kind: type[Exception], *parts: str) -> Iterator[pytest.ExceptionInfo[Exception]]:
+    """The block raises exactly `kind`, in a message that holds each part and is one of transferkit's."""
+    with pytest.raises(kind) as caught:
+        yield caught
+    message = str(caught.value)
+    assert type(caught.value) is kind
+    assert isinstance(caught.value, tk.TransferKitError)
+    for part in parts:
+        assert part in message, f"{part!r} is missing in {message!r}"
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (24, 32)) -> npt.NDArray[np.uint8]:
+    """A smooth picture of (height, width), different for each seed, that JPEG changes little."""
+    rng = np.random.default_rng(seed)
+    corners = Image.fromarray(rng.integers(0, 256, (3, 4, 3), dtype=np.uint8))
+    return np.asarray(corners.resize(size[::-1], Image.Resampling.BICUBIC))
+
+
+def write(path: Path, seed: int = 0, size: tuple[int, int] = (24, 32), **options: Any) -> Path:
+    """An image file, in the format of its extension (PNG where it has none)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kind = Image.registered_extensions().get(path.suffix.lower(), "PNG")
+    Image.fromarray(picture(seed, size)).save(path, format=kind, **options)
+    return path
+
+
+def class_folder(root: Path, counts: dict[str, int]) -> Path:
+    """A folder per class with so many PNG files, no two alike."""
+    seed = 0
+    for name, count in counts.items():
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            seed += 1
+            write(root / name / f"{number:03d}.png", seed, (40, 48))
+    return root
+
+
+def odd_image(name: str) -> Path:
+    """One of the odd images among the shared test data; skips, with the reason, where they are missing."""
+    root = Path(os.environ.get("TRANSFERKIT_TEST_ASSETS") or Path(__file__).parents[2] / "shared")
+    path = root / "data" / "odd_images" / name
+    if not path.exists():
+        pytest.skip(f"no real photos: {path} is missing (set TRANSFERKIT_TEST_ASSETS)")
+    return path

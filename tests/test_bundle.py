@@ -1,0 +1,241 @@
+"""A classifier and its file: the same answers elsewhere, and no trust in what a file says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import transferkit as tk
+from transferkit import bundle
+
+
+@pytest.fixture
+def saved(fitted, tmp_path) -> Path:
+    fitted.save(tmp_path / "pets.keras")
+    return tmp_path / "pets.keras"
+
+
+def rewrite(path: Path, member: str, data: bytes | None) -> None:
+    """Replace a member of the file, or drop it."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members.pop(member)
+    if data is not None:
+        members[member] = data
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def manifest(path: Path) -> dict:
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("transferkit.json"))
+
+
+def test_load_gives_the_same_classifier(fitted, saved, photos):
+    loaded = tk.TransferClassifier.load(saved)
+    expected = fitted.predict_proba(photos / "test", verbose=0)
+    assert loaded.predict_proba(photos / "test", verbose=0) == pytest.approx(expected, abs=1e-6)
+    assert loaded.classes_.tolist() == fitted.classes_.tolist()
+    assert loaded.history_.phases == fitted.history_.phases
+    assert loaded.backbone == "TinyNet"
+
+
+def test_keras_opens_it_without_transferkit(fitted, saved, photos, tmp_path):
+    from transferkit.decoding import decode, resize
+
+    x = np.stack([resize(decode(p.read_bytes()), (32, 32)) for p in sorted((photos / "new").iterdir())])
+    np.save(tmp_path / "x.npy", x)
+    code = (
+        "import sys, keras, numpy as np\n"
+        "model = keras.saving.load_model('pets.keras')\n"
+        "np.save('y.npy', model.predict(np.load('x.npy'), verbose=0))\n"
+        "assert 'transferkit' not in sys.modules\n"
+    )
+    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=tmp_path, env=env)
+    expected = fitted.predict_proba(photos / "new", verbose=0)
+    assert np.load(tmp_path / "y.npy") == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_loaded_classifier_goes_on_with_new_data(saved, photos):
+    loaded = tk.TransferClassifier.load(saved)
+    with pytest.raises(tk.InvalidInputError, match="Pass data"):
+        loaded.fine_tune(at="stage2", verbose=0)
+    loaded.fine_tune(photos / "train", at="stage2", epochs=1, verbose=0)
+    assert [phase.name for phase in loaded.history_.phases] == ["fit", "fine_tune"]
+
+
+def test_after_fine_tuning_too(fitted, photos, tmp_path):
+    fitted.fine_tune(at="stage1", epochs=2, learning_rate=1e-3, validation=0, verbose=0)
+    fitted.save(tmp_path / "tuned.keras")
+    loaded = tk.TransferClassifier.load(tmp_path / "tuned.keras")
+    expected = fitted.predict_proba(photos / "test", verbose=0)
+    assert loaded.predict_proba(photos / "test", verbose=0) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("labels", [[3, 5], [False, True], ["a ñ", "猫"]])
+def test_class_names_keep_their_type(make, pictures, tmp_path, labels):
+    x, y = pictures
+    clf = make(input_size=(24, 40)).fit(x, np.array(labels)[(y == "red").astype(int)], epochs=2, verbose=0)
+    clf.save(tmp_path / "typed.keras")
+    loaded = tk.TransferClassifier.load(tmp_path / "typed.keras")
+    assert loaded.classes_.tolist() == labels
+    assert loaded.classes_.dtype.kind == clf.classes_.dtype.kind
+    assert loaded.input_size == (24, 40)
+    assert loaded.predict_proba(x, verbose=0) == pytest.approx(clf.predict_proba(x, verbose=0), abs=1e-6)
+
+
+def test_the_file_tells_nothing_of_this_machine(make, photos, tmp_path):
+    weights = tmp_path / "secret-folder.weights.h5"
+    tk.get_backbone("TinyNet").build((32, 32)).save_weights(weights)
+    clf = make(weights=str(weights)).fit(photos / "train", epochs=1, verbose=0)
+    clf.save(tmp_path / "pets.keras")
+    with zipfile.ZipFile(tmp_path / "pets.keras") as archive:
+        text = archive.read("transferkit.json") + archive.read("config.json")
+    assert b"secret-folder" not in text
+    assert str(photos).encode() not in text
+
+
+class TestSaving:
+    def test_replaces_a_file_as_a_whole_or_not_at_all(self, fitted, saved, monkeypatch):
+        before = saved.read_bytes()
+
+        def fail(*args, **kwargs):
+            raise OSError("no space left on device")
+
+        monkeypatch.setattr(bundle.json, "dumps", fail)
+        with pytest.raises(OSError, match="no space"):
+            fitted.save(saved)
+        assert saved.read_bytes() == before
+        assert [p.name for p in saved.parent.iterdir()] == ["pets.keras"]
+
+    def test_leaves_nothing_but_the_file(self, saved):
+        assert [p.name for p in saved.parent.iterdir()] == ["pets.keras"]
+
+    @pytest.mark.parametrize(
+        ("path", "message"),
+        [("pets.h5", "must end in .keras"), ("no/such/pets.keras", "does not exist"), (3, "must be a path")],
+    )
+    def test_refuses_bad_targets(self, fitted, path, message):
+        with pytest.raises(tk.InvalidInputError, match=message):
+            fitted.save(path)
+
+
+class TestLoading:
+    def test_a_missing_file(self, tmp_path):
+        with pytest.raises(tk.BundleError, match=r"no file .*none\.keras"):
+            tk.TransferClassifier.load(tmp_path / "none.keras")
+
+    @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 broken"])
+    def test_something_else(self, tmp_path, content):
+        (tmp_path / "x.keras").write_bytes(content)
+        with pytest.raises(tk.BundleError, match="cannot be read"):
+            tk.TransferClassifier.load(tmp_path / "x.keras")
+
+    def test_a_model_of_keras_alone(self, tmp_path):
+        keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]).save(tmp_path / "x.keras")
+        with pytest.raises(tk.BundleError, match="was not saved by transferkit"):
+            tk.TransferClassifier.load(tmp_path / "x.keras")
+
+    def test_a_backbone_that_is_not_registered(self, saved, monkeypatch):
+        from transferkit import backbones
+
+        monkeypatch.delitem(backbones._registry, "tinynet")
+        with pytest.raises(tk.BundleError, match="'TinyNet', which is not registered.*register_backbone"):
+            tk.TransferClassifier.load(saved)
+
+    def test_another_backbone_of_the_same_name(self, saved, monkeypatch):
+        from dataclasses import replace
+
+        from transferkit import backbones
+
+        other = replace(tk.get_backbone("TinyNet"), preprocessing="caffe")
+        monkeypatch.setitem(backbones._registry, "tinynet", other)
+        with pytest.raises(tk.BundleError, match="gives other probabilities than when it was saved"):
+            tk.TransferClassifier.load(saved)
+
+    def test_another_architecture_of_the_same_name(self, saved, monkeypatch):
+        from dataclasses import replace
+
+        from transferkit import backbones
+
+        other = replace(tk.get_backbone("TinyNet"), builder=tk.get_backbone("MobileNetV2_0.35").build)
+        monkeypatch.setitem(
+            backbones._registry,
+            "tinynet",
+            replace(other, builder=lambda input_shape: keras.Sequential([keras.Input(input_shape), keras.layers.Conv2D(4, 3)])),
+        )
+        with pytest.raises(tk.BundleError, match="do not fit the backbone 'TinyNet'"):
+            tk.TransferClassifier.load(saved)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"format_version": 99},
+            {"classes": []},
+            {"classes": ["a", 1]},
+            {"classes": ["a", "a", "b"]},
+            {"input_size": [0, 32]},
+            {"input_size": "big"},
+            {"feature_scale": float("nan")},
+            {"history": [{"name": 3}]},
+            {"surprise": 1},
+            {"weights_sha256": "0" * 64},
+            {"self_test": [0.1]},
+        ],
+    )
+    def test_a_manifest_that_makes_no_sense(self, saved, change):
+        rewrite(saved, "transferkit.json", json.dumps({**manifest(saved), **change}).encode())
+        with pytest.raises(tk.BundleError):
+            tk.TransferClassifier.load(saved)
+
+    @pytest.mark.parametrize("text", [b"[]", b"null", b"{", b"\xff\xfe"])
+    def test_a_manifest_that_is_none(self, saved, text):
+        rewrite(saved, "transferkit.json", text)
+        with pytest.raises(tk.BundleError):
+            tk.TransferClassifier.load(saved)
+
+    def test_missing_weights(self, saved):
+        rewrite(saved, "model.weights.h5", None)
+        with pytest.raises(tk.BundleError, match="cannot be read"):
+            tk.TransferClassifier.load(saved)
+
+    def test_every_flipped_byte_of_the_weights_is_noticed(self, saved):
+        with zipfile.ZipFile(saved) as archive:
+            weights = archive.read("model.weights.h5")
+        for position in np.linspace(0, len(weights) - 1, 25).astype(int):
+            damaged = bytearray(weights)
+            damaged[position] ^= 1
+            rewrite(saved, "model.weights.h5", bytes(damaged))
+            with pytest.raises(tk.BundleError, match="hash"):
+                tk.TransferClassifier.load(saved)
+
+    def test_what_the_config_says_is_never_run(self, saved, fitted, photos):
+        rewrite(saved, "config.json", b'{"module": "os", "class_name": "system", "config": "false"}')
+        loaded = tk.TransferClassifier.load(saved)
+        expected = fitted.predict_proba(photos / "new", verbose=0)
+        assert loaded.predict_proba(photos / "new", verbose=0) == pytest.approx(expected, abs=1e-6)
+
+    def test_weights_that_declare_more_than_the_network_holds_are_not_read(self, saved, tmp_path):
+        import hashlib
+
+        import h5py
+
+        with h5py.File(tmp_path / "huge.h5", "w") as file:
+            file.create_dataset("layers/logits/vars/0", (30_000, 30_000), "f4", chunks=(100, 100))
+        data = (tmp_path / "huge.h5").read_bytes()
+        assert len(data) < 1e6
+        rewrite(saved, "model.weights.h5", data)
+        digest = hashlib.sha256(data).hexdigest()
+        rewrite(saved, "transferkit.json", json.dumps({**manifest(saved), "weights_sha256": digest}).encode())
+        with pytest.raises(tk.BundleError, match="declares 900,000,000 values"):
+            tk.TransferClassifier.load(saved)

@@ -1,0 +1,266 @@
+"""Predictions, evaluations and histories: numbers with class names."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import numpy as np
+import pytest
+from helpers import refused, steady
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+import transferkit as tk
+
+CLASSES = np.array(["cat", "dog", "owl"])
+ROWS = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.25, 0.5, 0.25], [0.05, 0.9, 0.05]], np.float32)
+PATHS = ["a.jpg", "b.jpg", None, "d.jpg"]
+
+
+@pytest.fixture
+def predictions() -> tk.Predictions:
+    return tk.Predictions(CLASSES, ROWS, PATHS)
+
+
+# ---- predictions ----
+
+
+def test_predictions_are_a_sequence_in_the_order_of_the_images(predictions: tk.Predictions) -> None:
+    assert len(predictions) == 4
+    assert [p.label for p in predictions] == ["cat", "owl", "dog", "dog"]
+    assert [p.path for p in predictions] == PATHS
+    assert [p.confidence for p in predictions] == pytest.approx([0.7, 0.6, 0.5, 0.9])
+    assert predictions[-1] == predictions[3] == predictions[np.int64(3)]
+    assert predictions[0] in predictions
+    with pytest.raises(IndexError):
+        predictions[4]
+
+
+def test_a_prediction_is_plain_python(predictions: tk.Predictions) -> None:
+    label, confidence, path = predictions[1]
+    assert (type(label), type(confidence), type(path)) == (str, float, str)
+    assert predictions[1] == tk.Prediction("owl", confidence, "b.jpg")
+
+
+@pytest.mark.parametrize("part", [slice(1, 3), slice(None, None, -1), slice(9, 12), slice(-2, None)])
+def test_a_slice_of_predictions_is_predictions(predictions: tk.Predictions, part: slice) -> None:
+    sliced = predictions[part]
+    assert isinstance(sliced, tk.Predictions)
+    assert list(sliced) == list(predictions)[part]
+    assert sliced.labels.tolist() == predictions.labels.tolist()[part]
+
+
+def test_as_an_array_predictions_are_their_labels(predictions: tk.Predictions) -> None:
+    assert np.asarray(predictions).tolist() == ["cat", "owl", "dog", "dog"]
+    assert np.array(predictions, dtype=object).dtype == object
+    assert (np.asarray(predictions) == predictions.labels).all()
+    assert predictions.confidences == pytest.approx([0.7, 0.6, 0.5, 0.9])
+
+
+@pytest.mark.parametrize(("classes", "kind"), [([False, True], bool), ([3, 7], int), (["a", "b"], str)])
+def test_labels_keep_the_type_of_the_classes(classes: list, kind: type) -> None:
+    predictions = tk.Predictions(np.array(classes), ROWS[:, :2], PATHS)
+    assert [p.label for p in predictions] == [classes[i] for i in (0, 1, 1, 1)]
+    assert {type(p.label) for p in predictions} == {kind}
+
+
+def test_predictions_print_as_a_table(predictions: tk.Predictions) -> None:
+    lines = str(predictions).splitlines()
+    assert lines[0].split() == ["image", "label", "confidence"]
+    assert lines[2].split() == ["a.jpg", "cat", "0.700"]
+    assert lines[4].split() == ["image", "2", "dog", "0.500"]
+    assert len({len(line) for line in lines}) == 1
+    assert repr(predictions) == "<Predictions: 4 images, 3 classes>"
+
+
+def test_many_predictions_print_their_first_twenty() -> None:
+    many = tk.Predictions(CLASSES, np.repeat(ROWS, 6, axis=0), [f"{n}.jpg" for n in range(24)])
+    text = str(many)
+    assert "19.jpg" in text
+    assert "20.jpg" not in text
+    assert text.endswith("... and 4 more")
+
+
+def test_no_predictions_are_an_empty_sequence() -> None:
+    none = tk.Predictions(CLASSES, np.zeros((0, 3), np.float32), [])
+    assert list(none) == []
+    assert none.labels.shape == none.confidences.shape == (0,)
+    assert np.asarray(none).tolist() == []
+    assert str(none).split()[:3] == ["image", "label", "confidence"]
+
+
+def test_predictions_become_a_data_frame(predictions: tk.Predictions) -> None:
+    frame = predictions.to_dataframe()
+    assert frame.columns.tolist() == ["path", "label", "confidence", *(f"probability of {c}" for c in CLASSES)]
+    assert frame["label"].tolist() == predictions.labels.tolist()
+    np.testing.assert_array_equal(frame.iloc[:, 3:].to_numpy(np.float32), ROWS)
+
+
+# ---- evaluation ----
+
+
+def evaluation(codes: list[int], rows: np.ndarray = ROWS, classes: np.ndarray = CLASSES) -> tk.Evaluation:
+    return tk.Evaluation(tk.Predictions(classes, rows, [f"{n}.jpg" for n in range(len(rows))]), np.array(codes))
+
+
+def test_an_evaluation_has_the_figures_of_its_predictions() -> None:
+    report = evaluation([0, 2, 0, 1])
+    assert report.accuracy == 0.75
+    assert report.loss == pytest.approx(-np.log([0.7, 0.6, 0.25, 0.9]).mean(), rel=1e-6)
+    assert report.confusion_matrix.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
+    assert report.labels.tolist() == ["cat", "owl", "cat", "dog"]
+    assert report.classes.tolist() == CLASSES.tolist()
+    assert type(report.accuracy) is type(report.loss) is float
+
+
+PROBABILITIES = st.integers(2, 5).flatmap(
+    lambda classes: st.tuples(
+        arrays(np.float32, (12, classes), elements=st.floats(0.0625, 1, width=32)),
+        st.lists(st.integers(0, classes - 1), min_size=12, max_size=12),
+    )
+)
+
+
+@steady
+@given(PROBABILITIES)
+def test_the_figures_are_those_of_scikit_learn(drawn: tuple[np.ndarray, list[int]]) -> None:
+    from sklearn import metrics
+
+    raw, codes = drawn
+    rows = raw / raw.sum(axis=1, keepdims=True)
+    names = np.arange(rows.shape[1]) * 10
+    report = evaluation(codes, rows, names)
+    predicted = rows.argmax(axis=1)
+    assert report.accuracy == pytest.approx(metrics.accuracy_score(codes, predicted))
+    assert report.confusion_matrix.tolist() == metrics.confusion_matrix(codes, predicted, labels=names // 10).tolist()
+    known = metrics.precision_recall_fscore_support(codes, predicted, labels=names // 10, zero_division=np.nan)
+    found = np.array([report.per_class[name] for name in names.tolist()]).T
+    np.testing.assert_allclose(found, np.array(known, float), rtol=1e-6)
+    assert report.loss == pytest.approx(-np.log(rows[np.arange(12), codes]).mean(), rel=1e-5)
+
+
+def test_a_class_without_images_has_no_recall_and_one_never_predicted_no_precision() -> None:
+    scores = evaluation([0, 0, 0, 0], np.repeat(ROWS[:2], 2, axis=0)).per_class
+    assert scores["cat"] == (1.0, 0.5, pytest.approx(2 / 3), 4)
+    assert (scores["owl"].precision, scores["owl"].f1, scores["owl"].support) == (0.0, 0.0, 0)
+    assert math.isnan(scores["owl"].recall)
+    assert all(math.isnan(value) for value in scores["dog"][:3])
+
+
+def test_a_certain_mistake_has_a_finite_loss() -> None:
+    rows = np.array([[1, 0, 0]], np.float32)
+    assert evaluation([1], rows).loss == pytest.approx(-np.log(1e-7))
+    assert evaluation([0], rows).loss == 0
+
+
+def test_mistakes_are_listed_the_most_confident_first() -> None:
+    mistakes = evaluation([1, 1, 0, 1]).mistakes
+    assert [(true, p.label, p.path) for true, p in mistakes] == [
+        ("dog", "cat", "0.jpg"),
+        ("dog", "owl", "1.jpg"),
+        ("cat", "dog", "2.jpg"),
+    ]
+    assert [p.confidence for _, p in mistakes] == pytest.approx([0.7, 0.6, 0.5])
+
+
+def test_an_evaluation_prints_as_a_table() -> None:
+    report = evaluation([0, 2, 0, 1])
+    lines = str(report).splitlines()
+    assert lines[0] == f"accuracy 0.7500, loss {report.loss:.4f}, 4 images"
+    assert lines[2].split() == ["class", "precision", "recall", "f1", "images"]
+    assert lines[4].split() == ["cat", "1.000", "0.500", "0.667", "2"]
+    assert "accuracy 0.7500" in repr(report)
+
+
+def test_the_figure_of_an_evaluation_holds_its_confusion_matrix() -> None:
+    report = evaluation([0, 2, 0, 1], classes=np.array([1, 2, 3]))
+    axes = report.plot().axes[0]
+    assert [text.get_text() for text in axes.texts] == [str(n) for n in report.confusion_matrix.ravel()]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "2", "3"]
+
+
+# ---- history ----
+
+FIT = tk.Phase(
+    "fit",
+    "dense",
+    {"loss": [3.0, 2.0, 1.0], "accuracy": [0.1, 0.2, 0.3], "val_loss": [4.0, 3.0, 3.5], "learning_rate": [1, 1, 1]},
+    2,
+)
+TUNE = tk.Phase(
+    "fine_tune", "block_13_expand", {"loss": [0.5, 0.25], "accuracy": [0.8, 0.9], "learning_rate": [0.1, 0.1]}, 0
+)
+
+
+@pytest.fixture
+def history() -> tk.History:
+    return tk.History((FIT, TUNE))
+
+
+def test_a_history_runs_over_both_phases(history: tk.History) -> None:
+    assert len(history) == 5
+    assert history["loss"] == [3.0, 2.0, 1.0, 0.5, 0.25]
+    assert list(history) == history.metrics == ["loss", "accuracy", "val_loss", "learning_rate"]
+    assert (FIT.epochs, TUNE.epochs) == (3, 2)
+
+
+def test_what_a_phase_did_not_record_is_nan(history: tk.History) -> None:
+    np.testing.assert_array_equal(history["val_loss"], [4.0, 3.0, 3.5, np.nan, np.nan])
+    np.testing.assert_array_equal(tk.History((TUNE, FIT))["val_loss"], [np.nan, np.nan, 4.0, 3.0, 3.5])
+
+
+def test_an_unknown_metric_is_refused_with_those_recorded(history: tk.History) -> None:
+    with pytest.raises(KeyError, match=r"'val_acc' is not recorded; there are loss, accuracy, val_loss, learning_rate"):
+        history["val_acc"]
+
+
+def test_a_history_prints_each_epoch_and_marks_the_one_that_was_kept(history: tk.History) -> None:
+    lines = str(history).splitlines()
+    assert lines[0].split() == ["phase", "epoch", "loss", "accuracy", "val_loss"]
+    assert [line.split()[:3] for line in lines[2:7]] == [
+        ["fit", "1", "3.0000"],
+        ["fit", "2*", "2.0000"],
+        ["fit", "3", "1.0000"],
+        ["fine_tune", "1", "0.5000"],
+        ["fine_tune", "2", "0.2500"],
+    ]
+    assert lines[6].split()[-1] == "-"
+    assert lines[7].startswith("*")
+    assert repr(history) == "<History: 5 epochs in 2 phases>"
+
+
+def test_a_history_becomes_a_data_frame_of_epochs(history: tk.History) -> None:
+    frame = history.to_dataframe()
+    assert frame["phase"].tolist() == ["fit"] * 3 + ["fine_tune"] * 2
+    assert frame["epoch"].tolist() == [1, 2, 3, 4, 5]
+    assert frame["accuracy"].tolist() == history["accuracy"]
+
+
+def test_the_figure_of_a_history_marks_the_switch(history: tk.History) -> None:
+    loss, accuracy = history.plot().axes
+    assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("loss", "accuracy")
+    assert loss.lines[0].get_ydata().tolist() == history["loss"]
+    assert loss.lines[0].get_xdata().tolist() == [1, 2, 3, 4, 5]
+    assert [list(axes.lines[-1].get_xdata()) for axes in (loss, accuracy)] == [[3.5, 3.5]] * 2
+
+
+def test_an_empty_history_has_no_epochs() -> None:
+    assert len(tk.History()) == 0
+    assert tk.History().metrics == []
+
+
+def test_a_history_cannot_be_changed(history: tk.History) -> None:
+    with pytest.raises(AttributeError):
+        history.phases = ()  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        history.phases[0].kept = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("of", ["predictions", "history"])
+def test_without_pandas_a_data_frame_names_the_extra(of: str, request, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = request.getfixturevalue(of)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with refused(tk.MissingExtraError, "DataFrame", "pip install 'transferkit[pandas]'"):
+        result.to_dataframe()

@@ -1,0 +1,178 @@
+"""The division into training and validation images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import class_folder, refused, steady
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from transferkit.errors import InvalidInputError
+from transferkit.images import read_labelled
+from transferkit.splits import divide, stratified_split, validation_share
+
+COUNTS = st.lists(st.integers(1, 30), min_size=1, max_size=6).filter(lambda counts: max(counts) > 1)
+FRACTIONS = st.floats(0.01, 0.95)
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def data_of(counts: list[int]) -> tuple[np.ndarray, list[str]]:
+    codes = np.repeat(np.arange(len(counts)), counts)
+    return codes, [f"{code}/{number:04d}.jpg" for number, code in enumerate(codes)]
+
+
+def held_out_names(codes: np.ndarray, names: list[str], fraction: float, seed: int) -> set[str]:
+    return {names[i] for i in stratified_split(codes, names, fraction, seed)[1]}
+
+
+@steady
+@given(COUNTS, FRACTIONS, SEEDS)
+def test_a_split_is_disjoint_and_complete_and_leaves_each_class_an_image(counts, fraction, seed) -> None:
+    codes, names = data_of(counts)
+    training, validation = stratified_split(codes, names, fraction, seed)
+    assert sorted([*training, *validation]) == list(range(len(codes)))
+    assert set(codes[training]) == set(codes)
+    assert len(validation) > 0
+    assert training.tolist() == sorted(training)
+    assert validation.tolist() == sorted(validation)
+
+
+@steady
+@given(COUNTS, FRACTIONS, SEEDS)
+@example([100, *[1] * 10], 0.5, 0)
+@example([100, *[2] * 10], 0.9, 0)
+def test_each_class_is_held_out_in_proportion_to_within_an_image(counts, fraction, seed) -> None:
+    codes, names = data_of(counts)
+    held_out = np.bincount(codes[stratified_split(codes, names, fraction, seed)[1]], minlength=len(counts))
+    for count, held in zip(counts, held_out, strict=True):
+        share = count * fraction
+        assert min(share, count - 1) - 1 <= held <= share + 1
+
+
+@steady
+@given(st.lists(st.integers(4, 40), min_size=1, max_size=6), st.floats(0.02, 0.7), SEEDS)
+def test_the_number_held_out_is_the_share_of_all_rounded(counts, fraction, seed) -> None:
+    codes, names = data_of(counts)
+    share = sum(counts) * fraction
+    assert abs(len(stratified_split(codes, names, fraction, seed)[1]) - max(1, share)) <= 0.5 + 1e-9
+
+
+@steady
+@given(COUNTS, FRACTIONS, SEEDS, st.randoms(use_true_random=False))
+def test_a_split_does_not_depend_on_the_order_of_listing(counts, fraction, seed, random) -> None:
+    codes, names = data_of(counts)
+    order = list(range(len(codes)))
+    random.shuffle(order)
+    shuffled = held_out_names(codes[order], [names[i] for i in order], fraction, seed)
+    assert shuffled == held_out_names(codes, names, fraction, seed)
+
+
+@steady
+@given(COUNTS, FRACTIONS, SEEDS)
+def test_the_same_seed_gives_the_same_split(counts, fraction, seed) -> None:
+    codes, names = data_of(counts)
+    first, second = (stratified_split(codes, names, fraction, seed) for _ in range(2))
+    assert [part.tolist() for part in first] == [part.tolist() for part in second]
+
+
+def test_other_seeds_give_other_splits() -> None:
+    codes, names = data_of([50, 50])
+    splits = {frozenset(held_out_names(codes, names, 0.2, seed)) for seed in range(10)}
+    assert len(splits) == 10
+
+
+def test_classes_are_drawn_independently_of_each_other() -> None:
+    codes, names = data_of([50, 50])
+    held_out = stratified_split(codes, names, 0.2, 0)[1]
+    assert [i % 50 for i in held_out if i < 50] != [i % 50 for i in held_out if i >= 50]
+
+
+@steady
+@given(st.lists(st.integers(0, 12), min_size=2, max_size=40).filter(lambda n: len(set(n)) > 1), FRACTIONS, SEEDS)
+def test_one_file_that_is_listed_twice_falls_on_one_side(numbers, fraction, seed) -> None:
+    names = [f"{number}.jpg" for number in numbers]
+    training, validation = stratified_split(np.zeros(len(names), int), names, fraction, seed)
+    assert not {names[i] for i in training} & {names[i] for i in validation}
+
+
+@steady
+@given(SEEDS)
+def test_one_file_that_is_listed_under_two_classes_falls_on_one_side(seed) -> None:
+    names = [*(f"{n}.jpg" for n in range(10)), *(f"{n}.jpg" for n in range(5, 15))]
+    codes = np.repeat([0, 1], 10)
+    training, validation = stratified_split(codes, names, 0.3, seed)
+    assert not {names[i] for i in training} & {names[i] for i in validation}
+
+
+@pytest.mark.parametrize("counts", [[1], [1, 1, 1]])
+def test_classes_of_one_image_each_cannot_be_divided(counts: list[int]) -> None:
+    with refused(InvalidInputError, "`validation=0.5`", f"of {len(counts)} images", "Pass validation=None"):
+        stratified_split(*data_of(counts), 0.5, 0)
+
+
+def test_a_class_that_has_no_image_is_let_pass() -> None:
+    training, validation = stratified_split(np.array([0, 0, 2, 2]), list("abcd"), 0.5, 0)
+    assert (len(training), len(validation)) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("value", "share"), [(None, 0), (False, 0), (0, 0), (0.0, 0), (0.2, 0.2), (np.float64(0.2), 0.2)]
+)
+def test_a_share_is_a_fraction_or_none(value: object, share: float) -> None:
+    assert validation_share(value) == share
+
+
+@pytest.mark.parametrize("value", [1, 1.5, -0.1, True, float("nan")])
+def test_another_number_is_no_share(value: object) -> None:
+    with refused(InvalidInputError, f"`validation={value!r}`", "at least 0 and below 1", "validation=0.15"):
+        validation_share(value)
+
+
+@pytest.mark.parametrize("value", ["photos/val", (["a.jpg"], ["cats"]), np.zeros((2, 4, 4, 3))])
+def test_data_is_no_share(value: object) -> None:
+    assert validation_share(value) is None
+
+
+def test_dividing_a_folder_gives_both_parts_with_the_same_classes(tmp_path: Path) -> None:
+    data = read_labelled(class_folder(tmp_path, {"cats": 6, "dogs": 4}))
+    training, validation = divide(data, 0.2, 0.2, seed=0)
+    assert validation is not None
+    assert (len(training), len(validation)) == (8, 2)
+    assert sorted([*training.names, *validation.names]) == sorted(data.names)
+    assert validation.classes.tolist() == training.classes.tolist() == ["cats", "dogs"]
+    for part in (training, validation):
+        assert [part.classes[c] for c in part.codes] == [name.split("/")[0] for name in part.names]
+
+
+def test_without_a_share_all_images_are_for_training(tmp_path: Path) -> None:
+    data = read_labelled(class_folder(tmp_path, {"cats": 2, "dogs": 2}))
+    training, validation = divide(data, None, 0, seed=0)
+    assert training.names == data.names
+    assert validation is None
+
+
+def test_validation_data_is_read_with_the_classes_of_the_training_data(tmp_path: Path) -> None:
+    data = read_labelled(class_folder(tmp_path / "train", {"cats": 2, "dogs": 2, "owls": 2}))
+    held_out = class_folder(tmp_path / "val", {"owls": 1, "dogs": 1})
+    training, validation = divide(data, held_out, None, seed=0)
+    assert training.names == data.names
+    assert validation is not None
+    assert validation.codes.tolist() == [1, 2]
+
+
+def test_validation_data_may_be_a_pair_of_images_and_labels(tmp_path: Path) -> None:
+    data = read_labelled(class_folder(tmp_path, {"cats": 2, "dogs": 2}))
+    pair = (np.full((2, 8, 8, 3), 9, np.uint8), ["dogs", "cats"])
+    _, validation = divide(data, pair, None, seed=0)
+    assert validation is not None
+    assert validation.codes.tolist() == [1, 0]
+
+
+def test_an_unknown_class_in_the_validation_data_is_named(tmp_path: Path) -> None:
+    data = read_labelled(class_folder(tmp_path / "train", {"cats": 2, "dogs": 2}))
+    held_out = class_folder(tmp_path / "val", {"dog": 1})
+    with refused(InvalidInputError, "The validation data holds the class 'dog'", "did you mean 'dogs'?", "Rename"):
+        divide(data, held_out, None, seed=0)
