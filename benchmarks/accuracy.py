@@ -1,6 +1,6 @@
 """Test accuracy with defaults and with five epochs, over three seeds.
 
-    python benchmarks/accuracy.py [--assets FOLDER] [--seeds 3]
+python benchmarks/accuracy.py [--assets FOLDER] [--seeds 3]
 """
 
 from __future__ import annotations

@@ -84,7 +84,10 @@ def main() -> None:
             print(f"  round {number + 1}  {name:<12} {took:7.1f} s   test accuracy {accuracy:.4f}", flush=True)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     ratio = medians["plain Keras"] / medians["transferkit"]
-    print(f"  median: plain Keras {medians['plain Keras']:.1f} s, transferkit {medians['transferkit']:.1f} s: {ratio:.1f} times faster")
+    print(
+        f"  median: plain Keras {medians['plain Keras']:.1f} s, transferkit {medians['transferkit']:.1f} s: "
+        f"{ratio:.1f} times faster"
+    )
 
 
 if __name__ == "__main__":

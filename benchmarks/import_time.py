@@ -1,6 +1,6 @@
 """Seconds that ``import transferkit`` takes in a fresh process, against ``import keras``.
 
-    python benchmarks/import_time.py [--rounds 5]
+python benchmarks/import_time.py [--rounds 5]
 """
 
 from __future__ import annotations

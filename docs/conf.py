@@ -17,15 +17,11 @@ exclude_patterns = ["_build"]
 # Single backticks in docstrings: a link where the name is documented, code where it is not.
 default_role = "py:obj"
 myst_heading_anchors = 3
-myst_enable_extensions = ["colon_fence", "deflist"]
 
-autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the text of an argument says more than its type, and the signature shows it as well
 autodoc_typehints_format = "short"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True  # the attributes of dataclasses and named tuples, once
 
 html_theme = "furo"
 html_title = f"transferkit {release}"
-pygments_style = "default"

@@ -70,10 +70,10 @@ class TestFit:
         import random
 
         random.seed(5)
-        np.random.seed(5)  # noqa: NPY002
+        np.random.seed(5)
         expected = random.Random(5).random(), np.random.RandomState(5).rand()
         make().fit(photos / "train", epochs=1, verbose=0)
-        assert (random.random(), np.random.rand()) == expected  # noqa: NPY002
+        assert (random.random(), np.random.rand()) == expected
 
     def test_class_weights_shift_the_answers(self, make, pictures):
         x, y = pictures
@@ -311,12 +311,27 @@ class TestFineTune:
         assert len(fitted.network_.trainable_weights) == trainable + 2  # those of stage2
         assert len(fitted.history_.phases) == 2
 
+    def test_goes_on_with_the_class_weights_of_fit(self, make, pictures):
+        x, _ = pictures
+        noise = np.random.default_rng(0).integers(0, 256, x.shape).astype(np.uint8)
+        y = np.random.default_rng(1).choice(["a", "b"], len(x))
+        shares = []
+        for weight in ({"a": 1.0}, {"a": 30.0}):
+            clf = make().fit(noise, y, epochs=1, learning_rate=1e-9, validation=0, class_weight=weight, verbose=0)
+            clf.fine_tune(at="stage2", epochs=10, learning_rate=1e-2, validation=0, verbose=0)
+            shares.append(clf.predict_proba(noise, verbose=0)[:, 0].mean())
+        assert shares[1] > shares[0] + 0.2
+
+    def test_needs_a_learning_rate(self, fitted):
+        with pytest.raises(tk.InvalidInputError, match="learning_rate=None"):
+            fitted.fine_tune(at="stage2", learning_rate=None, verbose=0)
+
     def test_takes_new_data_of_known_classes(self, fitted, photos):
         fitted.fine_tune(photos / "test", at="stage2", epochs=1, verbose=0)
         assert len(fitted.history_.phases) == 2
 
     def test_refuses_data_of_unknown_classes(self, fitted, pictures):
-        with pytest.raises(tk.InvalidInputError, match="'blue'.*was not trained on"):
+        with pytest.raises(tk.InvalidInputError, match=r"'blue'.*was not trained on"):
             fitted.fine_tune(pictures[0], ["blue"] * 36, at="stage2", verbose=0)
 
     def test_does_not_divide_the_images_of_fit_again(self, fitted):
@@ -379,7 +394,11 @@ class TestAugmentation:
 
     @pytest.mark.parametrize(
         ("choice", "message"),
-        [("heavy", "None, 'light' or a Keras layer"), (3, "None, 'light'"), (keras.layers.CenterCrop(8, 8), "keep the shape")],
+        [
+            ("heavy", "None, 'light' or a Keras layer"),
+            (3, "None, 'light'"),
+            (keras.layers.CenterCrop(8, 8), "keep the shape"),
+        ],
     )
     def test_refuses_what_cannot_work(self, make, photos, choice, message):
         with pytest.raises(tk.InvalidInputError, match=message):
@@ -441,6 +460,23 @@ class TestCallbacks:
             make().fit(photos / "train", callbacks=["stop"], verbose=0)
 
 
+def test_mixed_precision_trains_and_answers_in_float32(make, photos, tmp_path):
+    policy = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("mixed_float16")
+    try:
+        clf = make().fit(photos / "train", epochs=20, verbose=0)
+        clf.fine_tune(at="stage1_drop", epochs=2, learning_rate=1e-3, verbose=0)
+        clf.save(tmp_path / "mixed.keras")
+        loaded = tk.TransferClassifier.load(tmp_path / "mixed.keras")
+    finally:
+        keras.mixed_precision.set_dtype_policy(policy)
+    probabilities = clf.predict_proba(photos / "test", verbose=0)
+    assert probabilities.dtype == np.float32
+    assert clf.network_.output.dtype == "float32"
+    assert clf.score(photos / "test") >= 0.8
+    assert loaded.predict_proba(photos / "test", verbose=0) == pytest.approx(probabilities, abs=1e-3)
+
+
 class TestEvaluate:
     def test_figures_agree_with_the_predictions(self, fitted, photos):
         paths, labels = listing(photos / "test")
@@ -463,7 +499,7 @@ class TestEvaluate:
     def test_an_unknown_class_is_refused(self, fitted, photos, tmp_path):
         (tmp_path / "odd").mkdir()
         (tmp_path / "odd" / "Red").symlink_to(photos / "test" / "red")
-        with pytest.raises(tk.InvalidInputError, match="'Red'.*did you mean 'red'"):
+        with pytest.raises(tk.InvalidInputError, match=r"'Red'.*did you mean 'red'"):
             fitted.evaluate(tmp_path / "odd", verbose=0)
         with pytest.raises(tk.InvalidInputError, match="validation data holds the class 'Red'"):
             fitted.fit(photos / "train", validation=tmp_path / "odd", verbose=0)
@@ -497,7 +533,11 @@ class TestErrors:
         [
             ({"backbone": "TinyNett"}, tk.UnknownBackboneError, "Did you mean 'TinyNet'"),
             ({"backbone": 3}, tk.UnknownBackboneError, "no backbone 3"),
-            ({"input_size": 7}, tk.InvalidInputError, "`input_size=7` is too small for 'TinyNet': it takes 8 px or more"),
+            (
+                {"input_size": 7},
+                tk.InvalidInputError,
+                "`input_size=7` is too small for 'TinyNet': it takes 8 px or more",
+            ),
             ({"input_size": (32, 4)}, tk.InvalidInputError, "too small"),
             ({"input_size": "big"}, tk.InvalidInputError, "input_size"),
             ({"dropout": 1.0}, tk.InvalidInputError, "dropout"),

@@ -8,7 +8,7 @@ from conftest import TINY
 
 import transferkit as tk
 from transferkit import features
-from transferkit.features import FrozenPart, LiveValues, StoredValues, compute, value_bytes
+from transferkit.features import FrozenPart, LiveValues, StoredValues, compute
 from transferkit.images import read_images
 from transferkit.network import assemble
 from transferkit.store import Store
@@ -130,5 +130,5 @@ def test_live_values_are_augmented(part, images):
     assert black[0] == pytest.approx(np.repeat(black[0][:1], 4, axis=0), abs=1e-6)
 
 
-def test_value_bytes():
-    assert value_bytes([(2, 3), (5,)], 10) == 4 * 10 * 11
+def test_value_bytes(part):
+    assert part.value_bytes(10) == 4 * 10 * 16

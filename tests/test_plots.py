@@ -54,13 +54,13 @@ def test_epochs_are_counted_in_whole_numbers() -> None:
 
 
 def test_a_confusion_matrix_is_coloured_by_shares_and_labelled_by_counts() -> None:
-    matrix = np.array([[8, 2], [0, 0]])
-    axes = plots.confusion(matrix, ["cat", "dog"]).axes[0]
-    assert [text.get_text() for text in axes.texts] == ["8", "2", "0", "0"]
-    np.testing.assert_allclose(axes.images[0].get_array(), [[0.8, 0.2], [0, 0]])
-    assert [text.get_color() for text in axes.texts] == ["white", "black", "black", "black"]
+    matrix = np.array([[8, 2, 0], [0, 0, 0], [1, 0, 3]])
+    axes = plots.confusion(matrix, ["cat", "dog", "owl"]).axes[0]
+    assert [text.get_text() for text in axes.texts] == [str(n) for n in matrix.ravel()]
+    np.testing.assert_allclose(axes.images[0].get_array(), [[0.8, 0.2, 0], [0, 0, 0], [0.25, 0, 0.75]])
+    assert [text.get_color() for text in axes.texts] == ["white", *["black"] * 7, "white"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["cat", "dog"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["cat", "dog", "owl"]
 
 
 @pytest.mark.parametrize(("count", "texts"), [(30, 900), (31, 0)])

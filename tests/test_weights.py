@@ -15,8 +15,7 @@ from transferkit.weights import build_with_weights, check_weights, weights_diges
 
 def test_a_file_of_weights_is_loaded(tmp_path):
     source = TINY.build((32, 32))
-    for name in ("w.weights.h5", "legacy.h5"):
-        source.save_weights(tmp_path / "w.weights.h5")
+    source.save_weights(tmp_path / "w.weights.h5")
     path = check_weights(TINY, str(tmp_path / "w.weights.h5"))
     loaded = build_with_weights(TINY, (48, 40), path, 0)
     for a, b in zip(source.weights, loaded.weights, strict=True):
@@ -64,7 +63,7 @@ def test_a_failed_download_is_a_weights_error(monkeypatch, tmp_path):
         raise Exception("URL fetch failure on https://example.invalid: no route")
 
     record = replace(TINY, pretrained="imagenet", builder=refuse)
-    with pytest.raises(tk.WeightsError, match="'TinyNet' could not be had.*URL fetch failure.*weights=PATH"):
+    with pytest.raises(tk.WeightsError, match=r"'TinyNet' could not be had.*URL fetch failure.*weights=PATH"):
         build_with_weights(record, (32, 32), "imagenet", 0)
 
 

@@ -51,6 +51,7 @@ class _Fitted:
     data: LabelledImages | None = None
     validation: LabelledImages | None = None
     phases: int = 1
+    class_weight: object = None
     predictor: Predictor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -140,7 +141,7 @@ class TransferClassifier(Estimator):
             batch_size: images per step.
             learning_rate: a number (constant) or a Keras schedule; None = 0.005 falling to 0 along a cosine
                 (constant where a callback sets the rate).
-            class_weight: None, ``"balanced"``, or a dict from class name to weight.
+            class_weight: None, ``"balanced"``, or a dict from class name to weight; `fine_tune` goes on with it.
             callbacks: Keras callbacks; one that saves the model saves the whole network.
             verbose: ``"auto"`` or 1 = messages, and progress bars on a terminal; 2 = also a line per epoch;
                 0 = silent.
@@ -175,7 +176,8 @@ class TransferClassifier(Estimator):
         network = assemble(record, backbone, size, len(everything.classes), dropout, seed)
         say(phases.opening_line(training, held_out, network), asked.verbose)
         phase = phases.fit_head(network, training, held_out, per_class, asked)
-        self._become(_Fitted(network, everything.classes, seed, dropout, training, held_out), History((phase,)))
+        fitted = _Fitted(network, everything.classes, seed, dropout, training, held_out, class_weight=class_weight)
+        self._become(fitted, History((phase,)))
         return self
 
     def fine_tune(
@@ -231,14 +233,15 @@ class TransferClassifier(Estimator):
             ['fit', 'fine_tune']
         """
         fitted = self._fitted_or_raise("fine_tune")
-        asked = phases.request(epochs, batch_size, learning_rate, callbacks, verbose)
+        asked = phases.request(epochs, batch_size, learning_rate, callbacks, verbose, rate_needed=True)
         fitted.network.resolve(at)
         # A new order of images for each phase, from the one seed.
         augment = augmenter(self.augmentation, fitted.network.size, fitted.seed)
         asked = replace(asked, augment=augment, store=self._store(), seed=fitted.seed + fitted.phases)
         training, held_out = _data_to_go_on_with(fitted, data, labels, validation)
+        per_class = class_weights(fitted.class_weight, training.codes, fitted.classes)
         with fitted.network.unchanged_on_error():
-            phase = phases.fine_tune(fitted.network, at, training, held_out, asked)
+            phase = phases.fine_tune(fitted.network, at, training, held_out, per_class, asked)
         self._become(
             replace(fitted, phases=fitted.phases + 1),
             History((*self.history_.phases, phase)),

@@ -24,7 +24,7 @@ from .progress import Bar
 from .store import Row, Shelf, Store, content_key
 from .weights import weights_digest
 
-__all__ = ["FrozenPart", "LiveValues", "StoredValues", "Values", "compute", "value_bytes"]
+__all__ = ["FrozenPart", "LiveValues", "StoredValues", "Values", "compute"]
 
 THREADS = max(2, min(16, os.cpu_count() or 2))
 # Images per call of the frozen part. On a CPU small batches stay in its caches, and one call per core
@@ -45,7 +45,9 @@ class FrozenPart:
     def __init__(self, model: keras.Model, size: tuple[int, int], name: str) -> None:
         self.size = size
         self.name = f"{name}/{weights_digest(model)}/{size}/{PIXEL_RULE}"
-        self.shapes: list[tuple[int, ...]] = [tuple(tensor.shape[1:]) for tensor in model.outputs]
+        self._outputs = [
+            (tuple(tensor.shape[1:]), tf.as_dtype(tensor.dtype).as_numpy_dtype) for tensor in model.outputs
+        ]
         signature = [tf.TensorSpec((None, *size, 3), tf.float32)]
         self._function = tf.function(lambda images: _as_list(model(images, training=False)), input_signature=signature)
 
@@ -55,6 +57,14 @@ class FrozenPart:
         """float32 `(n, h, w, 3)`, RGB 0-255 -> the values at the cut, one array `(n, ...)` per tensor."""
         return [tensor.numpy() for tensor in self._function(images)]
 
+    def empty(self, count: int) -> list[npt.NDArray[Any]]:
+        """Arrays for the values of `count` images; float32, or what a mixed precision policy computes in."""
+        return [np.empty((count, *shape), dtype) for shape, dtype in self._outputs]
+
+    def value_bytes(self, count: int) -> int:
+        """Bytes that the values of `count` images take."""
+        return count * sum(array.nbytes for array in self.empty(1))
+
     def in_chunks(self, images: npt.NDArray[Any], pool: ThreadPoolExecutor) -> list[npt.NDArray[Any]]:
         """The same, several chunks at once on the threads of `pool`."""
         if len(images) <= self.chunk:
@@ -63,21 +73,16 @@ class FrozenPart:
         return [np.concatenate(parts) for parts in zip(*pool.map(self, chunks), strict=True)]
 
 
-def value_bytes(shapes: Sequence[tuple[int, ...]], count: int) -> int:
-    """Bytes of the float32 values of `count` images."""
-    return 4 * count * sum(int(np.prod(shape)) for shape in shapes)
-
-
 def compute(
     part: FrozenPart, images: Images, store: Store | None, verbose: str | int, title: str
 ) -> list[npt.NDArray[Any]]:
-    """The values of every image: one float32 array `(n, ...)` per tensor that crosses the cut.
+    """The values of every image: one array `(n, ...)` per tensor that crosses the cut.
 
     Raises:
         ImageReadError: files that cannot be read, all of them named together.
     """
-    shelf = store.shelf(part.name) if store is not None and store.room(value_bytes(part.shapes, len(images))) else None
-    values = [np.empty((len(images), *shape), np.float32) for shape in part.shapes]
+    shelf = store.shelf(part.name) if store is not None and store.room(part.value_bytes(len(images))) else None
+    values = part.empty(len(images))
     worker = _Worker(part, images, shelf)
     with Bar(title, len(images), "images", verbose) as bar:
         chunks = [range(start, min(start + part.chunk, len(images))) for start in range(0, len(images), part.chunk)]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arguments import check_count, check_verbose
-from .features import FrozenPart, LiveValues, StoredValues, Values, compute, value_bytes
+from .features import FrozenPart, LiveValues, StoredValues, Values, compute
 from .images import ImageFiles, Images, LabelledImages
 from .network import At, Cut, Network
 from .progress import say
@@ -54,7 +54,9 @@ class Request:
     seed: int = 0
 
 
-def request(epochs: object, batch_size: object, rate: object, callbacks: object, verbose: object) -> Request:
+def request(
+    epochs: object, batch_size: object, rate: object, callbacks: object, verbose: object, rate_needed: bool = False
+) -> Request:
     """The arguments that `fit` and `fine_tune` share, checked before any work starts.
 
     Raises:
@@ -64,7 +66,7 @@ def request(epochs: object, batch_size: object, rate: object, callbacks: object,
     return Request(
         check_count("epochs", epochs),
         check_count("batch_size", batch_size, example=32),
-        None if rate is None else check_rate(rate, listed),
+        None if rate is None and not rate_needed else check_rate(rate, listed),
         listed,
         check_verbose(verbose),
     )
@@ -100,6 +102,7 @@ def fine_tune(
     at: At,
     data: LabelledImages,
     validation: LabelledImages | None,
+    class_weights: npt.NDArray[np.float32],
     asked: Request,
 ) -> Phase:
     """A later phase: everything from `at` on, on the values before it.
@@ -112,7 +115,7 @@ def fine_tune(
     say(_intention(cut, network), asked.verbose)
     stored = asked.augment is None and not cut.from_pixels
     count = len(data) + (len(validation) if validation is not None else 0)
-    size = value_bytes(part.shapes, count)
+    size = part.value_bytes(count)
     if stored and size > ACTIVATION_BYTES:
         stored = False
         say(
@@ -128,13 +131,7 @@ def fine_tune(
         cut.trained,
         Data(values, data.codes),
         _labelled(held_out, validation),
-        _settings(
-            asked,
-            keras.optimizers.Adam(asked.rate),
-            np.ones(len(data.classes), np.float32),
-            keep_best=True,
-            title="fine_tune",
-        ),
+        _settings(asked, keras.optimizers.Adam(asked.rate), class_weights, keep_best=True, title="fine_tune"),
     )
     return _finished("fine_tune", cut, outcome, seconds, asked.verbose)
 
@@ -154,7 +151,7 @@ def _both_values(
     started = time.monotonic()
 
     def computed(images: Images) -> list[npt.NDArray[Any]]:
-        return compute(part, images, asked.store, asked.verbose, "frozen part")
+        return compute(part, images, asked.store, asked.verbose, "computing features")
 
     if validation is None:
         values: Values = StoredValues(computed(data.images)) if stored else LiveValues(data.images, part, asked.augment)

@@ -43,10 +43,9 @@ class Bar:
         if self._progress is None and self._wanted and time.monotonic() - self._started > DELAY:
             self._appear()
         if self._progress is not None and self._task is not None:
-            elapsed = time.monotonic() - self._started
-            self._progress.update(
-                self._task, completed=self._done, description=self._title, rate=f"{self._done / elapsed:.0f}"
-            )
+            rate = self._done / (time.monotonic() - self._started)
+            shown = f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
+            self._progress.update(self._task, completed=self._done, description=self._title, rate=shown)
 
     def _appear(self) -> None:
         from rich.console import Console

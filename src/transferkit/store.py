@@ -18,7 +18,7 @@ __all__ = ["Row", "Shelf", "Store", "content_key"]
 
 Row = tuple[npt.NDArray[Any], ...]  # the values of one image: one array per tensor
 
-LIMIT = 2 * 2**30  # bytes
+LIMIT = 2**30  # bytes
 
 
 def content_key(content: bytes | npt.NDArray[Any]) -> bytes:

@@ -183,7 +183,7 @@ class _Run:
             )
         if self.validation is not None:
             logs.update({f"val_{name}": value for name, value in self.loop.evaluate(self.validation).items()})
-        logs["learning_rate"] = float(self.settings.optimizer.learning_rate)
+        logs["learning_rate"] = float(self.loop.optimizer.learning_rate)
         return logs
 
     def _can_fuse(self) -> bool:
@@ -237,7 +237,8 @@ class _Loop:
     """The compiled functions of one phase."""
 
     def __init__(self, part: TrainedPart, settings: Settings) -> None:
-        self.part, self.optimizer = part, settings.optimizer
+        self.part = part
+        self.optimizer = part.optimizer  # compile wraps it where mixed precision needs the loss scaled
         self.batch_size = settings.batch_size
         self.variables = part.trainable_variables
         self.class_weights = tf.constant(settings.class_weights)

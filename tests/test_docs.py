@@ -1,0 +1,113 @@
+"""What the documentation says runs: every Python block of the pages and of the README, every example in a docstring.
+
+The blocks of a page run in order, in one namespace, in a folder with a few real photos. The pretrained
+weights of MobileNetV2 are read from the folder of real photos and weights instead of being downloaded.
+"""
+
+from __future__ import annotations
+
+import doctest
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import transferkit as tk
+from transferkit import classifier, weights
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MOBILENET = "mobilenet_v2_1.0_224_imagenet_notop.weights.h5"
+FENCE = re.compile(r"^```python *\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    line: int
+    source: str
+
+
+def python_blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    return [Block(text.count("\n", 0, match.start(1)), match[1]) for match in FENCE.finditer(text)]
+
+
+def docstring_examples() -> list[doctest.DocTest]:
+    finder = doctest.DocTestFinder()
+    public = [(name, getattr(tk, name)) for name in tk.__all__ if name != "__version__"]
+    found = [test for name, thing in public for test in finder.find(thing, f"tk.{name}", module=False, globs={})]
+    return [test for test in found if test.examples]
+
+
+EXAMPLES = docstring_examples()
+
+
+@pytest.fixture(scope="module")
+def workplace(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with all that the pages name; the pretrained weights of MobileNetV2 are at hand."""
+    file = assets / "weights" / MOBILENET
+    if not file.is_file():
+        pytest.skip(f"no pretrained weights: {file} is missing (set TRANSFERKIT_TEST_ASSETS)")
+    folder = tmp_path_factory.mktemp("docs")
+    for split, count in (("train", 12), ("test", 6)):
+        for name in ("cats", "dogs"):
+            copy_photos(assets / "data" / "cats_dogs" / split / name, folder / "photos" / split / name, count)
+    (folder / "photos" / "new").mkdir()
+    for name, source in (("a.jpg", "cats"), ("b.jpg", "dogs")):
+        shutil.copy(next((folder / "photos" / "test" / source).iterdir()), folder / "photos" / "new" / name)
+
+    def check_weights(record: tk.Backbone, choice: object) -> object:
+        at_hand = record.name == "MobileNetV2" and choice in ("pretrained", "imagenet")
+        return file if at_hand else weights.check_weights(record, choice)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifier, "check_weights", check_weights)
+        patch.chdir(folder)
+        # The pages go on from the one that saves this file.
+        tk.TransferClassifier("MobileNetV2", seed=0).fit("photos/train", epochs=5, verbose=0).save("pets.keras")
+        yield folder
+
+
+def copy_photos(source: Path, target: Path, count: int) -> None:
+    target.mkdir(parents=True)
+    for photo in sorted(source.glob("*.jpg"))[:count]:
+        shutil.copy(photo, target / photo.name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_blocks_of_a_page_run(page: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    namespace: dict[str, Any] = {"__name__": page.stem}
+    for block in python_blocks(page):
+        # Empty lines in front make line numbers in a traceback those of the page.
+        exec(compile("\n" * block.line + block.source, page, "exec"), namespace)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=[example.name for example in EXAMPLES])
+def test_the_examples_of_a_docstring_run(
+    example: doctest.DocTest, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workplace)
+    report: list[str] = []
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=report.append)
+    assert not report, "".join(report)
+
+
+def test_blocks_are_found() -> None:
+    pages = {page.name: len(python_blocks(page)) for page in PAGES}
+    assert pages["getting-started.md"] >= 5
+    assert not [page.name for page in PAGES if "```py\n" in page.read_text(encoding="utf-8")], "spell it ```python"
+    assert len(EXAMPLES) >= 5
+
+
+def test_the_reference_holds_every_public_name() -> None:
+    described = re.findall(r"\.\. (?:auto\w+|py:data):: (\w+)", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"))
+    assert sorted(set(described) & set(tk.__all__)) == sorted(tk.__all__)
+
+
+def test_the_table_of_backbones_names_every_family() -> None:
+    page = (ROOT / "docs" / "backbones.md").read_text(encoding="utf-8")
+    families = {tk.get_backbone(name).family for name in tk.list_backbones()} - {"own"}
+    assert [family for family in sorted(families) if f"| {family} |" not in page] == []
