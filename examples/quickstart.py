@@ -64,7 +64,8 @@ def train_and_save(
     clf.fine_tune(at=at, epochs=epochs, learning_rate=learning_rate)
     evaluation = clf.evaluate(test, [path.parent.name for path in test])
     print(f"\n{evaluation}\n")
-    for path, prediction in zip(test[::10], clf.predict(test[::10]), strict=True):
+    some = test[:: max(1, len(test) // 12)][:12]
+    for path, prediction in zip(some, clf.predict(some), strict=True):
         print(f"{path.relative_to(folder)}: {prediction.label} ({prediction.confidence:.0%})")
     clf.save(output)
     print(f"\nSaved as {output.resolve()}")

@@ -15,6 +15,7 @@ import pytest
 
 import transferkit as tk
 from transferkit import bundle
+from transferkit import classifier as classifier_module
 
 
 @pytest.fixture
@@ -72,6 +73,19 @@ def test_a_loaded_classifier_goes_on_with_new_data(saved, photos):
         loaded.fine_tune(at="stage2", verbose=0)
     loaded.fine_tune(photos / "train", at="stage2", epochs=1, verbose=0)
     assert [phase.name for phase in loaded.history_.phases] == ["fit", "fine_tune"]
+
+
+def test_the_same_folder_is_divided_as_it_was(make, photos, tmp_path):
+    clf = make(seed=None).fit(photos / "train", epochs=1, verbose=0)
+    clf.save(tmp_path / "pets.keras")
+    loaded = tk.TransferClassifier.load(tmp_path / "pets.keras")
+    seen = []
+    original = classifier_module.divide
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifier_module, "divide", lambda *a: seen.append(original(*a)) or seen[-1])
+        loaded.fine_tune(photos / "train", at="stage2", epochs=1, verbose=0)
+    assert seen[0][1].names == clf._fitted.validation.names
+    assert loaded.seed is None
 
 
 def test_after_fine_tuning_too(fitted, photos, tmp_path):

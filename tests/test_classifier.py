@@ -586,7 +586,8 @@ class TestErrors:
             make().classes_  # noqa: B018
         assert not hasattr(make(), "history_")
 
-    def test_all_unreadable_images_are_named_before_training(self, make, photos, tmp_path):
+    @pytest.mark.parametrize("augmentation", [None, "light"])
+    def test_all_unreadable_images_are_named_before_training(self, make, photos, tmp_path, augmentation):
         import shutil
 
         shutil.copytree(photos / "train", tmp_path / "bad")
@@ -594,7 +595,7 @@ class TestErrors:
             (tmp_path / "bad" / "red" / f"{number:02d}.png").write_bytes(b"no image at all")
         (tmp_path / "bad" / "lying" / "00.png").write_bytes(b"")
         with pytest.raises(tk.ImageReadError) as caught:
-            make().fit(tmp_path / "bad", verbose=0)
+            make(augmentation=augmentation).fit(tmp_path / "bad", validation=None, verbose=0)
         assert len(caught.value.failures) == 3
         for name in ("red/01.png", "red/05.png", "lying/00.png"):
             assert name in str(caught.value)

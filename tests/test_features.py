@@ -132,3 +132,13 @@ def test_live_values_are_augmented(part, images):
 
 def test_value_bytes(part):
     assert part.value_bytes(10) == 4 * 10 * 16
+
+
+def test_images_that_no_pass_would_read_are_read_before_training(tmp_path, photos):
+    paths = sorted((photos / "test").glob("*/*.png"))
+    for name in ("one.png", "two.png"):
+        (tmp_path / name).write_bytes(b"")
+        paths.append(tmp_path / name)
+    with pytest.raises(tk.ImageReadError, match="2 images cannot be read"):
+        features.refuse_unreadable(read_images(paths), 0)
+    features.refuse_unreadable(read_images(paths[:-2]), 0)

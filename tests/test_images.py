@@ -62,9 +62,16 @@ def test_paths_come_with_labels(folder: Path, kind) -> None:
 
 @pytest.mark.parametrize("labels", [[7, 3, 7], [True, False, True], ["b", "a", "b"]])
 def test_class_names_keep_the_type_of_the_labels(folder: Path, labels: list) -> None:
-    data = read_labelled([folder / "cats/000.png"] * 3, labels)
+    data = read_labelled(sorted((folder / "dogs").iterdir()), labels)
     assert names_of(data) == labels
     assert data.classes.tolist() == sorted(set(labels))
+
+
+def test_one_file_cannot_be_of_two_classes(folder: Path) -> None:
+    path = folder / "cats/000.png"
+    with refused(InvalidInputError, "000.png", "the labels 'a', 'b'", "Drop one of the two"):
+        read_labelled([path, path], ["a", "b"])
+    assert len(read_labelled([path, path, folder / "dogs/000.png"], ["a", "a", "b"])) == 3
 
 
 @pytest.mark.parametrize("kind", [np.asarray, list, tuple, tf.constant])

@@ -98,15 +98,6 @@ def test_one_file_that_is_listed_twice_falls_on_one_side(numbers, fraction, seed
     assert not {names[i] for i in training} & {names[i] for i in validation}
 
 
-@steady
-@given(SEEDS)
-def test_one_file_that_is_listed_under_two_classes_falls_on_one_side(seed) -> None:
-    names = [*(f"{n}.jpg" for n in range(10)), *(f"{n}.jpg" for n in range(5, 15))]
-    codes = np.repeat([0, 1], 10)
-    training, validation = stratified_split(codes, names, 0.3, seed)
-    assert not {names[i] for i in training} & {names[i] for i in validation}
-
-
 @pytest.mark.parametrize("counts", [[1], [1, 1, 1]])
 def test_classes_of_one_image_each_cannot_be_divided(counts: list[int]) -> None:
     with refused(InvalidInputError, "`validation=0.5`", f"of {len(counts)} images", "Pass validation=None"):

@@ -11,7 +11,7 @@ from helpers import steady
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transferkit.store import Row, Shelf, Store, content_key
+from transferkit.store import Row, Store, content_key
 
 
 def row(size: int, value: int = 0) -> Row:
@@ -59,7 +59,7 @@ def test_the_key_of_an_array_does_not_depend_on_its_layout_in_memory() -> None:
 
 
 def test_a_shelf_gives_back_what_was_put_on_it() -> None:
-    shelf = Shelf()
+    shelf = Store(10**6).shelf("x", 0)
     first = row(10)
     shelf.put(b"a", first)
     assert shelf.get(b"a") is first
@@ -68,7 +68,7 @@ def test_a_shelf_gives_back_what_was_put_on_it() -> None:
 
 
 def test_what_is_on_a_shelf_already_is_kept_and_counted_once() -> None:
-    shelf = Shelf()
+    shelf = Store(10**6).shelf("x", 0)
     first = row(10)
     shelf.put(b"a", first)
     shelf.put(b"a", row(30, 1))
@@ -83,64 +83,69 @@ def filled(limit: int, **sizes: int) -> Store:
     """A store with a row of so many bytes on each shelf, used in this order."""
     store = Store(limit)
     for name, size in sizes.items():
-        store.shelf(name).put(b"a", row(size))
+        store.shelf(name, size).put(b"a", row(size))
     return store
 
 
 def holds(store: Store, name: str) -> bool:
-    return len(store.shelf(name)) > 0
+    return name in store._shelves and len(store._shelves[name]) > 0
 
 
 def test_a_shelf_is_found_again_by_its_name() -> None:
     store = filled(100, a=10, b=20)
-    assert store.shelf("a").size == 10
-    assert store.shelf("b").size == 20
-    assert store.shelf("c").size == 0
+    assert store.shelf("a", 10).size == 10
+    assert store.shelf("b", 20).size == 20
+    assert store.shelf("c", 0).size == 0
 
 
 def test_there_is_room_up_to_the_limit_and_nothing_is_dropped_for_it() -> None:
     store = filled(100, a=40, b=30)
-    assert store.room(30)
+    store.shelf("c", 30)
     assert holds(store, "a")
     assert holds(store, "b")
 
 
 def test_the_shelf_that_was_used_longest_ago_goes_first() -> None:
     store = filled(100, a=40, b=30, c=20)
-    store.shelf("a")
-    assert store.room(40)
+    store.shelf("a", 40)
+    store.shelf("d", 40)
     assert not holds(store, "b")
     assert holds(store, "a")
     assert holds(store, "c")
 
 
-def test_the_shelf_used_last_is_never_dropped() -> None:
-    store = filled(100, a=60, b=50)
-    assert not store.room(60)
+def test_what_a_shelf_holds_already_is_not_counted_twice() -> None:
+    store = filled(100, a=20, b=70)
+    store.shelf("b", 70)
+    assert holds(store, "a")
     assert holds(store, "b")
-    assert not holds(store, "a")
 
 
-def test_more_than_the_limit_finds_no_room_and_drops_nothing() -> None:
+def test_the_shelf_that_is_asked_for_is_never_dropped() -> None:
+    store = filled(100, a=60, b=30)
+    store.shelf("a", 90)
+    assert holds(store, "a")
+    assert not holds(store, "b")
+
+
+def test_more_than_the_limit_finds_no_shelf_and_drops_nothing() -> None:
     store = filled(100, a=40, b=30)
-    assert not store.room(101)
+    assert store.shelf("c", 101) is None
     assert holds(store, "a")
     assert holds(store, "b")
 
 
 @steady
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 60)), max_size=30))
-def test_whoever_asks_for_room_first_never_exceeds_the_limit(steps: list[tuple[str, int]]) -> None:
+def test_the_limit_is_never_exceeded(steps: list[tuple[str, int]]) -> None:
     store = Store(100)
     for number, (name, size) in enumerate(steps):
-        store.shelf(name)
-        if store.room(size):
-            store.shelf(name).put(str(number).encode(), row(size))
-        assert sum(store.shelf(n).size for n in "abcd") <= 100
+        store.shelf(name, size).put(str(number).encode(), row(size))
+        assert store.size <= 100
 
 
 def test_a_cleared_store_is_empty() -> None:
     store = filled(100, a=90)
     store.clear()
     assert not holds(store, "a")
-    assert store.room(100)
+    assert store.size == 0

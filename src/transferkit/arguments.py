@@ -23,17 +23,17 @@ def check_count(name: str, value: object, *, minimum: int = 1, example: int = 5)
 
 def check_number(name: str, value: object, *, low: float, high: float, example: float, open_low: bool = False) -> float:
     """A real number in [low, high), or (low, high) with `open_low`."""
+    number: Any = value
     good = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if good:
-        number = float(value)  # type: ignore[arg-type]
-        good = (low < number if open_low else low <= number) and number < high
+        good = bool((low < number if open_low else low <= number) and number < high)
     if not good:
         above = "above" if open_low else "of at least"
         limit = "" if high == float("inf") else f" and below {high:g}"
         raise bad_argument(
             name, value, f"must be a number {above} {low:g}{limit}", f"Pass for example {name}={example:g}"
         )
-    return float(value)  # type: ignore[arg-type]
+    return float(number)
 
 
 def check_seed(value: object) -> int | None:
@@ -46,17 +46,17 @@ def check_seed(value: object) -> int | None:
     return seed
 
 
-def check_size(value: object) -> tuple[int, int] | None:
+def check_size(value: object, name: str = "input_size") -> tuple[int, int] | None:
     """None, an int for a square, or (height, width) in pixels -> (height, width)."""
     if value is None:
         return None
-    sides = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
+    sides = tuple(value) if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) else (value, value)
     if len(sides) != 2 or not all(is_whole(side) and side > 0 for side in sides):
         raise bad_argument(
-            "input_size",
+            name,
             value,
             "must be None, a number of pixels or (height, width) in pixels",
-            "Pass for example input_size=224",
+            f"Pass for example {name}=224",
         )
     return int(sides[0]), int(sides[1])
 

@@ -24,7 +24,8 @@ def image_arrays(data: object, what: str) -> Sequence[npt.NDArray[Any]]:
     if isinstance(data, (list, tuple)):
         images = [np.asarray(item) for item in data]
         for index, image in enumerate(images):
-            check_image(image, f"image {index}")
+            _check_form(image, f"image {index}")
+        _refuse_scaled(images, f"the {what}")
         return images
     array = np.asarray(data)
     if array.dtype.kind == "O" and array.ndim == 1:
@@ -41,12 +42,17 @@ def image_arrays(data: object, what: str) -> Sequence[npt.NDArray[Any]]:
         )
     for start in range(0, len(array), CHUNK):
         _check_values(array[start : start + CHUNK], start)
-    _refuse_scaled(array, f"the {what}")
+    _refuse_scaled([array], f"the {what}")
     return array  # type: ignore[return-value]  # an array is a sequence of images in all but name
 
 
 def check_image(image: npt.NDArray[Any], name: str) -> None:
     """One image `(h, w, 3)`: the same rules."""
+    _check_form(image, name)
+    _refuse_scaled([image], name)
+
+
+def _check_form(image: npt.NDArray[Any], name: str) -> None:
     _check_type(image, name)
     if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
         raise InvalidInputError(
@@ -54,7 +60,6 @@ def check_image(image: npt.NDArray[Any], name: str) -> None:
             f"{_shape_remedy(image)}"
         )
     _check_values(image[None], None, name)
-    _refuse_scaled(image, name)
 
 
 def _check_type(array: npt.NDArray[Any], name: str) -> None:
@@ -99,10 +104,14 @@ def _check_values(images: npt.NDArray[Any], start: int | None, name: str = "") -
     )
 
 
-def _refuse_scaled(array: npt.NDArray[Any], name: str) -> None:
+def _refuse_scaled(arrays: Sequence[npt.NDArray[Any]], name: str) -> None:
     """Float pixels that all lie in [0, 1] were almost surely divided by 255 somewhere."""
-    if array.dtype.kind == "f" and array.size and 0.0 < float(array.max()) <= 1.0:
+    filled = [array for array in arrays if array.size]
+    if not filled or any(array.dtype.kind != "f" for array in filled):
+        return
+    low, high = min(float(array.min()) for array in filled), max(float(array.max()) for array in filled)
+    if 0.0 < high <= 1.0:
         raise InvalidInputError(
-            f"{name.capitalize()} holds values from {float(array.min()):g} to {float(array.max()):g}: pixels must be on "
-            f"the scale 0-255. Multiply by 255, or pass uint8 if the picture really is that dark."
+            f"{name.capitalize()} has values from {low:g} to {high:g}: pixels must be on the scale 0-255. Multiply by "
+            f"255, or pass uint8 if the picture really is that dark."
         )

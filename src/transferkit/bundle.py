@@ -49,6 +49,7 @@ class Manifest:
     Attributes:
         classes: class names, of one type: str, int or bool.
         weights, seed: the constructor's arguments, as far as they make sense elsewhere.
+        split_seed: what divided the images of `fit`; the same folder is divided alike later.
         feature_scale: what the head multiplies features by.
         self_test: features of the picture that `test_picture` draws.
         history: the phases of training.
@@ -62,6 +63,7 @@ class Manifest:
     feature_scale: float
     weights: str | None
     seed: int | None
+    split_seed: int
     self_test: list[float]
     history: list[dict[str, Any]]
     weights_sha256: str
@@ -112,28 +114,27 @@ def save(
     network: Network,
     classes: npt.NDArray[Any],
     history: History,
-    dropout: float,
-    weights: str | None,
-    seed: int | None,
+    **options: Any,
 ) -> None:
-    """Write the file under a temporary name beside its place, then rename: a stop in between loses nothing."""
+    """Write the file under a temporary name beside its place, then rename: a stop in between loses nothing.
+
+    `options` are the fields of `Manifest` that neither the network nor the history tells.
+    """
     features = test_features(network)
     with _temporary_beside(path) as temporary:
         network.model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             manifest = Manifest(
-                network.record.name,
-                network.size,
-                classes.tolist(),
-                dropout,
-                network.feature_scale,
-                weights,
-                seed,
-                features.tolist(),
-                [asdict(phase) for phase in history.phases],
-                hashlib.sha256(archive.read(WEIGHTS)).hexdigest(),
-                __version__,
-                keras.__version__,
+                backbone=network.record.name,
+                input_size=network.size,
+                classes=classes.tolist(),
+                feature_scale=network.feature_scale,
+                self_test=features.tolist(),
+                history=[asdict(phase) for phase in history.phases],
+                weights_sha256=hashlib.sha256(archive.read(WEIGHTS)).hexdigest(),
+                transferkit_version=__version__,
+                keras_version=keras.__version__,
+                **options,
             )
             archive.writestr(MEMBER, json.dumps(asdict(manifest), ensure_ascii=False, indent=1))
         with temporary.open("rb+") as file:
@@ -154,7 +155,10 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     Raises:
         BundleError: no such file, damaged, not a classifier of transferkit, or of a newer format.
     """
-    path = Path(path)
+    try:
+        path = Path(path)
+    except TypeError:
+        raise InvalidInputError(f"`path={path!r}` must be a path. Pass for example 'pets.keras'.") from None
     if not path.is_file():
         raise BundleError(f"There is no file {str(path)!r}: load needs a classifier that save wrote. Check the path.")
     try:
@@ -206,7 +210,7 @@ def rebuild(path: str | os.PathLike[str], record: Backbone, manifest: Manifest) 
         BundleError: the weights are damaged, do not fit, or compute something else.
     """
     path, size = Path(path), manifest.input_size
-    network = assemble(record, record.build(size), size, len(manifest.classes), manifest.dropout, manifest.seed or 0)
+    network = assemble(record, record.build(size), size, len(manifest.classes), manifest.dropout, manifest.split_seed)
     network.set_feature_scale(manifest.feature_scale)
     model = network.model
     with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:

@@ -318,7 +318,8 @@ class TransferClassifier(Estimator):
         params = self.get_params()
         # A path says nothing on another machine, and something about this one.
         portable = params["weights"] if params["weights"] in ("pretrained", "imagenet", None) else "pretrained"
-        bundle.save(target, fitted.network, fitted.classes, self.history_, fitted.dropout, portable, params["seed"])
+        options = {"dropout": fitted.dropout, "weights": portable, "seed": params["seed"], "split_seed": fitted.seed}
+        bundle.save(target, fitted.network, fitted.classes, self.history_, **options)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
@@ -330,6 +331,7 @@ class TransferClassifier(Estimator):
 
         Raises:
             BundleError: no such file, damaged, foreign, or its backbone is not registered here.
+            InvalidInputError: `path` is no path.
         """
         manifest = bundle.read_manifest(path)
         try:
@@ -350,7 +352,7 @@ class TransferClassifier(Estimator):
         )
         network = bundle.rebuild(path, record, manifest)
         history = manifest.history_record()
-        fitted = _Fitted(network, np.array(manifest.classes), manifest.seed or 0, manifest.dropout)
+        fitted = _Fitted(network, np.array(manifest.classes), manifest.split_seed, manifest.dropout)
         clf._become(replace(fitted, phases=len(history.phases)), history)
         return clf
 

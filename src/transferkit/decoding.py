@@ -33,7 +33,7 @@ R = TypeVar("R")
 # Transparent pixels are composited on this colour: what hides under full transparency is arbitrary.
 BACKGROUND = 255.0
 # A picture of more pixels than this is refused by its header, before any of it is inflated.
-MAX_PIXELS = 250_000_000
+MAX_PIXELS = 100_000_000
 
 
 def load(images: Images, index: int, size: Size) -> Pixels:
@@ -90,8 +90,7 @@ def decode(data: bytes, name: str = "image") -> npt.NDArray[np.uint8]:
         image = _DECODERS[kind](data) if kind in _DECODERS else _decode_with_pillow(data, name)
     except tf.errors.OpError as error:
         raise unreadable(name, _reason(kind, error)) from error
-    turn = exif_orientation(data) if kind == "jpeg" else 1
-    return np.ascontiguousarray(upright(image, turn))
+    return np.ascontiguousarray(upright(image, _ORIENTATIONS[kind](data) if kind in _ORIENTATIONS else 1))
 
 
 def sniff(data: bytes) -> str:
@@ -100,11 +99,17 @@ def sniff(data: bytes) -> str:
         return "jpeg"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
-    if data.startswith((b"GIF87a", b"GIF89a")):
+    if data.startswith((b"GIF87a", b"GIF89a")) and not _has_transparency(data):
         return "gif"
     if data.startswith(b"BM") and _is_plain_bmp(data):
         return "bmp"
     return "other"
+
+
+def _has_transparency(gif: bytes) -> bool:
+    """Whether the first graphic control extension (GIF89a, 23) names a transparent colour, which TensorFlow blackens."""
+    at = gif.find(b"\x21\xf9\x04")
+    return 0 <= at < len(gif) - 3 and bool(gif[at + 3] & 1)
 
 
 def _is_plain_bmp(data: bytes) -> bool:
@@ -119,11 +124,32 @@ def _decode_jpeg(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def _decode_png(data: bytes) -> npt.NDArray[np.uint8]:
-    width, height = struct.unpack_from(">II", data, 16) if len(data) > 24 else (0, 0)
+    width, height = struct.unpack_from(">II", data, 16) if len(data) > 25 else (0, 0)
     if width * height > MAX_PIXELS:
         raise tf.errors.InvalidArgumentError(None, None, f"{width} x {height} pixels is too large")
-    rgba = tf.io.decode_png(data, channels=4).numpy()
-    return _on_background(rgba)
+    # TensorFlow makes up a wrong alpha for pictures of less than 8 bits: it is asked for only where there is one.
+    has_alpha = len(data) > 25 and (data[25] in (4, 6) or _png_chunk(data, b"tRNS") is not None)
+    image: npt.NDArray[np.uint8] = tf.io.decode_png(data, channels=4 if has_alpha else 3).numpy()
+    return _on_background(image) if has_alpha else image
+
+
+def _png_chunk(data: bytes, kind: bytes) -> bytes | None:
+    """The content of the first chunk of a kind that stands before the pixels, if there is one."""
+    at = 8
+    while at + 8 <= len(data):
+        length, found = struct.unpack_from(">I", data, at)[0], data[at + 4 : at + 8]
+        if found == kind:
+            return data[at + 8 : at + 8 + length]
+        if found == b"IDAT":
+            return None
+        at += length + 12
+    return None
+
+
+def _png_orientation(data: bytes) -> int:
+    """The EXIF orientation of a PNG, from its eXIf chunk; 1 where there is none."""
+    exif = _png_chunk(data, b"eXIf")
+    return 1 if exif is None else _orientation_of_tiff(exif)
 
 
 def _decode_gif(data: bytes) -> npt.NDArray[np.uint8]:
@@ -144,6 +170,15 @@ _DECODERS: dict[str, Callable[[bytes], npt.NDArray[np.uint8]]] = {
 }
 
 
+def _looks_like_image(data: bytes) -> bool:
+    """Whether the first bytes are those of a format that Pillow reads and TensorFlow does not."""
+    return (
+        data.startswith((b"RIFF", b"BM", b"GIF8", b"II*\x00", b"MM\x00*", b"\x00\x00\x01\x00", b"\xff\x4f\xff\x51"))
+        or data[4:8] in (b"ftyp", b"jP  ")
+        or (data[:1] == b"P" and data[1:2] in (b"1", b"2", b"3", b"4", b"5", b"6") and data[2:3].isspace())
+    )
+
+
 def _on_background(rgba: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     rgb, alpha = rgba[..., :3], rgba[..., 3:]
     if alpha.min() == 255:
@@ -157,7 +192,7 @@ def _decode_with_pillow(data: bytes, name: str) -> npt.NDArray[np.uint8]:
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError:
-        if not data.startswith((b"RIFF", b"BM", b"II*\x00", b"MM\x00*")) and data[4:8] != b"ftyp":
+        if not _looks_like_image(data):
             raise unreadable(name, "it is not an image") from None
         raise MissingExtraError(f"Reading {name}", "images") from None
     try:
@@ -177,6 +212,8 @@ def _decode_with_pillow(data: bytes, name: str) -> npt.NDArray[np.uint8]:
 def _scaled_to_8_bits(grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """16-bit and float pictures by their own range: a plain conversion would clip nearly all of it."""
     values = grey.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("it holds values that are no numbers")
     low, high = float(values.min()), float(values.max())
     scaled = np.round((values - low) * (255 / ((high - low) or 1))).astype(np.uint8)
     return np.repeat(scaled[..., np.newaxis], 3, axis=-1)
@@ -217,6 +254,9 @@ def _orientation_of_tiff(tiff: bytes) -> int:
     except struct.error:  # the directory points outside the segment
         pass
     return 1
+
+
+_ORIENTATIONS = {"jpeg": exif_orientation, "png": _png_orientation}
 
 
 def upright(image: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ._public import public
+from .arguments import check_verbose
 from .decoding import decode, in_background, read_bytes
 from .errors import ImageReadError, MissingExtraError
 from .features import THREADS
@@ -111,7 +112,8 @@ def check_images(data: object, labels: object = None, *, verbose: str | int = "a
         >>> report.ok
         True
     """
-    return _examine(read_labelled(data, labels), verbose)
+    verbose = check_verbose(verbose)
+    return _examine(read_labelled(data, labels, empty_classes=True), verbose)
 
 
 def _examine(data: LabelledImages, verbose: str | int) -> Report:
@@ -160,7 +162,9 @@ def _looker(data: LabelledImages) -> Callable[[int], tuple[bytes, tuple[int, int
 
 def _class_faults(names: list[Any], counts: list[int]) -> Iterable[Fault]:
     for name, count in zip(names, counts, strict=True):
-        if count < FEW:
+        if count == 0:
+            yield Fault("empty class", str(name), "no images", True)
+        elif count < FEW:
             yield Fault("small class", str(name), f"{count} images, {FEW} or more are advised", False)
     if max(counts) > UNBALANCED * max(1, min(counts)):
         most, least = names[counts.index(max(counts))], names[counts.index(min(counts))]

@@ -91,6 +91,11 @@ class MissingExtraError(TransferKitError, ImportError):
 
     def __init__(self, purpose: str, extra: str) -> None:
         super().__init__(f"{purpose} needs an optional package: install it with pip install 'transferkit[{extra}]'.")
+        self._arguments = purpose, extra
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        # Copies and pickles (process pools make them) are built from the arguments, not from the message.
+        return type(self), self._arguments
 
 
 def shown(value: object, limit: int = 60) -> str:

@@ -24,7 +24,7 @@ from .progress import Bar
 from .store import Row, Shelf, Store, content_key
 from .weights import weights_digest
 
-__all__ = ["FrozenPart", "LiveValues", "StoredValues", "Values", "compute"]
+__all__ = ["FrozenPart", "LiveValues", "StoredValues", "Values", "compute", "refuse_unreadable"]
 
 THREADS = max(2, min(16, os.cpu_count() or 2))
 # Images per call of the frozen part. On a CPU small batches stay in its caches, and one call per core
@@ -48,14 +48,17 @@ class FrozenPart:
         self._outputs = [
             (tuple(tensor.shape[1:]), tf.as_dtype(tensor.dtype).as_numpy_dtype) for tensor in model.outputs
         ]
-        signature = [tf.TensorSpec((None, *size, 3), tf.float32)]
-        self._function = tf.function(lambda images: _as_list(model(images, training=False)), input_signature=signature)
+        # Traced here and now: TensorFlow takes the same line in several classifiers for a function that is
+        # traced anew in each call, and warns of it.
+        self._function = tf.function(lambda images: _as_list(model(images, training=False))).get_concrete_function(
+            tf.TensorSpec((None, *size, 3), tf.float32)
+        )
 
         self.chunk = GPU_CHUNK if tf.config.list_physical_devices("GPU") else CPU_CHUNK
 
     def __call__(self, images: Any) -> list[npt.NDArray[Any]]:
         """float32 `(n, h, w, 3)`, RGB 0-255 -> the values at the cut, one array `(n, ...)` per tensor."""
-        return [tensor.numpy() for tensor in self._function(images)]
+        return [tensor.numpy() for tensor in self._function(tf.convert_to_tensor(images, tf.float32))]
 
     def empty(self, count: int) -> list[npt.NDArray[Any]]:
         """Arrays for the values of `count` images; float32, or what a mixed precision policy computes in."""
@@ -81,7 +84,7 @@ def compute(
     Raises:
         ImageReadError: files that cannot be read, all of them named together.
     """
-    shelf = store.shelf(part.name) if store is not None and store.room(part.value_bytes(len(images))) else None
+    shelf = None if store is None else store.shelf(part.name, part.value_bytes(len(images)))
     values = part.empty(len(images))
     worker = _Worker(part, images, shelf)
     with Bar(title, len(images), "images", verbose) as bar:
@@ -93,10 +96,29 @@ def compute(
                     array[index] = value
                 if shelf is not None and key is not None:
                     shelf.put(key, tuple(array[index] for array in values))
-            bar.advance(part.chunk)
+            bar.advance(min(part.chunk, len(images) - bar.done))
     if worker.failures:
         raise _all_unreadable(dict(sorted(worker.failures.items())))
     return values
+
+
+def refuse_unreadable(images: Images, verbose: str | int) -> None:
+    """Decode every image once, where no pass does so before training.
+
+    Raises:
+        ImageReadError: files that cannot be read, all of them named together.
+    """
+    failures: dict[int, ImageReadError] = {}
+    with Bar("reading images", len(images), "images", verbose) as bar:
+        reading = in_background(lambda index: load(images, index, (1, 1)), range(len(images)), THREADS, 4 * THREADS)
+        for index, future in enumerate(reading):
+            bar.advance()
+            try:
+                future.result()
+            except ImageReadError as error:
+                failures[index] = error
+    if failures:
+        raise _all_unreadable(failures)
 
 
 class _Worker:

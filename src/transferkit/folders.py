@@ -74,14 +74,16 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
-def list_files(folder: Path) -> FileList:
+def list_files(folder: Path, entered: set[tuple[int, int]] | None = None) -> FileList:
     """Every image below `folder`, however deep; links are followed, each folder is entered once.
+
+    `entered` are folders not to enter (again), by device and number.
 
     A name with an image extension counts as an image, whatever it holds: if it turns out not to
     be one, the user wants to hear of it. Other files count if their first bytes are an image's.
     """
     found = FileList()
-    for path, mode in _walk(folder, found, seen=set()):
+    for path, mode in _walk(folder, found, set() if entered is None else entered):
         if not stat.S_ISREG(mode):
             found.not_regular.append(path)
         elif path.suffix.lower() in IMAGE_SUFFIXES or _starts_like_image(path):
@@ -95,12 +97,17 @@ def list_class_folder(root: Path) -> ClassFolder:
     """The images of a folder with one folder per class; raises `InvalidInputError` if it is not one."""
     beside: list[Path] = []
     folders: list[Path] = []
+    hidden: list[Path] = []
     for entry in _entries(root):
-        if not is_hidden(entry.name):
+        if is_hidden(entry.name):
+            hidden.append(entry)
+        else:
             (folders if entry.is_dir() else beside).append(entry)
-    result = ClassFolder(root, [], [], [], beside, FileList())
+    result = ClassFolder(root, [], [], [], beside, FileList(hidden=hidden))
+    # A link inside one class to the root or to another class would give its images a second label.
+    others = {_identity(folder) for folder in (root, *folders)}
     for folder in folders:
-        found = list_files(folder)
+        found = list_files(folder, others - {_identity(folder)})
         result.files += found.files
         result.labels += [folder.name] * len(found.files)
         if not found.files:
@@ -143,10 +150,9 @@ def _entries(folder: Path) -> list[Path]:
 
 def _walk(folder: Path, found: FileList, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, int]]:
     """(path, mode) of every visible file below `folder`; hidden files are noted in `found`."""
-    status = folder.stat()
-    if (status.st_dev, status.st_ino) in seen:
+    if _identity(folder) in seen:
         return
-    seen.add((status.st_dev, status.st_ino))
+    seen.add(_identity(folder))
     for path in _entries(folder):
         if is_hidden(path.name):
             found.hidden.append(path)
@@ -160,6 +166,12 @@ def _walk(folder: Path, found: FileList, seen: set[tuple[int, int]]) -> Iterator
             yield from _walk(path, found, seen)
         else:
             yield path, mode
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """What tells a folder from others, whatever links lead to it."""
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def _starts_like_image(path: Path) -> bool:

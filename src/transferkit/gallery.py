@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from . import plots
 from ._public import public
-from .arguments import check_count, check_size
+from .arguments import check_count, check_seed, check_size
 from .augmentation import Augmentation, augmenter
 from .decoding import load
 from .errors import InvalidInputError
@@ -48,7 +49,8 @@ def show_images(
         InvalidInputError: there are no images, or an argument is wrong.
         ImageReadError: one of the drawn images cannot be read.
     """
-    pixels = check_size(size) or (224, 224)
+    pixels = check_size(size, "size") or (224, 224)
+    check_seed(seed)
     check_count("count", count, example=12)
     augment = augmenter(augmentation, pixels, seed)
     images, titles = _with_titles(data, labels)
@@ -76,9 +78,10 @@ def _has_labels(data: object) -> bool:
         return "label" in data.columns
     if hasattr(data, "element_spec"):
         return isinstance(data.element_spec, tuple)
-    if isinstance(data, (str, Path)) and Path(data).is_dir():
+    if isinstance(data, (str, PathLike)) and Path(data).is_dir():
         found = read_images(data)
-        return (
-            isinstance(found, ImageFiles) and all(path.parent != Path(data) for path in found.paths) and len(found) > 0
+        below = (
+            {path.parent for path in found.paths if path.parent != Path(data)} if isinstance(found, ImageFiles) else ()
         )
+        return len(below) > 1
     return False

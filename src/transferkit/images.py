@@ -113,7 +113,11 @@ class LabelledImages:
 
 
 def read_labelled(
-    data: object, labels: object = None, classes: npt.NDArray[Any] | None = None, what: str = "data"
+    data: object,
+    labels: object = None,
+    classes: npt.NDArray[Any] | None = None,
+    what: str = "data",
+    empty_classes: bool = False,
 ) -> LabelledImages:
     """Any form of labelled data -> `LabelledImages`.
 
@@ -122,6 +126,7 @@ def read_labelled(
             columns ``path`` and ``label``; a batched dataset of ``(image, label)``.
         classes: the known classes; None = those of the data, sorted, two at least.
         what: how errors call this data.
+        empty_classes: whether a folder may hold classes without images.
 
     Raises:
         InvalidInputError: whatever is wrong, in one sentence.
@@ -134,7 +139,7 @@ def read_labelled(
         return _from_dataset(data, classes, what)
     if isinstance(data, (str, os.PathLike)):
         _no_labels(labels, "a folder's labels are the names of the folders in it")
-        return _from_folder(_folder(Path(data)), classes, what)
+        return _from_folder(_folder(Path(data)), classes, what, empty_classes)
     if labels is None:
         raise InvalidInputError(
             f"The {what} came without labels: {_description(data)} must come with `labels`, one per image. "
@@ -180,15 +185,17 @@ def split_pair(value: object) -> tuple[object, object]:
     return value, None
 
 
-def _from_folder(found: ClassFolder, classes: npt.NDArray[Any] | None, what: str) -> LabelledImages:
+def _from_folder(
+    found: ClassFolder, classes: npt.NDArray[Any] | None, what: str, empty_classes: bool
+) -> LabelledImages:
     raw = np.array(found.labels)
     if classes is None:
-        if found.empty_classes:
+        if found.empty_classes and not empty_classes:
             raise InvalidInputError(
                 f"The class folder {some_of(found.empty_classes)} in {str(found.root)!r} holds no images: every class "
                 f"must have some. Add images to it, or remove the folder."
             )
-        classes = class_names(raw)
+        classes = class_names(np.array([*found.labels, *found.empty_classes]))
     elif classes.dtype.kind in "ib":  # folders are named in text, whatever the type of the classes
         spelled = {str(name): name for name in classes.tolist()}
         if set(found.labels) <= set(spelled):
@@ -203,7 +210,20 @@ def _from_paths(data: Any, labels: object, classes: npt.NDArray[Any] | None, wha
     _not_empty(listed, what)
     paths = _existing(listed)
     classes = class_names(raw) if classes is None else classes
-    return LabelledImages(ImageFiles(paths), encode(raw, classes, what), classes, tuple(map(str, paths)))
+    codes = encode(raw, classes, what)
+    _refuse_two_labels(paths, codes, classes)
+    return LabelledImages(ImageFiles(paths), codes, classes, tuple(map(str, paths)))
+
+
+def _refuse_two_labels(paths: Sequence[Path], codes: Codes, classes: npt.NDArray[Any]) -> None:
+    """One file cannot be of two classes."""
+    first: dict[Path, int] = {}
+    for path, code in zip(paths, codes.tolist(), strict=True):
+        if first.setdefault(path, code) != code:
+            both = some_of([classes[first[path]].item(), classes[code].item()])
+            raise InvalidInputError(
+                f"The file {str(path)!r} is listed with the labels {both}: an image has one class. Drop one of the two."
+            )
 
 
 def _from_arrays(
@@ -278,7 +298,15 @@ def _folder(path: Path) -> ClassFolder:
 
 def _existing(paths: Iterable[Any]) -> tuple[Path, ...]:
     """Paths as `Path` objects, each of a regular file (a FIFO would hang the reader)."""
-    listed = tuple(Path(os.fspath(path)) for path in paths)
+    given = list(paths)
+    wrong = [
+        f"{shown(path)} at {index}" for index, path in enumerate(given) if not isinstance(path, (str, os.PathLike))
+    ]
+    if wrong:
+        raise InvalidInputError(
+            f"The paths hold {', '.join(wrong[:5])}: every path must be text or a Path. Fill it in or drop its row."
+        )
+    listed = tuple(Path(path) for path in given)
     missing = [str(path) for path in listed if not os.path.lexists(path)]
     if missing:
         raise InvalidInputError(f"There is no file {some_of(missing)}: every path must exist. Check the paths.")

@@ -6,7 +6,8 @@ Class names keep their type (str, int or bool), as scikit-learn's ``classes_`` d
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+import numbers
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def label_array(labels: object, count: int) -> npt.NDArray[Any]:
     Raises:
         InvalidInputError: another length, mixed types, missing values, fractions.
     """
-    array = np.asarray(labels)
+    array = _as_array(labels)
     if array.ndim == 0:
         raise bad_argument("labels", labels, "must hold one label per image", "Pass a list or an array of labels")
     if array.shape[0] != count:
@@ -34,6 +35,22 @@ def label_array(labels: object, count: int) -> npt.NDArray[Any]:
             f"order. Check the two lists."
         )
     return _typed(_flat(array))
+
+
+def _as_array(labels: object) -> npt.NDArray[Any]:
+    """An array that keeps what the user wrote: NumPy itself would turn ``["cat", 1]`` and missing labels into text."""
+    if isinstance(labels, Sequence) and not isinstance(labels, (str, bytes)):
+        scalar = all(np.ndim(item) == 0 for item in labels)
+        if scalar and len({type(item) for item in labels}) > 1:
+            array = np.empty(len(labels), dtype=object)
+            array[:] = list(labels)
+            return array
+    try:
+        return np.asarray(labels)
+    except ValueError:
+        raise bad_argument(
+            "labels", labels, "must hold one label per image", "Pass a list or an array of labels"
+        ) from None
 
 
 def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -75,7 +92,7 @@ def _typed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _typed_objects(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    missing = [i for i, value in enumerate(array) if value is None or value != value]  # NaN differs from itself
+    missing = [i for i, value in enumerate(array) if _is_missing(value)]
     if missing:
         raise InvalidInputError(
             f"The labels at {some_of(missing)} are missing: every image needs a label. Fill them in or drop the images."
@@ -88,6 +105,11 @@ def _typed_objects(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
             f"must be text, or all whole numbers, or all booleans. Convert them to one type."
         )
     return _typed(np.array(values)) if values else np.array([], dtype=str)
+
+
+def _is_missing(value: object) -> bool:
+    """None, NaN (which differs from itself), or pandas's NA (which does not tell)."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or bool(value != value)
 
 
 def _whole_numbers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -170,7 +192,7 @@ def class_weights(choice: object, codes: Codes, classes: npt.NDArray[Any]) -> np
             raise InvalidInputError(
                 f"`class_weight` names the class {shown(name)}: the classes are {some_of(names, 10)}. Use those names."
             )
-        if isinstance(weight, (bool, str)) or not np.isfinite(weight) or weight < 0:
+        if isinstance(weight, bool) or not isinstance(weight, numbers.Real) or not 0 <= float(weight) < np.inf:
             raise bad_argument(
                 f"class_weight[{name!r}]", weight, "must be a finite number of 0 or more", "Pass for example 2.0"
             )

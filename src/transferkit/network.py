@@ -174,7 +174,7 @@ class Network:
     def _stages_remedy(self) -> str:
         if self.record.stages:
             return f"Its stages are {some_of(self.record.stages, 20)}; layer names and indices work as well"
-        return "Pass a layer's index or name as in network_.layers"
+        return "Pass a layer's index or name, as get_backbone(name).build((height, width)).layers lists them"
 
     def _freeze(self, layers: Iterable[keras.layers.Layer]) -> None:
         for layer in layers:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arguments import check_count, check_verbose
-from .features import FrozenPart, LiveValues, StoredValues, Values, compute
+from .features import FrozenPart, LiveValues, StoredValues, Values, compute, refuse_unreadable
 from .images import ImageFiles, Images, LabelledImages
 from .network import At, Cut, Network
 from .progress import say
@@ -146,9 +146,14 @@ def _both_values(
 ) -> tuple[Values, Values | None, float]:
     """The values of training and validation images, and the seconds that computing them took.
 
-    One pass where both are stored and both are files, so that bad files of both are named together.
+    One pass where both are stored and both are files, so that bad files of both are named together. Where
+    nothing is stored, files are read once before training, so that a bad one does not show in the middle of it.
     """
     started = time.monotonic()
+    if not stored and isinstance(data.images, ImageFiles):
+        refuse_unreadable(data.images, asked.verbose)
+    if not stored_validation and validation is not None and isinstance(validation.images, ImageFiles):
+        refuse_unreadable(validation.images, asked.verbose)
 
     def computed(images: Images) -> list[npt.NDArray[Any]]:
         return compute(part, images, asked.store, asked.verbose, "computing features")
@@ -235,7 +240,8 @@ def _finished(name: str, cut: Cut, outcome: Outcome, pass_seconds: float, verbos
 
 def _summary(phase: Phase, outcome: Outcome) -> str:
     """One line of what a phase gave."""
-    timing = f"{phase.name}: {phase.epochs} epochs in {phase.seconds:.1f} s after a pass of {phase.pass_seconds:.1f} s"
+    epochs = "1 epoch" if phase.epochs == 1 else f"{phase.epochs} epochs"
+    timing = f"{phase.name}: {epochs} in {phase.seconds:.1f} s after a pass of {phase.pass_seconds:.1f} s"
     last = {name: values[-1] for name, values in phase.metrics.items()}
     if "val_accuracy" not in last:
         return f"{timing}; training accuracy {last['accuracy']:.4f}, no validation"

@@ -49,8 +49,8 @@ def confusion(matrix: npt.NDArray[np.int64], names: Sequence[str]) -> Figure:
     axes = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-    axes.set_yticks(range(len(names)), names)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if len(names) <= 30:
@@ -68,6 +68,6 @@ def grid(images: Sequence[npt.NDArray[Any]], titles: Sequence[str]) -> Figure:
     for number, (image, title) in enumerate(zip(images, titles, strict=True)):
         axes = figure.add_subplot(rows, columns, number + 1)
         axes.imshow(np.clip(np.round(image), 0, 255).astype(np.uint8))
-        axes.set_title(title, fontsize=9)
+        axes.set_title(title, fontsize=9, parse_math=False)
         axes.axis("off")
     return figure

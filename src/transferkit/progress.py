@@ -32,27 +32,27 @@ class Bar:
         self._title, self._total, self._unit = title, total, unit
         self._wanted = verbose != 0
         self._started = time.monotonic()
-        self._done = 0
+        self.done = 0
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
     def advance(self, count: int = 1, title: str | None = None) -> None:
         """Count `count` more units as done, under a new title if one is given."""
-        self._done += count
+        self.done += count
         self._title = title or self._title
         if self._progress is None and self._wanted and time.monotonic() - self._started > DELAY:
             self._appear()
         if self._progress is not None and self._task is not None:
-            rate = self._done / (time.monotonic() - self._started)
+            rate = self.done / (time.monotonic() - self._started)
             shown = f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
-            self._progress.update(self._task, completed=self._done, description=self._title, rate=shown)
+            self._progress.update(self._task, completed=self.done, description=self._title, rate=shown)
 
     def _appear(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         console = Console(file=sys.stderr)
-        if not (console.is_terminal or console.is_jupyter):
+        if not (sys.stderr.isatty() or console.is_jupyter):  # rich itself also trusts FORCE_COLOR
             self._wanted = False
             return
         self._progress = Progress(
@@ -63,6 +63,7 @@ class Bar:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            redirect_stdout=sys.stdout.isatty(),  # what goes to a file stays what goes to a file
         )
         self._task = self._progress.add_task(self._title, total=self._total, rate="")
         self._progress.start()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._public import public
+from .arguments import check_count
 from .errors import InvalidInputError, bad_argument, some_of
 
 if TYPE_CHECKING:
@@ -80,11 +81,14 @@ class Backbone:
                 f"must be one of {some_of(RULES)} or a function",
                 "Pass one of these",
             )
+        for name in ("default_size", "min_size", "feature_dim", "parameters"):
+            check_count(name, getattr(self, name), minimum=0, example=224)
         if not 1 <= self.min_size <= self.default_size:
             raise bad_argument(
                 "min_size", self.min_size, f"must lie between 1 and the default_size {self.default_size}", "Mend one"
             )
         object.__setattr__(self, "stages", tuple(self.stages))
+        object.__setattr__(self, "options", dict(self.options))  # the caller may go on changing his
 
     def input_size(self, wanted: tuple[int, int] | None) -> tuple[int, int]:
         """(height, width) in pixels: `wanted`, or the default.
@@ -119,7 +123,7 @@ class Backbone:
                 It is never changed.
 
         Returns:
-            float32 of the same shape: an array for an array, a tensor for a tensor.
+            An array for an array, a tensor for a tensor; float32, of the same shape.
 
         Raises:
             InvalidInputError: the last axis is not 3 channels.

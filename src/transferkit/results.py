@@ -192,6 +192,7 @@ class Phase:
 
     @property
     def epochs(self) -> int:
+        """How many epochs were run."""
         return len(self.metrics["loss"])
 
 

@@ -60,7 +60,7 @@ def _quotas(shares: npt.NDArray[np.float64], room: npt.NDArray[np.int64]) -> npt
     """Whole numbers near `shares` that add up to their rounded sum (largest remainders), within `room`."""
     quotas = np.minimum(np.floor(shares).astype(np.int64), room)
     total = min(max(1, int(np.floor(shares.sum() + 0.5))), int(room.sum()))
-    for index in np.argsort(-(shares - np.floor(shares)), kind="stable").tolist() * 2:
+    for index in np.argsort(-(shares - np.floor(shares)), kind="stable").tolist():
         if quotas.sum() < total and quotas[index] < room[index]:
             quotas[index] += 1
     return quotas

@@ -34,8 +34,9 @@ def content_key(content: bytes | npt.NDArray[Any]) -> bytes:
 class Shelf:
     """The values of one computation (one network, one cut, one image size), by image."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store) -> None:
         self._rows: dict[bytes, Row] = {}
+        self._store = store
         self.size = 0
 
     def __len__(self) -> int:
@@ -45,10 +46,11 @@ class Shelf:
         return self._rows.get(key)
 
     def put(self, key: bytes, row: Row) -> None:
-        """Keep a row; a caller must not write to its arrays any more."""
-        if key not in self._rows:
+        """Keep a row while there is room; a caller must not write to its arrays any more."""
+        size = sum(array.nbytes for array in row)
+        if key not in self._rows and self._store.size + size <= self._store.limit:
             self._rows[key] = row
-            self.size += sum(array.nbytes for array in row)
+            self.size += size
 
 
 class Store:
@@ -59,21 +61,25 @@ class Store:
         self._shelves: OrderedDict[str, Shelf] = OrderedDict()
         self._lock = threading.Lock()
 
-    def shelf(self, name: str) -> Shelf:
-        """The shelf of a computation, empty if it is new."""
-        with self._lock:
-            shelf = self._shelves.setdefault(name, Shelf())
-            self._shelves.move_to_end(name)
-            return shelf
+    @property
+    def size(self) -> int:
+        """Bytes of all values."""
+        return sum(shelf.size for shelf in list(self._shelves.values()))
 
-    def room(self, size: int) -> bool:
-        """Make room for `size` bytes, if need be by dropping shelves that were used longest ago."""
+    def shelf(self, name: str, size: int) -> Shelf | None:
+        """The shelf of a computation, with room for `size` bytes in all.
+
+        Others make room if need be, those that were used longest ago first. None if `size` is more than
+        the store may hold.
+        """
+        if size > self.limit:
+            return None
         with self._lock:
-            if size > self.limit:
-                return False
-            while len(self._shelves) > 1 and size + sum(s.size for s in self._shelves.values()) > self.limit:
+            shelf = self._shelves.setdefault(name, Shelf(self))
+            self._shelves.move_to_end(name)
+            while len(self._shelves) > 1 and self.size - shelf.size + max(size, shelf.size) > self.limit:
                 self._shelves.popitem(last=False)
-            return size + sum(s.size for s in self._shelves.values()) <= self.limit
+            return shelf
 
     def clear(self) -> None:
         with self._lock:
