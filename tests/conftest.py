@@ -120,7 +120,7 @@ def make() -> Callable[..., tk.TransferClassifier]:
 
 @pytest.fixture
 def fitted(make: Callable[..., tk.TransferClassifier], photos: Path) -> tk.TransferClassifier:
-    return make().fit(photos / "train", epochs=20, validation=0.25, verbose=0)
+    return make().fit(photos / "train", epochs=40, learning_rate=0.02, validation=0.25, verbose=0)
 
 
 @pytest.fixture(autouse=True)

@@ -120,7 +120,7 @@ class TransferClassifier(Estimator):
         validation: object = VALIDATION,
         epochs: int = 30,
         batch_size: int = 32,
-        learning_rate: LearningRate | None = None,
+        learning_rate: LearningRate = 1e-3,
         class_weight: object = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: str | int = "auto",
@@ -139,8 +139,8 @@ class TransferClassifier(Estimator):
                 forms, arrays and paths as a pair ``(data, labels)``; None or 0 = no validation.
             epochs: passes over the stored features.
             batch_size: images per step.
-            learning_rate: a number (constant) or a Keras schedule; None = 0.005 falling to 0 along a cosine
-                (constant where a callback sets the rate).
+            learning_rate: of Adam: a number or a Keras schedule. The default and that of `epochs` come from
+                ``benchmarks/recipe.py``.
             class_weight: None, ``"balanced"``, or a dict from class name to weight; `fine_tune` goes on with it.
             callbacks: Keras callbacks; one that saves the model saves the whole network.
             verbose: ``"auto"`` or 1 = messages, and progress bars on a terminal; 2 = also a line per epoch;
@@ -210,7 +210,7 @@ class TransferClassifier(Estimator):
                 the new data, or data; 0 = no validation.
             epochs: passes over the stored values.
             batch_size: images per step.
-            learning_rate: a number or a Keras schedule.
+            learning_rate: of Adam: a number or a Keras schedule.
             callbacks: Keras callbacks; one that saves the model saves the whole network.
             verbose: as for `fit`.
 
@@ -233,7 +233,7 @@ class TransferClassifier(Estimator):
             ['fit', 'fine_tune']
         """
         fitted = self._fitted_or_raise("fine_tune")
-        asked = phases.request(epochs, batch_size, learning_rate, callbacks, verbose, rate_needed=True)
+        asked = phases.request(epochs, batch_size, learning_rate, callbacks, verbose)
         fitted.network.resolve(at)
         # A new order of images for each phase, from the one seed.
         augment = augmenter(self.augmentation, fitted.network.size, fitted.seed)

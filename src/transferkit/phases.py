@@ -18,16 +18,12 @@ from .network import At, Cut, Network
 from .progress import say
 from .results import Phase
 from .store import Store
-from .training import Data, LearningRate, Outcome, Settings, check_callbacks, check_rate, sets_rate, train
+from .training import Data, LearningRate, Outcome, Settings, check_callbacks, check_rate, train
 
 __all__ = ["Augment", "Request", "fine_tune", "fit_head", "opening_line", "request"]
 
 Augment = Callable[[Any], Any]
 
-# The recipe of `fit`, chosen with benchmarks/recipe.py: AdamW, the rate falling to zero along a cosine
-# (Loshchilov and Hutter, arXiv:1608.03983 and arXiv:1711.05101), a strong decay on features of unit size.
-HEAD_RATE = 5e-3
-HEAD_DECAY = 1.0
 # Activations of more bytes than this are not stored: they are computed anew in each epoch.
 ACTIVATION_BYTES = 4 * 2**30
 # Images that the size of features is measured on, where the features are not stored anyway.
@@ -39,14 +35,13 @@ class Request:
     """What a call of `fit` or `fine_tune` asks for, checked, and what both phases need besides.
 
     Attributes:
-        rate: None = the default of `fit`.
         augment: changes a batch of training pixels, or None.
         store: where values are found again, or None.
     """
 
     epochs: int
     batch_size: int
-    rate: LearningRate | None
+    rate: LearningRate
     callbacks: list[keras.callbacks.Callback]
     verbose: str | int
     augment: Augment | None = None
@@ -54,9 +49,7 @@ class Request:
     seed: int = 0
 
 
-def request(
-    epochs: object, batch_size: object, rate: object, callbacks: object, verbose: object, rate_needed: bool = False
-) -> Request:
+def request(epochs: object, batch_size: object, rate: object, callbacks: object, verbose: object) -> Request:
     """The arguments that `fit` and `fine_tune` share, checked before any work starts.
 
     Raises:
@@ -66,7 +59,7 @@ def request(
     return Request(
         check_count("epochs", epochs),
         check_count("batch_size", batch_size, example=32),
-        None if rate is None and not rate_needed else check_rate(rate, listed),
+        check_rate(rate, listed),
         listed,
         check_verbose(verbose),
     )
@@ -86,13 +79,11 @@ def fit_head(
         say("With augmentation, every epoch computes the features of newly changed images.", asked.verbose)
     values, held_out, seconds = _both_values(part, data, validation, asked, stored=asked.augment is None)
     network.set_feature_scale(_unit_scale(_sample(values, part, data, asked)))
-    optimizer = keras.optimizers.AdamW(_head_rate(asked, len(data)), weight_decay=HEAD_DECAY)
-    optimizer.exclude_from_weight_decay(var_names=["bias"])
     outcome = train(
         cut.trained,
         Data(values, data.codes),
         _labelled(held_out, validation),
-        _settings(asked, optimizer, class_weights, keep_best=False, title="fit"),
+        _settings(asked, class_weights, keep_best=False, title="fit"),
     )
     return _finished("fit", cut, outcome, seconds, asked.verbose)
 
@@ -131,7 +122,7 @@ def fine_tune(
         cut.trained,
         Data(values, data.codes),
         _labelled(held_out, validation),
-        _settings(asked, keras.optimizers.Adam(asked.rate), class_weights, keep_best=True, title="fine_tune"),
+        _settings(asked, class_weights, keep_best=True, title="fine_tune"),
     )
     return _finished("fine_tune", cut, outcome, seconds, asked.verbose)
 
@@ -187,23 +178,14 @@ def _unit_scale(features: npt.NDArray[Any]) -> float:
     return 1.0 / size if size > 0 and np.isfinite(size) else 1.0
 
 
-def _head_rate(asked: Request, count: int) -> LearningRate:
-    if asked.rate is not None:
-        return asked.rate
-    if any(map(sets_rate, asked.callbacks)):
-        return HEAD_RATE
-    return keras.optimizers.schedules.CosineDecay(HEAD_RATE, asked.epochs * -(-count // asked.batch_size))
-
-
 def _settings(
     asked: Request,
-    optimizer: keras.optimizers.Optimizer,
     class_weights: npt.NDArray[np.float32],
     keep_best: bool,
     title: str,
 ) -> Settings:
     return Settings(
-        optimizer,
+        keras.optimizers.Adam(asked.rate),
         asked.epochs,
         asked.batch_size,
         asked.seed,

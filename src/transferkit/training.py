@@ -24,7 +24,7 @@ from .labels import Codes
 from .network import TrainedPart
 from .progress import Bar, say
 
-__all__ = ["Data", "Outcome", "Settings", "check_callbacks", "check_rate", "sets_rate", "train"]
+__all__ = ["Data", "Outcome", "Settings", "check_callbacks", "check_rate", "train"]
 
 LearningRate = float | keras.optimizers.schedules.LearningRateSchedule
 Weights = list[npt.NDArray[Any]]
@@ -98,18 +98,14 @@ def check_rate(rate: object, callbacks: Sequence[keras.callbacks.Callback]) -> A
         raise bad_argument(
             "learning_rate", rate, "must be a number above 0 or a Keras schedule", "Pass for example 0.001"
         )
-    clash = [type(callback).__name__ for callback in callbacks if sets_rate(callback)]
+    setters = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
+    clash = [type(callback).__name__ for callback in callbacks if isinstance(callback, setters)]
     if schedule and clash:
         raise InvalidInputError(
             f"The callback {clash[0]} sets the learning rate, which a schedule sets already: only one of them can. Pass "
             f"learning_rate as a number, for example 0.001."
         )
     return rate if schedule else float(rate)  # type: ignore[arg-type]
-
-
-def sets_rate(callback: keras.callbacks.Callback) -> bool:
-    """Whether a callback of Keras's own sets the learning rate."""
-    return isinstance(callback, (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler))
 
 
 def train(part: TrainedPart, data: Data, validation: Data | None, settings: Settings) -> Outcome:
