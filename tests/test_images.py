@@ -376,3 +376,9 @@ def test_labels_beyond_the_class_names_of_a_dataset_are_refused(labels: list[int
 def test_what_is_no_image_is_refused(image: object) -> None:
     with refused(InvalidInputError, "RGB"):
         read_images(image)
+
+
+@pytest.mark.parametrize("read", [read_images, read_labelled])
+def test_an_empty_path_is_not_taken_for_the_current_folder(read) -> None:
+    with refused(InvalidInputError, "path is empty", "Pass '.'"):
+        read("")

@@ -139,7 +139,7 @@ def read_labelled(
         return _from_dataset(data, classes, what)
     if isinstance(data, (str, os.PathLike)):
         _no_labels(labels, "a folder's labels are the names of the folders in it")
-        return _from_folder(_folder(Path(data)), classes, what, empty_classes)
+        return _from_folder(_folder(_named_path(data)), classes, what, empty_classes)
     if labels is None:
         raise InvalidInputError(
             f"The {what} came without labels: {_description(data)} must come with `labels`, one per image. "
@@ -163,7 +163,7 @@ def read_images(images: object) -> Images:
         arrays, _ = _dataset_arrays(images, labelled=False)
         return ImageArrays(arrays, tuple(range(len(arrays))))
     if isinstance(images, (str, os.PathLike)):
-        path = Path(images)
+        path = _named_path(images)
         if path.is_dir():
             return ImageFiles(tuple(list_files(path).files))
         return ImageFiles(_existing([path]))
@@ -174,7 +174,7 @@ def read_images(images: object) -> Images:
         if array.ndim == 3:
             check_image(array, "the image")
             return ImageArrays([array], (0,))
-    several = image_arrays(images, "images")
+    several = image_arrays(images, "array of images")
     return ImageArrays(several, tuple(range(len(several))))
 
 
@@ -283,6 +283,13 @@ def _dataset_arrays(data: Any, labelled: bool) -> tuple[list[npt.NDArray[Any]], 
         if labelled:
             labels.append(np.asarray(element[1]))
     return arrays, np.concatenate(labels) if labels else np.zeros(0, np.int64)
+
+
+def _named_path(path: str | os.PathLike[str]) -> Path:
+    """A path; the empty text, which would mean the current folder, is most likely a variable that was not set."""
+    if not os.fspath(path):
+        raise InvalidInputError("The path is empty: it must name a file or a folder. Pass '.' for the current folder.")
+    return Path(path)
 
 
 def _folder(path: Path) -> ClassFolder:
