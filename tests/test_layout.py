@@ -22,7 +22,7 @@ HOUSE = Path(tk.__file__).parent
 # From DESIGN, section 2, with the modules that came later: a module imports only from those before it.
 ORDER = """
 _version _public errors
-arguments arrays folders labels images splits decoding
+arguments arrays datasets folders labels images splits decoding
 records backbones weights store network
 progress features doctor
 augmentation training

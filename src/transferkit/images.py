@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arrays import check_image, image_arrays
+from .datasets import dataset_arrays, is_dataset, named_labels
 from .errors import InvalidInputError, bad_argument, shown, some_of
 from .folders import ClassFolder, list_class_folder, list_files
 from .labels import Codes, class_names, encode, label_array
@@ -134,7 +135,7 @@ def read_labelled(
     if _is_frame(data):
         _no_labels(labels, "a DataFrame has its labels in the column 'label'")
         return _from_paths(_column(data, "path"), _column(data, "label"), classes, what)
-    if _is_dataset(data):
+    if is_dataset(data):
         _no_labels(labels, "a dataset brings its own labels")
         return _from_dataset(data, classes, what)
     if isinstance(data, (str, os.PathLike)):
@@ -159,8 +160,8 @@ def read_images(images: object) -> Images:
     """
     if _is_frame(images):
         return ImageFiles(_existing(_column(images, "path")))
-    if _is_dataset(images):
-        arrays, _ = _dataset_arrays(images, labelled=False)
+    if is_dataset(images):
+        arrays, _ = dataset_arrays(images, labelled=False)
         return ImageArrays(arrays, tuple(range(len(arrays))))
     if isinstance(images, (str, os.PathLike)):
         path = _named_path(images)
@@ -235,7 +236,7 @@ def _from_arrays(
 ) -> LabelledImages:
     _not_empty(arrays, what)
     if names is not None:
-        raw = _named(raw, names)
+        raw = named_labels(raw, names)
     if classes is None:
         classes = class_names(raw, names)
     count = len(arrays)
@@ -244,45 +245,9 @@ def _from_arrays(
     return LabelledImages(ImageArrays(arrays, tuple(range(count))), encode(raw, classes, what), classes, keys)
 
 
-def _named(raw: npt.NDArray[Any], names: Sequence[str]) -> npt.NDArray[Any]:
-    """Indices into `names` -> the names."""
-    if raw.dtype.kind not in "ib" or raw.min() < 0 or raw.max() >= len(names):
-        raise InvalidInputError(
-            f"The dataset names {len(names)} classes but its labels go from {raw.min()} to {raw.max()}: labels must "
-            f"count from 0 to {len(names) - 1}. Check its `class_names`."
-        )
-    return np.array(list(names))[raw.astype(np.int64)]
-
-
 def _from_dataset(data: Any, classes: npt.NDArray[Any] | None, what: str) -> LabelledImages:
-    arrays, raw = _dataset_arrays(data, labelled=True)
+    arrays, raw = dataset_arrays(data, labelled=True)
     return _from_arrays(arrays, label_array(raw, len(arrays)), classes, getattr(data, "class_names", None), what)
-
-
-def _dataset_arrays(data: Any, labelled: bool) -> tuple[list[npt.NDArray[Any]], Any]:
-    """Every image and label of a batched `tf.data.Dataset`, taken in one pass and held in memory."""
-    spec = data.element_spec
-    pair = isinstance(spec, tuple) and len(spec) == 2
-    image = spec[0] if pair else spec
-    rank = getattr(getattr(image, "shape", None), "rank", None)
-    if (labelled and not pair) or rank not in (4, None) or isinstance(image, (tuple, dict)):
-        wanted = "(image, label)" if labelled else "images"
-        raise InvalidInputError(
-            f"The dataset yields {shown(spec)}: it must yield batches of {wanted}, with images of shape "
-            f"(batch, height, width, 3). Map it to that form and call .batch(32) on it."
-        )
-    if int(data.cardinality()) == -1:
-        raise InvalidInputError(
-            "The dataset never ends: it must be finite. Drop its .repeat(), or call .take(n) on it."
-        )
-    arrays: list[npt.NDArray[Any]] = []
-    labels: list[npt.NDArray[Any]] = []
-    for element in data.as_numpy_iterator():
-        batch = element[0] if pair else element
-        arrays.extend(image_arrays(batch, "dataset"))
-        if labelled:
-            labels.append(np.asarray(element[1]))
-    return arrays, np.concatenate(labels) if labels else np.zeros(0, np.int64)
 
 
 def _named_path(path: str | os.PathLike[str]) -> Path:
@@ -353,10 +318,6 @@ def _not_empty(items: Sequence[Any], what: str) -> None:
 
 def _is_frame(data: object) -> bool:
     return type(data).__module__.partition(".")[0] == "pandas" and hasattr(data, "columns")
-
-
-def _is_dataset(data: object) -> bool:
-    return hasattr(data, "element_spec") and hasattr(data, "as_numpy_iterator")
 
 
 def _are_paths(data: object) -> bool:

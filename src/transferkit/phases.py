@@ -141,26 +141,27 @@ def _both_values(
     nothing is stored, files are read once before training, so that a bad one does not show in the middle of it.
     """
     started = time.monotonic()
-    if not stored and isinstance(data.images, ImageFiles):
-        refuse_unreadable(data.images, asked.verbose)
-    if not stored_validation and validation is not None and isinstance(validation.images, ImageFiles):
-        refuse_unreadable(validation.images, asked.verbose)
 
     def computed(images: Images) -> list[npt.NDArray[Any]]:
         return compute(part, images, asked.store, asked.verbose, "computing features")
 
+    def values_of(images: Images, keep: bool, augment: Augment | None = None) -> Values:
+        if keep:
+            return StoredValues(computed(images))
+        if isinstance(images, ImageFiles):
+            refuse_unreadable(images, asked.verbose)
+        return LiveValues(images, part, augment)
+
+    values: Values
+    held_out: Values | None = None
     if validation is None:
-        values: Values = StoredValues(computed(data.images)) if stored else LiveValues(data.images, part, asked.augment)
-        return values, None, time.monotonic() - started
-    if stored and isinstance(data.images, ImageFiles) and isinstance(validation.images, ImageFiles):
-        arrays = computed(ImageFiles(data.images.paths + validation.images.paths))
-        cut = len(data)
-        both = StoredValues([a[:cut] for a in arrays]), StoredValues([a[cut:] for a in arrays])
-        return *both, time.monotonic() - started
-    held_out: Values = (
-        StoredValues(computed(validation.images)) if stored_validation else LiveValues(validation.images, part)
-    )
-    values = StoredValues(computed(data.images)) if stored else LiveValues(data.images, part, asked.augment)
+        values = values_of(data.images, stored, asked.augment)
+    elif stored and isinstance(data.images, ImageFiles) and isinstance(validation.images, ImageFiles):
+        both = computed(ImageFiles(data.images.paths + validation.images.paths))
+        values, held_out = StoredValues([a[: len(data)] for a in both]), StoredValues([a[len(data) :] for a in both])
+    else:
+        values = values_of(data.images, stored, asked.augment)
+        held_out = values_of(validation.images, stored_validation)
     return values, held_out, time.monotonic() - started
 
 
