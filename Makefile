@@ -3,15 +3,20 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+WORKERS ?= --numprocesses 2 --dist worksteal
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: quickstart test test-slow check docs bench clean
+.PHONY: quickstart test test-table test-slow check docs bench clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python examples/quickstart.py
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS)
+
+# Each fact of the larger backbones, asked of Keras: some minutes.
+test-table: $(VENV)/installed-dev
+	$(BIN)/python -m pytest $(WORKERS) -m table
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -71,3 +72,14 @@ def odd_image(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"no real photos: {path} is missing (set TRANSFERKIT_TEST_ASSETS)")
     return path
+
+
+def calibrate(backbone: keras.Model, preprocessed: Any) -> None:
+    """Give BatchNormalization the statistics of some images: with those of a new one, deep random networks give zeros."""
+    trainable = backbone.trainable
+    backbone.trainable = True
+    for layer in backbone._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    backbone(preprocessed, training=True)
+    backbone.trainable = trainable

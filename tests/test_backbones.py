@@ -1,8 +1,6 @@
-"""The registry: its table against Keras, and the three functions on it."""
+"""The registry: the three functions on the table."""
 
 from __future__ import annotations
-
-import re
 
 import keras
 import pytest
@@ -10,8 +8,9 @@ from helpers import refused
 
 import transferkit as tk
 from transferkit import backbones
+from transferkit.applications import TABLE as RECORDS
 
-TABLE = {record.name: record for record in backbones._TABLE}
+TABLE = {record.name: record for record in RECORDS}
 
 
 @pytest.fixture(autouse=True)
@@ -22,99 +21,6 @@ def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def own(name: str = "MyNet", **changes: object) -> tk.Backbone:
     return tk.Backbone(name, builder=lambda **_: None, preprocessing="none", **changes)  # type: ignore[arg-type]
-
-
-# ---- the table ----
-
-
-def test_names_are_unique_in_any_case() -> None:
-    names = [record.name.lower() for record in backbones._TABLE]
-    assert len(set(names)) == len(names)
-
-
-@pytest.mark.parametrize("name", TABLE)
-def test_a_row_is_named_as_keras_spells_it(name: str) -> None:
-    builder, _, alpha = name.partition("_")
-    assert callable(getattr(keras.applications, builder))
-    assert TABLE[name].builder == f"keras.applications:{builder}"
-    assert TABLE[name].options.get("alpha") == (float(alpha) if alpha else None)
-    assert TABLE[name].pretrained == "imagenet"
-
-
-def test_every_network_of_keras_applications_has_a_row() -> None:
-    known = {name for name in dir(keras.applications) if name[0].isupper()}
-    assert {name.partition("_")[0] for name in TABLE} == known
-
-
-EFFICIENT = dict(zip([f"EfficientNetB{n}" for n in range(8)], (224, 240, 260, 300, 380, 456, 528, 600), strict=True))
-EFFICIENT_2 = dict(
-    zip(
-        [f"EfficientNetV2{s}" for s in ("B0", "B1", "B2", "B3", "S", "M", "L")],
-        (224, 240, 260, 300, 384, 480, 480),
-        strict=True,
-    )
-)
-DEFAULT_SIZES = {
-    "InceptionV3": 299,
-    "InceptionResNetV2": 299,
-    "Xception": 299,
-    "NASNetLarge": 331,
-    **EFFICIENT,
-    **EFFICIENT_2,
-}
-MIN_SIZES = {"Xception": 71, "InceptionV3": 75, "InceptionResNetV2": 75}
-FAMILY_RULES = {"VGG": "caffe", "ResNet": "caffe", "DenseNet": "torch"}
-SCALES_INSIDE = {"MobileNetV3", "EfficientNet", "EfficientNetV2", "ConvNeXt"}
-
-
-@pytest.mark.parametrize("name", TABLE)
-def test_sizes_and_rules_are_those_that_were_measured(name: str) -> None:
-    record = TABLE[name]
-    assert record.default_size == DEFAULT_SIZES.get(name, 224)
-    assert record.min_size == MIN_SIZES.get(name, 32)
-    rule = "none" if record.family in SCALES_INSIDE else FAMILY_RULES.get(record.family, "tf")
-    assert record.preprocessing == rule
-
-
-def check_against_keras(name: str) -> None:
-    record = TABLE[name]
-    model = record.build(record.input_size((96, 96)))
-    assert model.output_shape[-1] == record.feature_dim
-    assert model.count_params() == record.parameters
-    names = [layer.name for layer in model.layers]
-    firsts = [
-        next((i for i, layer in enumerate(names) if re.search(rf"(^|_){re.escape(stage)}(?!\d)", layer)), None)
-        for stage in record.stages
-    ]
-    assert None not in firsts
-    assert firsts == sorted(set(firsts))  # type: ignore[type-var]
-    later = re.compile(rf"(^|_){re.escape(record.stages[-1][:-1])}(\d+)")
-    numbers = [int(found[2]) for found in map(later.search, names) if found]
-    assert not numbers or record.stages[-1].endswith(str(max(numbers)))
-
-
-@pytest.mark.parametrize("name", ["MobileNetV2", "MobileNetV2_0.35", "VGG16", "MobileNetV3Small"])
-def test_a_light_row_agrees_with_the_network_that_keras_builds(name: str) -> None:
-    check_against_keras(name)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        "MobileNet_0.25",
-        "ResNet50",
-        "ResNet50V2",
-        "DenseNet121",
-        "EfficientNetB0",
-        "EfficientNetV2B0",
-        "InceptionV3",
-        "Xception",
-        "ConvNeXtTiny",
-    ],
-)
-def test_a_row_agrees_with_the_network_that_keras_builds(name: str) -> None:
-    check_against_keras(name)
 
 
 # ---- looking up ----
@@ -134,6 +40,32 @@ def test_the_list_of_a_family_is_part_of_the_whole() -> None:
 def test_an_unknown_family_is_refused_with_those_there_are(family: object) -> None:
     with refused(tk.InvalidInputError, f"`family={family!r}`", "'VGG', 'ResNet'", "Leave it out"):
         tk.list_backbones(family)  # type: ignore[arg-type]
+
+
+def test_the_list_can_be_cut_down_by_parameters_and_size() -> None:
+    tk.register_backbone(own("Unstated", parameters=0))
+    small = tk.list_backbones(max_parameters=1_000_000)
+    assert small == [name for name in TABLE if TABLE[name].parameters <= 1_000_000]
+    assert 0 < len(small) < len(TABLE)
+    assert set(tk.list_backbones()) - set(tk.list_backbones(input_size=70)) == {
+        "Xception",
+        "InceptionV3",
+        "InceptionResNetV2",
+    }
+    assert "Xception" in tk.list_backbones(input_size=(71, 200))
+    assert tk.list_backbones(input_size=31) == []
+    assert tk.list_backbones("mobilenetv2", max_parameters=500_000, input_size=96) == ["MobileNetV2_0.35"]
+
+
+@pytest.mark.parametrize("condition", [{"max_parameters": "5M"}, {"max_parameters": 0}, {"input_size": "small"}])
+def test_a_condition_that_is_no_number_is_refused(condition: dict[str, object]) -> None:
+    with refused(tk.InvalidInputError, f"`{next(iter(condition))}="):
+        tk.list_backbones(**condition)  # type: ignore[arg-type]
+
+
+def test_a_record_is_its_own_answer() -> None:
+    record = own()
+    assert tk.get_backbone(record) is record
 
 
 @pytest.mark.parametrize("name", TABLE)

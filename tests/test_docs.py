@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import pytest
 
 import transferkit as tk
-from transferkit import classifier, weights
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -58,12 +57,13 @@ def workplace(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     for name, source in (("a.jpg", "cats"), ("b.jpg", "dogs")):
         shutil.copy(next((folder / "photos" / "test" / source).iterdir()), folder / "photos" / "new" / name)
 
-    def check_weights(record: tk.Backbone, choice: object) -> object:
-        at_hand = record.name == "MobileNetV2" and choice in ("pretrained", "imagenet")
-        return file if at_hand else weights.check_weights(record, choice)
-
+    weights = folder / "weights"
+    weights.mkdir()
+    official = tk.get_backbone("MobileNetV2").weights_file((224, 224))
+    assert official is not None
+    (weights / official.name).symlink_to(file)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classifier, "check_weights", check_weights)
+        patch.setenv("TRANSFERKIT_WEIGHTS", str(weights))
         patch.chdir(folder)
         # The pages go on from the one that saves this file.
         tk.TransferClassifier("MobileNetV2", seed=0).fit("photos/train", epochs=5, verbose=0).save("pets.keras")

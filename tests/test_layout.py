@@ -23,8 +23,9 @@ HOUSE = Path(tk.__file__).parent
 ORDER = """
 _version _public errors
 arguments arrays datasets folders labels images splits decoding
-records backbones weights store network
-progress features doctor
+progress sources records applications backbones downloads weights
+loading store network
+features doctor
 augmentation training
 plots results gallery
 phases inference bundle
@@ -96,7 +97,9 @@ def test_importing_transferkit_imports_nothing_heavy() -> None:
     assert runs(f"import sys, transferkit; print([m for m in {HEAVY} if m in sys.modules])") == "[]"
 
 
-@pytest.mark.parametrize("module", ["errors", "images", "backbones", "store", "results", "splits", "records"])
+@pytest.mark.parametrize(
+    "module", ["errors", "images", "backbones", "store", "results", "splits", "records", "weights"]
+)
 def test_the_light_modules_do_not_import_tensorflow(module: str) -> None:
     code = f"import sys, transferkit.{module}; print([m for m in ('tensorflow', 'keras', 'matplotlib') if m in sys.modules])"
     assert runs(code) == "[]"

@@ -224,7 +224,72 @@ def test_a_builder_may_be_dotted_text() -> None:
 
 def test_a_record_prints_what_one_picks_it_by() -> None:
     text = str(tk.get_backbone("xception"))
-    for part in ("Xception", "299 px (71 px or more)", "tf", "2048", "20,861,480", "imagenet", "block14"):
+    for part in ("Xception", "299 px, each side 71 px or more", "tf", "2048", "20,861,480", "imagenet", "block14"):
         assert part in text
     assert "a function of its own" in str(record(preprocessing=abs))
-    assert str(record()).count("not stated") == 2
+    assert "224, 192" not in text
+    assert str(record()).count("not stated") == 3  # features, parameters, what is inside
+    assert "BatchNormalization, Dropout" in str(tk.get_backbone("efficientnetb0"))
+    assert "neither" in str(tk.get_backbone("vgg16"))
+    assert "imagenet, trained at 128, 160, 192, 224 px" in str(tk.get_backbone("mobilenet"))
+    assert "64 px alone" in str(record(fixed_size=True, default_size=64))
+
+
+# ---- pixels that were scaled before ----
+
+
+def in_all_kinds(images: np.ndarray) -> list[object]:
+    return [images, images.astype(np.float64), images[0], list(images), tf.constant(images)]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-1, 1), (0.25, 0.5), (-1, 0), (0.5, 0.5)])
+def test_pixels_that_were_scaled_before_are_refused_unless_insisted_on(
+    rule: tk.Backbone, low: float, high: float
+) -> None:
+    images = np.linspace(low, high, PHOTOS.size, dtype=np.float32).reshape(PHOTOS.shape)
+    for given in in_all_kinds(images):
+        with refused(tk.InvalidInputError, "0-255", "does the scaling itself", "check_scale=False"):
+            rule.preprocess_input(given)
+        result = np.asarray(rule.preprocess_input(given, check_scale=False))
+        assert np.isfinite(result).all()
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((2, 5, 4, 3), np.float32),  # black
+        np.ones((2, 5, 4, 3), np.uint8),  # almost black, and never scaled
+        np.linspace(0, 2, 120, dtype=np.float32).reshape(2, 5, 4, 3),
+        np.linspace(-2, 1, 120, dtype=np.float32).reshape(2, 5, 4, 3),
+        np.zeros((0, 5, 4, 3), np.float32),
+    ],
+)
+def test_dark_pixels_are_taken_as_they_are(rule: tk.Backbone, images: np.ndarray) -> None:
+    assert np.asarray(rule.preprocess_input(images)).shape == images.shape
+
+
+# ---- weights ----
+
+
+def file(size: int | None) -> tk.WeightsFile:
+    return tk.WeightsFile(f"https://example.org/own_{size}.weights.h5", size=size)
+
+
+def test_a_size_takes_the_file_that_was_trained_at_it_and_others_that_of_the_default() -> None:
+    own = record(default_size=96, pretrained=[file(64), file(96), file(128)])
+    assert own.weight_sizes == (64, 96, 128)
+    for size, expected in {(64, 64): 64, (128, 128): 128, (96, 96): 96, (100, 100): 96, (64, 128): 96}.items():
+        assert own.weights_file(size) == file(expected)
+    assert record(pretrained=file(None)).weights_file((50, 60)) == file(None)
+    assert record(pretrained=file(None)).weight_sizes == (224,)
+    assert record(pretrained=print).weights_file((50, 60)) is None
+    assert record().weight_sizes == ()
+
+
+def test_a_network_of_one_size_takes_no_other() -> None:
+    own = record(default_size=64, fixed_size=True)
+    assert own.input_size(None) == own.input_size((64, 64)) == (64, 64)
+    for size in ((96, 96), (64, 96)):
+        assert not own.takes(size)
+        with refused(tk.InvalidInputError, f"`input_size={size}`", "64 px alone", "Leave input_size out"):
+            own.input_size(size)

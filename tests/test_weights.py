@@ -1,76 +1,79 @@
-"""Weights: what is loaded is what the file holds, and what does not fit is refused."""
+"""What the argument `weights` means for a backbone, before anything is fetched."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
-import keras
-import numpy as np
 import pytest
 from conftest import TINY
+from helpers import refused
 
 import transferkit as tk
-from transferkit.weights import build_with_weights, check_weights, weights_digest
+from transferkit.weights import check_weights, find_weights, size_note
+
+SIZE = (32, 32)
+FILE = tk.WeightsFile("https://example.org/far.weights.h5", size=32)
 
 
-def test_a_file_of_weights_is_loaded(tmp_path):
-    source = TINY.build((32, 32))
-    source.save_weights(tmp_path / "w.weights.h5")
-    path = check_weights(TINY, str(tmp_path / "w.weights.h5"))
-    loaded = build_with_weights(TINY, (48, 40), path, 0)
-    for a, b in zip(source.weights, loaded.weights, strict=True):
-        assert np.array_equal(a.numpy(), b.numpy())
+def test_none_means_random_weights():
+    assert check_weights(TINY, None, SIZE) is None
+    assert find_weights(TINY, None, 0) is None
 
 
-def test_random_weights_follow_the_seed():
-    digests = [weights_digest(build_with_weights(TINY, (32, 32), None, seed)) for seed in (1, 1, 2)]
-    assert digests[0] == digests[1] != digests[2]
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_path_is_a_file_that_is_there(tmp_path, kind):
+    path = tmp_path / "own.weights.h5"
+    with refused(tk.WeightsError, "There is no weights file", "own.weights.h5", "Check the path"):
+        check_weights(TINY, kind(path), SIZE)
+    path.touch()
+    assert find_weights(TINY, check_weights(TINY, kind(path), SIZE), 0) == path
 
 
-def test_the_digest_sees_every_weight():
-    model = TINY.build((32, 32))
-    before = weights_digest(model)
-    bias = model.get_layer("stage2_bn").moving_variance
-    bias.assign(bias + 1e-6)
-    assert weights_digest(model) != before
+@pytest.mark.parametrize("choice", [3, True, ["imagenet"], b"imagenet"])
+def test_another_choice_is_refused(choice):
+    with refused(tk.InvalidInputError, "`weights=", "'pretrained', 'imagenet', the path"):
+        check_weights(TINY, choice, SIZE)
 
 
-def test_pretrained_weights_may_be_a_path_in_the_record(tmp_path):
-    TINY.build((32, 32)).save_weights(tmp_path / "own.weights.h5")
-    record = replace(TINY, pretrained=str(tmp_path / "own.weights.h5"))
-    assert check_weights(record, "pretrained") == tmp_path / "own.weights.h5"
-    with pytest.raises(tk.WeightsError, match="imagenet"):
-        check_weights(record, "imagenet")
+def test_pretrained_means_what_the_record_says(tmp_path):
+    path = tmp_path / "own.weights.h5"
+    path.touch()
+    for source, expected in (
+        (path, path),
+        (str(path), path),
+        (FILE, FILE),
+        (FILE.url, tk.WeightsFile(FILE.url)),
+        (print, print),
+    ):
+        record = replace(TINY, pretrained=source)
+        assert check_weights(record, "pretrained", SIZE) == expected
+        with refused(tk.WeightsError, "`weights='imagenet'`", "no weights trained on ImageNet", "weights='pretrained'"):
+            check_weights(record, "imagenet", SIZE)
+        assert check_weights(replace(record, trained_on="ImageNet"), "imagenet", SIZE) == expected
+    with refused(tk.WeightsError, "'TinyNet'", "names no weights", "weights=None"):
+        check_weights(TINY, "pretrained", SIZE)
+    with refused(tk.WeightsError, "There is no weights file"):
+        check_weights(replace(TINY, pretrained=tmp_path / "missing.h5"), "pretrained", SIZE)
 
 
-def test_a_file_of_another_network_is_refused(tmp_path):
-    inputs = keras.Input((8, 8, 3))
-    other = keras.Model(inputs, keras.layers.Conv2D(4, 5)(inputs))
-    other.save_weights(tmp_path / "other.weights.h5")
-    with pytest.raises(tk.WeightsError, match=r"other\.weights\.h5' does not fit 'TinyNet'"):
-        build_with_weights(TINY, (32, 32), tmp_path / "other.weights.h5", 0)
-
-
-@pytest.mark.parametrize("content", [b"", b"no HDF5 at all", b"\x89HDF\r\n\x1a\n" + b"x" * 100])
-def test_a_damaged_file_is_refused(tmp_path, content):
-    (tmp_path / "bad.weights.h5").write_bytes(content)
-    with pytest.raises(tk.WeightsError, match="does not fit"):
-        build_with_weights(TINY, (32, 32), tmp_path / "bad.weights.h5", 0)
-
-
-def test_a_failed_download_is_a_weights_error(monkeypatch, tmp_path):
-    def refuse(*args, **kwargs):
-        raise Exception("URL fetch failure on https://example.invalid: no route")
-
-    record = replace(TINY, pretrained="imagenet", builder=refuse)
-    with pytest.raises(tk.WeightsError, match=r"'TinyNet' could not be had.*URL fetch failure.*weights=PATH"):
-        build_with_weights(record, (32, 32), "imagenet", 0)
-
-
-@pytest.mark.parametrize("name", ["mobilenet_v2_1.0_224_imagenet_notop.weights.h5"])
-def test_real_weights_are_those_that_keras_loads(assets, name):
-    path = assets / "weights" / name
+def test_a_size_without_a_file_of_its_own_says_which_is_used():
     record = tk.get_backbone("MobileNetV2")
-    ours = build_with_weights(record, (224, 224), path, 0)
-    theirs = keras.applications.MobileNetV2(include_top=False, weights=path, input_shape=(224, 224, 3))
-    assert weights_digest(ours) == weights_digest(theirs)
+    for size, trained in ((160, 160), (224, 224), (100, 224)):
+        source = check_weights(record, "imagenet", (size, size))
+        note = size_note(record, source, (size, size))
+        assert f"_{trained}_no_top.h5" in source.name
+        assert note == "" if size == trained else "at 100 px" in note and "of 224 px" in note and source.name in note
+    source = check_weights(record, "pretrained", (160, 224))
+    assert "at 160 x 224 px: those of 224 px" in size_note(record, source, (160, 224))
+    assert size_note(record, None, (100, 100)) == ""
+
+
+def test_fit_says_which_file_is_used(tmp_path, monkeypatch, photos, capsys):
+    TINY.build(SIZE).save_weights(tmp_path / "far.weights.h5")
+    monkeypatch.setenv("TRANSFERKIT_WEIGHTS", str(tmp_path))
+    record = replace(TINY, name="Far", pretrained=FILE)
+    monkeypatch.setattr("transferkit.backbones._registry", {"far": record})
+    for size, said in ((32, False), (40, True)):
+        tk.TransferClassifier("Far", input_size=size).fit(photos / "train", epochs=1)
+        assert ("trained at 40 px: those of 32 px are used (far.weights.h5)" in capsys.readouterr().out) is said

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from .gallery import show_images
     from .records import Backbone
     from .results import ClassScores, Evaluation, History, Phase, Prediction, Predictions
+    from .sources import WeightsFile
+    from .weights import download_weights
 
 __all__ = [
     "Backbone",
@@ -56,8 +58,10 @@ __all__ = [
     "TransferKitError",
     "UnknownBackboneError",
     "WeightsError",
+    "WeightsFile",
     "__version__",
     "check_images",
+    "download_weights",
     "get_backbone",
     "list_backbones",
     "register_backbone",
@@ -78,8 +82,10 @@ _HOMES = {
     ),
     "doctor": ("check_images", "Report", "Fault"),
     "gallery": ("show_images",),
+    "sources": ("WeightsFile",),
     "records": ("Backbone",),
     "backbones": ("list_backbones", "get_backbone", "register_backbone"),
+    "weights": ("download_weights",),
     "results": ("Prediction", "Predictions", "Evaluation", "ClassScores", "History", "Phase"),
     "classifier": ("TransferClassifier",),
 }

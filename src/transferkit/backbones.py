@@ -1,185 +1,72 @@
-"""The registry: the table of backbones, and the three functions that read and extend it.
-
-Each row holds what cannot be asked of Keras without building the network. A new backbone of the
-library is one row here; a user's own is one call of `register_backbone`.
-"""
+"""The registry: the three functions that read and extend the table of backbones."""
 
 from __future__ import annotations
 
 import difflib
 
 from ._public import public
+from .applications import TABLE
+from .arguments import check_count, check_size
 from .errors import InvalidInputError, UnknownBackboneError, bad_argument, some_of
 from .records import Backbone
 
 __all__ = ["get_backbone", "list_backbones", "register_backbone"]
 
-
-def _numbered(prefix: str, first: int, last: int) -> tuple[str, ...]:
-    return tuple(f"{prefix}{number}" for number in range(first, last + 1))
-
-
-def _keras(
-    name: str,
-    family: str,
-    preprocessing: str,
-    default_size: int,
-    min_size: int,
-    feature_dim: int,
-    parameters: int,
-    stages: tuple[str, ...],
-    alpha: float | None = None,
-) -> Backbone:
-    """A row of Keras Applications; `alpha` is the width multiplier of the MobileNets."""
-    options: dict[str, object] = {"include_top": False, "weights": None}
-    if alpha is not None:
-        options["alpha"] = alpha
-    builder = f"keras.applications:{name.partition('_')[0]}"
-    return Backbone(
-        name,
-        builder,
-        preprocessing,
-        default_size,
-        min_size,
-        feature_dim,
-        stages,
-        parameters,
-        "imagenet",
-        options,
-        family,
-    )
-
-
-# name, family, preprocessing, default size, smallest size, features, parameters, stages
-_TABLE = (
-    _keras("VGG16", "VGG", "caffe", 224, 32, 512, 14_714_688, _numbered("block", 1, 5)),
-    _keras("VGG19", "VGG", "caffe", 224, 32, 512, 20_024_384, _numbered("block", 1, 5)),
-    _keras("ResNet50", "ResNet", "caffe", 224, 32, 2048, 23_587_712, _numbered("conv", 2, 5)),
-    _keras("ResNet101", "ResNet", "caffe", 224, 32, 2048, 42_658_176, _numbered("conv", 2, 5)),
-    _keras("ResNet152", "ResNet", "caffe", 224, 32, 2048, 58_370_944, _numbered("conv", 2, 5)),
-    _keras("ResNet50V2", "ResNetV2", "tf", 224, 32, 2048, 23_564_800, _numbered("conv", 2, 5)),
-    _keras("ResNet101V2", "ResNetV2", "tf", 224, 32, 2048, 42_626_560, _numbered("conv", 2, 5)),
-    _keras("ResNet152V2", "ResNetV2", "tf", 224, 32, 2048, 58_331_648, _numbered("conv", 2, 5)),
-    _keras("MobileNet", "MobileNet", "tf", 224, 32, 1024, 3_228_864, _numbered("conv_dw_", 1, 13)),
-    _keras("MobileNet_0.25", "MobileNet", "tf", 224, 32, 256, 218_544, _numbered("conv_dw_", 1, 13), alpha=0.25),
-    _keras("MobileNet_0.5", "MobileNet", "tf", 224, 32, 512, 829_536, _numbered("conv_dw_", 1, 13), alpha=0.5),
-    _keras("MobileNet_0.75", "MobileNet", "tf", 224, 32, 768, 1_832_976, _numbered("conv_dw_", 1, 13), alpha=0.75),
-    _keras("MobileNetV2", "MobileNetV2", "tf", 224, 32, 1280, 2_257_984, _numbered("block_", 1, 16)),
-    _keras("MobileNetV2_0.35", "MobileNetV2", "tf", 224, 32, 1280, 410_208, _numbered("block_", 1, 16), alpha=0.35),
-    _keras("MobileNetV2_0.5", "MobileNetV2", "tf", 224, 32, 1280, 706_224, _numbered("block_", 1, 16), alpha=0.5),
-    _keras("MobileNetV2_0.75", "MobileNetV2", "tf", 224, 32, 1280, 1_382_064, _numbered("block_", 1, 16), alpha=0.75),
-    _keras("MobileNetV2_1.3", "MobileNetV2", "tf", 224, 32, 1664, 3_766_048, _numbered("block_", 1, 16), alpha=1.3),
-    _keras("MobileNetV2_1.4", "MobileNetV2", "tf", 224, 32, 1792, 4_363_712, _numbered("block_", 1, 16), alpha=1.4),
-    _keras(
-        "MobileNetV3Small",
-        "MobileNetV3",
-        "none",
-        224,
-        32,
-        576,
-        939_120,
-        ("expanded_conv", *_numbered("expanded_conv_", 1, 10)),
-    ),
-    _keras(
-        "MobileNetV3Small_0.75",
-        "MobileNetV3",
-        "none",
-        224,
-        32,
-        432,
-        583_160,
-        ("expanded_conv", *_numbered("expanded_conv_", 1, 10)),
-        alpha=0.75,
-    ),
-    _keras(
-        "MobileNetV3Large",
-        "MobileNetV3",
-        "none",
-        224,
-        32,
-        960,
-        2_996_352,
-        ("expanded_conv", *_numbered("expanded_conv_", 1, 14)),
-    ),
-    _keras(
-        "MobileNetV3Large_0.75",
-        "MobileNetV3",
-        "none",
-        224,
-        32,
-        720,
-        1_808_736,
-        ("expanded_conv", *_numbered("expanded_conv_", 1, 14)),
-        alpha=0.75,
-    ),
-    _keras("DenseNet121", "DenseNet", "torch", 224, 32, 1024, 7_037_504, _numbered("conv", 2, 5)),
-    _keras("DenseNet169", "DenseNet", "torch", 224, 32, 1664, 12_642_880, _numbered("conv", 2, 5)),
-    _keras("DenseNet201", "DenseNet", "torch", 224, 32, 1920, 18_321_984, _numbered("conv", 2, 5)),
-    _keras("InceptionV3", "Inception", "tf", 299, 75, 2048, 21_802_784, _numbered("mixed", 0, 10)),
-    _keras(
-        "InceptionResNetV2",
-        "Inception",
-        "tf",
-        299,
-        75,
-        1536,
-        54_336_736,
-        ("mixed_5b", "mixed_6a", "mixed_7a", "conv_7b"),
-    ),
-    _keras("Xception", "Xception", "tf", 299, 71, 2048, 20_861_480, _numbered("block", 1, 14)),
-    _keras("NASNetMobile", "NASNet", "tf", 224, 32, 1056, 4_269_716, ()),
-    _keras("NASNetLarge", "NASNet", "tf", 331, 32, 4032, 84_887_922, ()),
-    _keras("EfficientNetB0", "EfficientNet", "none", 224, 32, 1280, 4_049_571, _numbered("block", 1, 7)),
-    _keras("EfficientNetB1", "EfficientNet", "none", 240, 32, 1280, 6_575_239, _numbered("block", 1, 7)),
-    _keras("EfficientNetB2", "EfficientNet", "none", 260, 32, 1408, 7_768_569, _numbered("block", 1, 7)),
-    _keras("EfficientNetB3", "EfficientNet", "none", 300, 32, 1536, 10_783_535, _numbered("block", 1, 7)),
-    _keras("EfficientNetB4", "EfficientNet", "none", 380, 32, 1792, 17_673_823, _numbered("block", 1, 7)),
-    _keras("EfficientNetB5", "EfficientNet", "none", 456, 32, 2048, 28_513_527, _numbered("block", 1, 7)),
-    _keras("EfficientNetB6", "EfficientNet", "none", 528, 32, 2304, 40_960_143, _numbered("block", 1, 7)),
-    _keras("EfficientNetB7", "EfficientNet", "none", 600, 32, 2560, 64_097_687, _numbered("block", 1, 7)),
-    _keras("EfficientNetV2B0", "EfficientNetV2", "none", 224, 32, 1280, 5_919_312, _numbered("block", 1, 6)),
-    _keras("EfficientNetV2B1", "EfficientNetV2", "none", 240, 32, 1280, 6_931_124, _numbered("block", 1, 6)),
-    _keras("EfficientNetV2B2", "EfficientNetV2", "none", 260, 32, 1408, 8_769_374, _numbered("block", 1, 6)),
-    _keras("EfficientNetV2B3", "EfficientNetV2", "none", 300, 32, 1536, 12_930_622, _numbered("block", 1, 6)),
-    _keras("EfficientNetV2S", "EfficientNetV2", "none", 384, 32, 1280, 20_331_360, _numbered("block", 1, 6)),
-    _keras("EfficientNetV2M", "EfficientNetV2", "none", 480, 32, 1280, 53_150_388, _numbered("block", 1, 7)),
-    _keras("EfficientNetV2L", "EfficientNetV2", "none", 480, 32, 1280, 117_746_848, _numbered("block", 1, 7)),
-    _keras("ConvNeXtTiny", "ConvNeXt", "none", 224, 32, 768, 27_820_128, _numbered("stage_", 0, 3)),
-    _keras("ConvNeXtSmall", "ConvNeXt", "none", 224, 32, 768, 49_454_688, _numbered("stage_", 0, 3)),
-    _keras("ConvNeXtBase", "ConvNeXt", "none", 224, 32, 1024, 87_566_464, _numbered("stage_", 0, 3)),
-    _keras("ConvNeXtLarge", "ConvNeXt", "none", 224, 32, 1536, 196_230_336, _numbered("stage_", 0, 3)),
-    _keras("ConvNeXtXLarge", "ConvNeXt", "none", 224, 32, 2048, 348_147_968, _numbered("stage_", 0, 3)),
-)
-
-_registry: dict[str, Backbone] = {record.name.lower(): record for record in _TABLE}
+_registry: dict[str, Backbone] = {record.name.lower(): record for record in TABLE}
 
 
 @public
-def list_backbones(family: str | None = None) -> list[str]:
-    """The names of all backbones, in the order of the table; `family` picks those of one family.
+def list_backbones(
+    family: str | None = None,
+    *,
+    max_parameters: int | None = None,
+    input_size: int | tuple[int, int] | None = None,
+) -> list[str]:
+    """The names of all backbones, in the order of the table, or of those that meet every condition given.
 
-    >>> import transferkit as tk
-    >>> tk.list_backbones("VGG")
-    ['VGG16', 'VGG19']
+    Args:
+        family: as in the records, in any case: ``"VGG"``.
+        max_parameters: at most so many weights; records that do not state theirs are left out.
+        input_size: can be built for images of this size: an int or (height, width) in pixels.
+
+    Raises:
+        InvalidInputError: no such family, or no number or size.
+
+    Example:
+        >>> import transferkit as tk
+        >>> tk.list_backbones("vgg")
+        ['VGG16', 'VGG19']
+        >>> tk.list_backbones(max_parameters=500_000)
+        ['MobileNet_0.25', 'MobileNetV2_0.35']
+        >>> "Xception" in tk.list_backbones(input_size=64)
+        False
     """
     records = list(_registry.values())
-    if family is None:
-        return [record.name for record in records]
-    families = {record.family.lower(): record.family for record in records}
-    if not isinstance(family, str) or family.lower() not in families:
-        raise bad_argument(
-            "family", family, f"must be one of {some_of(families.values(), 20)}", "Leave it out to list all"
-        )
-    return [record.name for record in records if record.family.lower() == family.lower()]
+    if family is not None:
+        families = {record.family.lower(): record.family for record in records}
+        if not isinstance(family, str) or family.lower() not in families:
+            raise bad_argument(
+                "family", family, f"must be one of {some_of(families.values(), 20)}", "Leave it out to list all"
+            )
+        records = [record for record in records if record.family.lower() == family.lower()]
+    if max_parameters is not None:
+        most = check_count("max_parameters", max_parameters, example=5_000_000)
+        records = [record for record in records if 0 < record.parameters <= most]
+    size = check_size(input_size)
+    if size is not None:
+        records = [record for record in records if record.takes(size)]
+    return [record.name for record in records]
 
 
 @public
-def get_backbone(name: str) -> Backbone:
-    """The record of a backbone, by its name in any case.
+def get_backbone(name: str | Backbone) -> Backbone:
+    """The record of a backbone, by its name in any case; a record is given back as it is.
 
     Raises:
         UnknownBackboneError: no such name; the nearest ones are suggested.
     """
+    if isinstance(name, Backbone):
+        return name
     record = _registry.get(name.lower()) if isinstance(name, str) else None
     if record is None:
         raise UnknownBackboneError(_unknown(name))

@@ -18,13 +18,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 import numpy as np
 import numpy.typing as npt
 
 from ._version import __version__
 from .errors import BundleError, InvalidInputError
+from .loading import refuse_oversized
 from .network import Network, assemble
 from .records import Backbone
 from .results import History, Phase
@@ -217,7 +217,7 @@ def rebuild(path: str | os.PathLike[str], record: Backbone, manifest: Manifest) 
         weights = Path(folder) / WEIGHTS
         _extract_weights(path, weights, manifest.weights_sha256)
         try:
-            _refuse_oversized(weights, model)
+            refuse_oversized(weights, model)
             model.load_weights(weights)
         except Exception as error:  # h5py and Keras raise many kinds for a file that does not fit
             reason = str(error).strip().splitlines() or [type(error).__name__]
@@ -246,24 +246,6 @@ def _extract_weights(path: Path, target: Path, digest: str) -> None:
     if hashlib.sha256(data).hexdigest() != digest:
         raise _damaged(path, "its weights do not have the hash that was saved with them")
     target.write_bytes(data)
-
-
-def _refuse_oversized(weights: Path, model: keras.Model) -> None:
-    """Compare what the file declares with what the network holds, before anything is read into memory."""
-    declared = 0
-
-    def add(_: str, item: Any) -> None:
-        nonlocal declared
-        if isinstance(item, h5py.Dataset):
-            if item.external or item.is_virtual:
-                raise ValueError("it points to other files")
-            declared += item.size
-
-    with h5py.File(weights, "r") as file:
-        file.visititems(add)
-    held = sum(int(np.prod(weight.shape)) for weight in model.weights)
-    if declared > held + 10_000:  # a few numbers of Keras's own: seeds, counters
-        raise ValueError(f"it declares {declared:,} values where the network holds {held:,}")
 
 
 def _damaged(path: Path, reason: str) -> BundleError:

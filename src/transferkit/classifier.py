@@ -24,13 +24,15 @@ from .gallery import show_images
 from .images import LabelledImages, read_images, read_labelled
 from .inference import Predictor
 from .labels import class_weights
+from .loading import build_with_weights
 from .network import At, Network, assemble
 from .progress import say
+from .records import Backbone
 from .results import Evaluation, History, Predictions
 from .splits import VALIDATION, divide, validation_share
 from .store import Store
 from .training import LearningRate
-from .weights import WeightsChoice, build_with_weights, check_weights
+from .weights import Source, WeightsChoice, check_weights, find_weights, size_note
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -161,7 +163,7 @@ class TransferClassifier(Estimator):
         asked = phases.request(epochs, batch_size, learning_rate, callbacks, verbose)
         record = get_backbone(self.backbone)
         size = record.input_size(check_size(self.input_size))
-        weights = check_weights(record, self.weights)
+        source = check_weights(record, self.weights, size)
         dropout = check_number("dropout", self.dropout, low=0, high=1, example=0.1)
         seed = check_seed(self.seed)
         seed = secrets.randbelow(2**31) if seed is None else seed
@@ -172,7 +174,7 @@ class TransferClassifier(Estimator):
         training, held_out = divide(everything, validation, share, seed)
         per_class = class_weights(class_weight, training.codes, everything.classes)
 
-        backbone = build_with_weights(record, size, weights, seed)
+        backbone = self._backbone(record, source, size, seed, asked.verbose)
         network = assemble(record, backbone, size, len(everything.classes), dropout, seed)
         say(phases.opening_line(training, held_out, network), asked.verbose)
         phase = phases.fit_head(network, training, held_out, per_class, asked)
@@ -370,6 +372,15 @@ class TransferClassifier(Estimator):
         size = get_backbone(self.backbone).input_size(check_size(self.input_size))
         chosen = self.augmentation if augmentation else None
         return show_images(data, labels, size=size, count=count, augmentation=chosen)
+
+    def _backbone(
+        self, record: Backbone, source: Source, size: tuple[int, int], seed: int, verbose: str | int
+    ) -> keras.Model:
+        note = size_note(record, source, size)
+        weights = find_weights(record, source, verbose)
+        if note:
+            say(note, verbose)
+        return build_with_weights(record, size, weights, seed)
 
     def _store(self) -> Store | None:
         if not isinstance(self.cache, (bool, str, PathLike)):

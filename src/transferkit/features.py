@@ -20,9 +20,9 @@ import tensorflow as tf
 from .decoding import Pixels, decode, in_background, load, read_bytes, resize
 from .errors import ImageReadError
 from .images import ImageFiles, Images
+from .loading import weights_digest
 from .progress import Bar
 from .store import Row, Shelf, Store, content_key
-from .weights import weights_digest
 
 __all__ = ["FrozenPart", "LiveValues", "StoredValues", "Values", "compute", "refuse_unreadable"]
 

@@ -28,15 +28,15 @@ class Bar:
     it: in a log file, in a pipe, or with ``verbose=0``.
     """
 
-    def __init__(self, title: str, total: int, unit: str, verbose: str | int) -> None:
+    def __init__(self, title: str, total: float, unit: str, verbose: str | int) -> None:
         self._title, self._total, self._unit = title, total, unit
         self._wanted = verbose != 0
         self._started = time.monotonic()
-        self.done = 0
+        self.done = 0.0
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
-    def advance(self, count: int = 1, title: str | None = None) -> None:
+    def advance(self, count: float = 1, title: str | None = None) -> None:
         """Count `count` more units as done, under a new title if one is given."""
         self.done += count
         self._title = title or self._title
@@ -65,7 +65,7 @@ class Bar:
             transient=True,
             redirect_stdout=sys.stdout.isatty(),  # what goes to a file stays what goes to a file
         )
-        self._task = self._progress.add_task(self._title, total=self._total, rate="")
+        self._task = self._progress.add_task(self._title, total=self._total or None, rate="")
         self._progress.start()
 
     def __enter__(self) -> Bar:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,8 @@ import numpy as np
 
 from ._public import public
 from .arguments import check_count
-from .errors import InvalidInputError, bad_argument, some_of
+from .errors import InvalidInputError, bad_argument, shown, some_of
+from .sources import Pretrained, WeightsFile, weights_source
 
 if TYPE_CHECKING:
     import keras
@@ -44,9 +45,14 @@ class Backbone:
         feature_dim: number of features after global average pooling.
         stages: names of blocks, in the order of the data, that ``fine_tune(at=...)`` takes.
         parameters: number of weights; 0 = not stated.
-        pretrained: ``"imagenet"`` (Keras Applications delivers them), the path of a weights file, or None.
+        pretrained: where its own weights come from: a `WeightsFile` or several (one for each input size that
+            there are weights for), the URL or the path of a file, a function that fills a model of
+            the builder's with them, or None.
+        trained_on: the data that they were trained on, ``"imagenet"`` for those of Keras Applications.
         options: further keyword arguments of the builder.
         family: what it is listed under.
+        batch_norm, dropout: whether BatchNormalization and Dropout layers are inside; None = not stated.
+        fixed_size: the network can be built for `default_size` alone.
 
     Example:
         >>> import transferkit as tk
@@ -63,9 +69,13 @@ class Backbone:
     feature_dim: int = 0
     stages: tuple[str, ...] = ()
     parameters: int = 0
-    pretrained: str | Path | None = None
+    pretrained: Pretrained = None
+    trained_on: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     family: str = "own"
+    batch_norm: bool | None = None
+    dropout: bool | None = None
+    fixed_size: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
@@ -87,6 +97,7 @@ class Backbone:
             raise bad_argument(
                 "min_size", self.min_size, f"must lie between 1 and the default_size {self.default_size}", "Mend one"
             )
+        object.__setattr__(self, "pretrained", weights_source(self.pretrained))
         object.__setattr__(self, "stages", tuple(self.stages))
         object.__setattr__(self, "options", dict(self.options))  # the caller may go on changing his
 
@@ -94,17 +105,47 @@ class Backbone:
         """(height, width) in pixels: `wanted`, or the default.
 
         Raises:
-            InvalidInputError: smaller than `min_size`.
+            InvalidInputError: smaller than `min_size`, or another than the only one that there is.
         """
+        default = self.default_size, self.default_size
         if wanted is None:
-            return self.default_size, self.default_size
-        if min(wanted) < self.min_size:
+            return default
+        if self.fixed_size and not self.takes(wanted):
+            raise InvalidInputError(
+                f"`input_size={shown(wanted)}` does not fit {self.name!r}: it is made for {self.default_size} px alone. "
+                f"Leave input_size out, or pick another backbone with list_backbones()."
+            )
+        if not self.takes(wanted):
             given = wanted[0] if wanted[0] == wanted[1] else wanted
             raise InvalidInputError(
                 f"`input_size={given}` is too small for {self.name!r}: it takes {self.min_size} px or more. Pass "
                 f"input_size={self.min_size} or larger, or pick another backbone with list_backbones()."
             )
         return wanted
+
+    def takes(self, size: tuple[int, int]) -> bool:
+        """Whether the network can be built for images of this (height, width) in pixels."""
+        if self.fixed_size:
+            return size == (self.default_size, self.default_size)
+        return min(size) >= self.min_size
+
+    @property
+    def weight_sizes(self) -> tuple[int, ...]:
+        """Input sizes in pixels that its pretrained weights were trained at; other sizes take the default's."""
+        if self.pretrained is None:
+            return ()
+        files = self.pretrained if isinstance(self.pretrained, tuple) else ()
+        return tuple(file.size for file in files if file.size) or (self.default_size,)
+
+    def weights_file(self, size: tuple[int, int]) -> WeightsFile | None:
+        """The file of its weights for images of this size; None where its weights come otherwise."""
+        if not isinstance(self.pretrained, tuple):
+            return None
+        height, width = size
+        by_size = {file.size or self.default_size: file for file in self.pretrained}
+        wanted = height if height == width else self.default_size
+        found: WeightsFile = by_size.get(wanted) or by_size.get(self.default_size) or self.pretrained[0]
+        return found
 
     def build(self, size: tuple[int, int], **options: Any) -> keras.Model:
         """The network without its classification head; random weights unless `options` say otherwise."""
@@ -115,18 +156,20 @@ class Backbone:
         model: keras.Model = builder(input_shape=(*size, 3), **{**self.options, **options})
         return model
 
-    def preprocess_input(self, images: Any) -> Any:
+    def preprocess_input(self, images: Any, *, check_scale: bool = True) -> Any:
         """RGB 0-255 -> what the pretrained weights expect.
 
         Args:
             images: `(n, h, w, 3)` or `(h, w, 3)`, RGB 0-255, uint8 or float: a NumPy array, or a tensor.
                 It is never changed.
+            check_scale: refuse float pixels that all lie within [-1, 1], since they look as if they had been
+                scaled already; False takes them as they are, for a picture that really is that dark.
 
         Returns:
             An array for an array, a tensor for a tensor; float32, of the same shape.
 
         Raises:
-            InvalidInputError: the last axis is not 3 channels.
+            InvalidInputError: the last axis is not 3 channels, or the pixels look scaled.
 
         The rules are those of `keras.applications.imagenet_utils.preprocess_input`. Keras's own
         functions work in place on float arrays, and wrap around silently on uint8 tensors; here both
@@ -141,6 +184,8 @@ class Backbone:
         from keras import ops
         from keras.applications.imagenet_utils import preprocess_input
 
+        if check_scale:
+            _refuse_scaled(images)
         is_array = isinstance(images, (np.ndarray, Sequence))
         pixels: Any = np.array(images, np.float32) if is_array else ops.cast(images, "float32")
         if len(pixels.shape) not in (3, 4) or pixels.shape[-1] != 3:
@@ -157,15 +202,45 @@ class Backbone:
         return np.asarray(result, np.float32) if is_array else result
 
     def __str__(self) -> str:
-        size = f"{self.default_size} px ({self.min_size} px or more)"
-        rule = self.preprocessing if isinstance(self.preprocessing, str) else "a function of its own"
+        own = self.default_size
+        sizes = f"{own} px alone" if self.fixed_size else f"{own} px, each side {self.min_size} px or more"
+        inside = {"BatchNormalization": self.batch_norm, "Dropout": self.dropout}
         rows = {
             "family": self.family,
-            "input": size,
-            "preprocessing": rule,
+            "input": sizes,
+            "preprocessing": self.preprocessing if isinstance(self.preprocessing, str) else "a function of its own",
             "features": str(self.feature_dim or "not stated"),
             "parameters": f"{self.parameters:,}" if self.parameters else "not stated",
-            "weights": str(self.pretrained or "none"),
+            "inside": ", ".join(name for name, there in inside.items() if there) or _absent(inside.values()),
+            "weights": self._weights_line(),
             "stages": ", ".join(self.stages) or "none named",
         }
         return "\n".join([self.name, *(f"  {key:<14} {value}" for key, value in rows.items())])
+
+    def _weights_line(self) -> str:
+        if self.pretrained is None:
+            return "none"
+        source = self.trained_on or "its own"
+        if isinstance(self.pretrained, tuple):
+            return f"{source}, trained at {', '.join(map(str, self.weight_sizes))} px"
+        return f"{source}, {self.pretrained}" if isinstance(self.pretrained, Path) else source
+
+
+def _absent(facts: Iterable[bool | None]) -> str:
+    return "not stated" if None in facts else "neither BatchNormalization nor Dropout"
+
+
+def _refuse_scaled(images: Any) -> None:
+    """Float pixels within [-1, 1] were almost surely scaled before; symbolic tensors have no values yet."""
+    try:
+        values = np.asarray(images)
+    except (TypeError, ValueError, NotImplementedError, RuntimeError):
+        return
+    if values.dtype.kind != "f" or not values.size:
+        return
+    low, high = float(values.min()), float(values.max())
+    if low >= -1 and high <= 1 and not low == high == 0:  # nothing is scaled in a black picture
+        raise InvalidInputError(
+            f"The images have values from {low:g} to {high:g}: preprocess_input takes RGB 0-255 and does the scaling "
+            f"itself. Pass the pixels as they are in the file, or check_scale=False if they really are that dark."
+        )

@@ -1,0 +1,93 @@
+"""Where the pretrained weights of a backbone come from: `WeightsFile`, and the other ways to state it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from ._public import public
+from .arguments import check_count
+from .errors import InvalidInputError, bad_argument
+
+__all__ = ["Pretrained", "WeightsFile", "weights_source"]
+
+DIGESTS = {"md5": 32, "sha256": 64}  # how many hexadecimal digits each has
+REMEDY = "Pass for example WeightsFile('https://example.org/mynet.weights.h5', 'sha256:...')"
+
+
+@public
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file of weights that can be downloaded.
+
+    Attributes:
+        url: where it is, ``https://...`` or ``http://...``.
+        digest: ``"sha256:"`` or ``"md5:"`` and the hexadecimal digits of the file's hash; empty = none is
+            known, so a download can be checked by its form alone.
+        size: the input height and width in pixels that the weights were trained at; None = not stated.
+        name: of the file in a folder; empty = as in the URL.
+
+    Raises:
+        InvalidInputError: one of them breaks a rule.
+
+    Example:
+        >>> import transferkit as tk
+        >>> tk.WeightsFile("https://example.org/mynet.weights.h5").name
+        'mynet.weights.h5'
+    """
+
+    url: str
+    digest: str = ""
+    size: int | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not is_url(self.url):
+            raise bad_argument("url", self.url, "must begin with https:// or http:// and a host", REMEDY)
+        kind, _, digits = str(self.digest).partition(":")
+        if self.digest and not re.fullmatch(rf"[0-9a-fA-F]{{{DIGESTS.get(kind, 0)}}}", digits or "-"):
+            raise bad_argument(
+                "digest", self.digest, "must be 'sha256:' and 64 hexadecimal digits, or 'md5:' and 32", REMEDY
+            )
+        if self.size is not None:
+            check_count("size", self.size, example=224)
+        name = self.name or unquote(urlsplit(self.url).path).rpartition("/")[2]
+        if not isinstance(name, str) or not re.fullmatch(r"[^/\\\0]*\.h5", name):
+            raise bad_argument("name", name, "must be a file's name that ends in .h5", REMEDY)
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "digest", str(self.digest).lower())
+
+
+# After `weights_source`: a tuple of files, a path, a function, or None.
+Pretrained = str | Path | WeightsFile | Sequence[WeightsFile] | Callable[[Any], object] | None
+
+
+def weights_source(given: object) -> tuple[WeightsFile, ...] | Path | Callable[[Any], object] | None:
+    """What a record's `pretrained` says, in one of four forms.
+
+    Raises:
+        InvalidInputError: none of what it may be.
+    """
+    if given is None or callable(given):
+        return given
+    if isinstance(given, WeightsFile):
+        return (given,)
+    if is_url(given):
+        return (WeightsFile(str(given)),)
+    if isinstance(given, os.PathLike) or (isinstance(given, str) and given):
+        return Path(given)
+    if isinstance(given, Sequence) and given and all(isinstance(file, WeightsFile) for file in given):
+        return tuple(given)
+    raise InvalidInputError(
+        f"`pretrained={given!r}` must be a WeightsFile or several, the URL or the path of a file, a function that fills a "
+        f"model with weights, or None. Pass one of these."
+    )
+
+
+def is_url(text: object) -> bool:
+    return isinstance(text, str) and re.match(r"https?://[^/\s]+", text) is not None
