@@ -256,3 +256,26 @@ class TestLoading:
         rewrite(saved, "transferkit.json", json.dumps({**manifest(saved), "weights_sha256": digest}).encode())
         with pytest.raises(tk.BundleError, match="declares 900,000,000 values"):
             tk.TransferClassifier.load(saved)
+
+
+class Undescribed(keras.layers.Layer):
+    """As some layers of other libraries are: Keras cannot write down how it was made."""
+
+    def get_config(self):
+        raise AttributeError("no such attribute")
+
+
+def test_a_layer_that_cannot_be_described_does_not_cost_the_training(photos, tmp_path, monkeypatch, capsys):
+    def build(input_shape):
+        inputs = keras.Input(input_shape)
+        return keras.Model(inputs, Undescribed()(keras.layers.Conv2D(4, 3, name="conv")(inputs)))
+
+    record = tk.Backbone("Odd", build, "tf", default_size=16, min_size=8)
+    monkeypatch.setattr("transferkit.backbones._registry", {"odd": record})
+    clf = tk.TransferClassifier("Odd", weights=None, seed=0).fit(photos / "train", epochs=1, verbose=0)
+    clf.save(tmp_path / "odd.keras")
+    assert "opens with TransferClassifier.load, not with keras.saving.load_model" in capsys.readouterr().out
+    loaded = tk.TransferClassifier.load(tmp_path / "odd.keras")
+    expected = clf.predict_proba(photos / "test", verbose=0)
+    assert loaded.predict_proba(photos / "test", verbose=0) == pytest.approx(expected, abs=1e-6)
+    assert [path.name for path in tmp_path.iterdir()] == ["odd.keras"]

@@ -155,3 +155,35 @@ def test_flags_come_back_after_an_error():
         made.cut_at(0)
         raise RuntimeError
     assert [layer.name for layer in made.trained_layers()] == ["stage2_conv", "logits"]
+
+
+class Block(keras.layers.Layer):
+    """A layer of one's own with layers inside, as KerasHub has them."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.conv = keras.layers.Conv2D(4, 3)
+        self.norm = keras.layers.BatchNormalization()
+
+    def build(self, shape):
+        self.conv.build(shape)
+        self.norm.build(self.conv.compute_output_shape(shape))
+
+    def call(self, images, training=False):
+        return self.norm(self.conv(images), training=training)
+
+
+def test_batch_normalization_inside_a_layer_of_ones_own_is_not_trainable_either():
+    def build(input_shape):
+        inputs = keras.Input(input_shape)
+        return keras.Model(inputs, Block(name="block_1")(inputs))
+
+    record = tk.Backbone("Nested", build, "none", default_size=8, min_size=8, stages=("block_1",))
+    made = assemble(record, build((8, 8, 3)), (8, 8), 2, 0.0, 0)
+    cut = made.cut_at("block_1")
+    block = made.backbone.get_layer("block_1")
+    assert len(block.trainable_weights) == 2
+    before = [w.numpy() for w in block.norm.weights]
+    cut.trained(IMAGES[:, :8, :8], training=True)
+    for weight, value in zip(block.norm.weights, before, strict=True):
+        assert np.array_equal(weight.numpy(), value)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from .gallery import show_images
+    from .hub import keras_hub_backbone
     from .records import Backbone
     from .results import ClassScores, Evaluation, History, Phase, Prediction, Predictions
     from .sources import WeightsFile
@@ -63,6 +64,7 @@ __all__ = [
     "check_images",
     "download_weights",
     "get_backbone",
+    "keras_hub_backbone",
     "list_backbones",
     "register_backbone",
     "show_images",
@@ -85,6 +87,7 @@ _HOMES = {
     "sources": ("WeightsFile",),
     "records": ("Backbone",),
     "backbones": ("list_backbones", "get_backbone", "register_backbone"),
+    "hub": ("keras_hub_backbone",),
     "weights": ("download_weights",),
     "results": ("Prediction", "Predictions", "Evaluation", "ClassScores", "History", "Phase"),
     "classifier": ("TransferClassifier",),

@@ -26,6 +26,7 @@ from ._version import __version__
 from .errors import BundleError, InvalidInputError
 from .loading import refuse_oversized
 from .network import Network, assemble
+from .progress import say
 from .records import Backbone
 from .results import History, Phase
 
@@ -122,7 +123,7 @@ def save(
     """
     features = test_features(network)
     with _temporary_beside(path) as temporary:
-        network.model.save(temporary)
+        _save_model(network, temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             manifest = Manifest(
                 backbone=network.record.name,
@@ -140,6 +141,27 @@ def save(
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+
+
+def _save_model(network: Network, path: Path) -> None:
+    """What `keras.Model.save` writes; where a layer cannot be described, the weights alone, which is all `rebuild` reads.
+
+    Some layers of other libraries fail in `get_config`. Nothing of a training may be lost for that.
+    """
+    try:
+        network.model.save(path)
+    except Exception as error:  # whatever such a layer raises
+        if isinstance(error, OSError):  # of the disk
+            raise
+        weights = path.with_name(WEIGHTS)
+        network.model.save_weights(weights)
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.write(weights, WEIGHTS)
+        say(
+            f"A layer of {network.record.name!r} cannot be described ({type(error).__name__}: {error}), so {path.name!r} "
+            f"opens with TransferClassifier.load, not with keras.saving.load_model.",
+            verbose=1,
+        )
 
 
 @contextlib.contextmanager

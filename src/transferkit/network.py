@@ -261,10 +261,9 @@ def _crossing(backbone: keras.Model, index: int) -> list[keras.KerasTensor]:
 
 
 def _flat(layers: Iterable[keras.layers.Layer]) -> Iterable[keras.layers.Layer]:
-    """Layers and the layers inside them."""
+    """Layers and the layers inside them, those of models and of layers of one's own alike."""
     for layer in layers:
-        yield layer
-        yield from _flat(getattr(layer, "layers", []))
+        yield from layer._flatten_layers()  # Keras has no public way to the second kind
 
 
 def _as_list(value: Any) -> list[Any]:
