@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
@@ -210,3 +211,27 @@ def statistics(network: Network) -> dict[str, np.ndarray]:
 
 def listed(values: Any) -> list[Any]:
     return list(values) if isinstance(values, (list, tuple)) else [values]
+
+
+# The first row of each family, and the two rows with layers of their own in Keras.
+FIRST = {record.family: record.name for record in reversed(TABLE)}
+ONE_EACH = sorted({*FIRST.values(), "InceptionResNetV2"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ONE_EACH)
+def test_a_backbone_goes_through_the_whole_work(name: str, tmp_path: Path) -> None:
+    record = ROWS[name]
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (16, 80, 90, 3), dtype=np.uint8), list("ab" * 8)
+    size = (record.min_size, record.min_size + 8)
+    clf = tk.TransferClassifier(name, weights=None, input_size=size, seed=0).fit(images, labels, epochs=1, verbose=0)
+    moving = {weight.path: weight.numpy() for weight in clf.network_.weights if "moving" in weight.path}
+    clf.fine_tune(at=record.stages[-1], epochs=1, learning_rate=1e-3, verbose=0)
+    for weight in clf.network_.weights:
+        if weight.path in moving:
+            np.testing.assert_array_equal(weight.numpy(), moving[weight.path])
+    clf.save(tmp_path / "own.keras")
+    loaded = tk.TransferClassifier.load(tmp_path / "own.keras")
+    np.testing.assert_allclose(loaded.predict_proba(images), clf.predict_proba(images), atol=1e-6)
+    assert keras.saving.load_model(tmp_path / "own.keras").input_shape == (None, *size, 3)

@@ -65,7 +65,8 @@ class TransferClassifier(Estimator):
     """An image classifier: a pretrained backbone with a new head.
 
     Args:
-        backbone: a name from `list_backbones`, in any case.
+        backbone: a name from `list_backbones`, in any case, or a record. `load` finds backbones by their name, so a
+            record of your own is registered first (`register_backbone`) if the classifier is to be loaded.
         weights: ``"pretrained"`` (those of the backbone's record), ``"imagenet"`` (the same, and an error
             where they were not trained on ImageNet), the path of a weights file, or None (random).
         input_size: None = the backbone's default, an int, or (height, width) in pixels.
@@ -97,7 +98,7 @@ class TransferClassifier(Estimator):
 
     def __init__(
         self,
-        backbone: str = "MobileNetV2",
+        backbone: str | Backbone = "MobileNetV2",
         *,
         weights: WeightsChoice = "pretrained",
         input_size: int | tuple[int, int] | None = None,
