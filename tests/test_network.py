@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -79,6 +81,12 @@ def test_a_later_cut_freezes_what_an_earlier_one_trained():
     assert [layer.name for layer in made.trained_layers()] == ["stage2_conv", "logits"]
     made.cut_before_head()
     assert [layer.name for layer in made.trained_layers()] == ["logits"]
+
+
+def test_a_stage_without_layers_is_a_fault_of_the_record():
+    record = dataclasses.replace(TINY, stages=(*TINY.stages, "stage9"))
+    with pytest.raises(tk.InvalidInputError, match="The stage 'stage9' of 'TinyNet' has no layer"):
+        network(record).resolve("stage9")
 
 
 def test_a_stage_is_not_mistaken_for_one_whose_name_it_begins():

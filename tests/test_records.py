@@ -191,6 +191,18 @@ def test_a_size_that_is_no_number_is_refused(sizes: dict[str, object]) -> None:
         record(**sizes)
 
 
+@pytest.mark.parametrize("stages", ["block1", ("block1", ""), (1, 2)])
+def test_stages_are_names(stages: object) -> None:
+    with refused(tk.InvalidInputError, "`stages=", "names of blocks", "('block1', 'block2')"):
+        record(stages=stages)
+
+
+@pytest.mark.parametrize("made", [None, "model", lambda images: images])
+def test_a_builder_gives_a_model(made: object) -> None:
+    with refused(tk.InvalidInputError, "The builder of 'Own' gave", "keras.Model with one output"):
+        record(builder=lambda input_shape: made).build((32, 32))
+
+
 def test_a_record_cannot_be_changed() -> None:
     options = {"width": 5}
     stages = ["a", "b"]

@@ -32,10 +32,10 @@ CONNECT = 4.0
 STALL = 10.0
 # A server that sends less than this many bytes in STALL seconds has stalled too.
 TRICKLE = 4096
-# Further tries after one that brought nothing, and after any; the received part is kept between them.
-BARREN_TRIES = 2
-TRIES = 20
-PAUSE = 0.5  # seconds before the second try; doubled for each further barren one
+# Tries in a row that bring nothing, before anything has arrived and after; tries in all. What has arrived is kept
+# between them.
+FIRST_TRIES, BARREN_TRIES, TRIES = 3, 6, 50
+PAUSE = 0.5  # seconds; doubled for each try in a row that brought nothing
 PIECE = 2**16  # bytes
 HDF5 = b"\x89HDF\r\n\x1a\n"
 STALE = 24 * 3600  # seconds after which a temporary file was left by a process that was killed
@@ -187,7 +187,7 @@ class _Transfer:
                 self._connect_and_read()
             except _BrokenError as error:
                 barren = 0 if self._received - before >= TRICKLE else barren + 1
-                if barren > BARREN_TRIES:
+                if barren >= (BARREN_TRIES if self._received else FIRST_TRIES):
                     raise DownloadError(str(error)) from error
                 time.sleep(PAUSE * 2**barren)
             else:

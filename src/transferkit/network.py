@@ -151,6 +151,10 @@ class Network:
             found = [index for index, name in enumerate(names) if pattern.search(name)]
             if found:
                 return found[0]
+            raise InvalidInputError(
+                f"The stage {at!r} of {self.record.name!r} has no layer: a stage is what the names of its layers begin "
+                f"with, and they begin otherwise here. Mend the record, or pass a layer's name or index."
+            )
         near = difflib.get_close_matches(at, [*self.record.stages, *names], n=1)
         hint = f", did you mean {near[0]!r}?" if near else ""
         raise bad_argument("at", at, f"is no layer and no stage of {self.record.name!r}{hint}", self._stages_remedy())

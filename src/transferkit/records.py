@@ -97,6 +97,9 @@ class Backbone:
             raise bad_argument(
                 "min_size", self.min_size, f"must lie between 1 and the default_size {self.default_size}", "Mend one"
             )
+        stages: object = self.stages
+        if not isinstance(stages, (tuple, list)) or not all(isinstance(stage, str) and stage for stage in stages):
+            raise bad_argument("stages", stages, "must be names of blocks", "Pass for example ('block1', 'block2')")
         object.__setattr__(self, "pretrained", weights_source(self.pretrained))
         object.__setattr__(self, "stages", tuple(self.stages))
         object.__setattr__(self, "options", dict(self.options))  # the caller may go on changing his
@@ -153,7 +156,14 @@ class Backbone:
         if isinstance(builder, str):
             module, _, attribute = builder.partition(":")
             builder = getattr(importlib.import_module(module), attribute)
-        model: keras.Model = builder(input_shape=(*size, 3), **{**self.options, **options})
+        model = builder(input_shape=(*size, 3), **{**self.options, **options})
+        import keras
+
+        if not isinstance(model, keras.Model) or len(getattr(model, "outputs", None) or ()) != 1:
+            raise InvalidInputError(
+                f"The builder of {self.name!r} gave {shown(model)}: it must give a keras.Model with one output, made of "
+                f"inputs and layers. Mend it."
+            )
         return model
 
     def preprocess_input(self, images: Any, *, check_scale: bool = True) -> Any:

@@ -184,7 +184,7 @@ def _in_own_folder(record: Backbone, file: WeightsFile) -> Path | None:
     named = os.environ.get(VARIABLE)
     if not named:
         return None
-    folder = Path(named)
+    folder = Path(named).expanduser()
     if not folder.is_dir():
         raise WeightsError(
             f"{VARIABLE}={named!r} is no folder: the variable names one that holds weights files. Make the folder, or "
