@@ -282,3 +282,38 @@ def test_a_layer_that_cannot_be_described_does_not_cost_the_training(photos, tmp
     expected = clf.predict_proba(photos / "test", verbose=0)
     assert loaded.predict_proba(photos / "test", verbose=0) == pytest.approx(expected, abs=1e-6)
     assert [path.name for path in tmp_path.iterdir()] == ["odd.keras"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"input_size": [float("inf"), 2]},
+        {"self_test": ["x"]},
+        {"self_test": [[1], [1, 2]]},
+        {"dropout": 5},
+        {"dropout": "a"},
+        {"split_seed": "x"},
+        {"split_seed": 2**70},
+    ],
+)
+def test_a_doctored_record_is_refused(saved, change):
+    rewrite(saved, "transferkit.json", json.dumps({**manifest(saved), **change}).encode())
+    with pytest.raises(tk.BundleError, match="cannot be read as a classifier"):
+        tk.TransferClassifier.load(saved)
+
+
+def test_deep_nesting_is_refused(saved):
+    rewrite(saved, "transferkit.json", b"[" * 100_000)
+    with pytest.raises(tk.BundleError, match="cannot be read as a classifier"):
+        tk.TransferClassifier.load(saved)
+
+
+def test_a_small_file_that_unpacks_to_gigabytes_is_refused_early(saved):
+    with zipfile.ZipFile(saved) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["model.weights.h5"] += bytes(2**27)
+    with zipfile.ZipFile(saved, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(tk.BundleError, match="take more than"):
+        tk.TransferClassifier.load(saved)

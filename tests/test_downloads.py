@@ -25,7 +25,7 @@ from conftest import TINY
 from helpers import refused
 
 import transferkit as tk
-from transferkit import backbones, downloads, weights
+from transferkit import backbones, caches, downloads, weights
 
 NAME = "tiny.weights.h5"
 HTML = b"<!DOCTYPE html><html><body>Please sign in</body></html>"
@@ -79,6 +79,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(backbones, "_registry", dict(backbones._registry))
+    monkeypatch.setattr(caches, "KERAS", ("http://", "https://"))  # so the flat folder of Keras is used
     monkeypatch.setattr(downloads, "STALL", 0.5)
     monkeypatch.setattr(downloads, "PAUSE", 0.01)
     return tmp_path
@@ -117,8 +118,8 @@ def resumes(data: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
     return answer
 
 
-def cuts(data: bytes, after: int) -> Callable[[BaseHTTPRequestHandler], None]:
-    return lambda request: sends(data[:after], Content_Length=str(len(data)))(request)
+def cuts(data: bytes, after: int, **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    return lambda request: sends(data[:after], Content_Length=str(len(data)), **headers)(request)
 
 
 def folder_of(home: Path) -> Path:
@@ -164,7 +165,7 @@ def test_the_cache_is_made_for_its_user_alone(server: Server, content: bytes, ho
 
 
 def test_a_cut_download_goes_on_where_it_stopped(server: Server, content: bytes, home: Path) -> None:
-    server.answers = [cuts(content, 9000), resumes(content)]
+    server.answers = [cuts(content, 9000, ETag='"v1"'), resumes(content)]
     record(server.url, sha256(content))
     fit()
     assert server.requests == ["", "bytes=9000-"]
@@ -184,6 +185,46 @@ def test_a_wrong_part_is_not_glued_on(server: Server, content: bytes, home: Path
     record(server.url, sha256(content))
     fit()
     assert (folder_of(home) / NAME).read_bytes() == content
+
+
+@pytest.mark.parametrize("tag", ['"v2"', ""])
+def test_another_version_is_not_glued_on(server: Server, content: bytes, home: Path, tag: str) -> None:
+    """A server that knows If-Range sends all of a file that has changed; without a tag there is nothing to ask for."""
+    other = content[:5000] + bytes(len(content) - 5000)
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        same = request.headers.get("If-Range") == '"v1"'
+        (resumes(other) if same else sends(content))(request)
+
+    server.answers = [cuts(other, 9000, ETag=tag) if tag else cuts(other, 9000), answer]
+    record(server.url)
+    fit()
+    assert (folder_of(home) / NAME).read_bytes() == content
+
+
+def test_a_part_of_a_file_of_another_length_is_not_glued_on(server: Server, content: bytes, home: Path) -> None:
+    longer = sends(content[9000:], 206, Content_Range=f"bytes 9000-{len(content) + 99}/{len(content) + 100}")
+    server.answers = [cuts(content, 9000, ETag='"v1"'), longer, sends(content)]
+    record(server.url)
+    fit()
+    assert (folder_of(home) / NAME).read_bytes() == content
+
+
+def test_files_of_one_name_at_two_addresses_are_kept_apart(
+    server: Server, content: bytes, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caches, "KERAS", ())
+    other = flipped(content)
+    server.answers = [sends(content), sends(other), sends(b"", 404)]
+    first = record(server.url)
+    second = tk.register_backbone(replace(first, name="Other", pretrained=server.url.replace("folder", "elsewhere")))
+    for _ in range(2):
+        for backbone, expected in ((first, content), (second, other)):
+            assert weights.find_weights(backbone, backbone.pretrained[0], 0).read_bytes() == expected
+    assert len(server.requests) == 2
+    assert not folder_of(home).exists()
+    with refused(tk.InvalidInputError, "have one name", repr(NAME), "two folders"):
+        tk.download_weights(["Far", "Other"], to=home / "to")
 
 
 def test_a_busy_server_is_asked_again(server: Server, content: bytes, home: Path) -> None:
@@ -228,6 +269,24 @@ def says_nothing(request: BaseHTTPRequestHandler) -> None:
     time.sleep(3)
 
 
+def drips_a_header(request: BaseHTTPRequestHandler) -> None:
+    for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 60:
+        request.wfile.write(bytes([byte]))
+        time.sleep(0.05)
+
+
+def never_ends(request: BaseHTTPRequestHandler) -> None:
+    request.send_response(200)
+    request.end_headers()
+    request.wfile.write(downloads.HDF5)
+    for _ in range(200):
+        request.wfile.write(bytes(2**20))
+
+
+def goes_elsewhere(request: BaseHTTPRequestHandler) -> None:
+    sends(b"", 302, Location="file:///etc/hostname")(request)
+
+
 def flipped(data: bytes) -> bytes:
     return data[:5000] + bytes([data[5000] ^ 1]) + data[5001:]
 
@@ -244,6 +303,11 @@ FAULTS = {
     "a login page that does not say so": (lambda _: sends(HTML), "the answer is no HDF5 file"),
     "no such file": (lambda _: sends(b"", 404), "the server answered 404 Not Found"),
     "a server that fails": (lambda _: sends(b"", 500), "the server answered 500"),
+    "a header that drips in": (lambda _: drips_a_header, "the server sent nothing for"),
+    "a body that never ends": (lambda _: never_ends, "more than the .* bytes that are expected at most"),
+    "a length that cannot be": (lambda data: sends(data, Content_Length="9" * 14), "where at most .* are expected"),
+    "a redirect to a file": (lambda _: goes_elsewhere, "an address that cannot be trusted"),
+    "a redirect to nonsense": (lambda _: sends(b"", 302, Location="http://[::1/x"), "makes no sense|cannot be trusted"),
     "a redirect loop": (lambda _: in_circles, "around in circles"),
     "an empty file": (lambda _: sends(b""), "what the server sent is no HDF5 file"),
     "another hash than it says": (
@@ -255,10 +319,11 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_faulty_server_leaves_an_error_and_nothing_else(
-    server: Server, content: bytes, home: Path, fault: str
+    server: Server, content: bytes, home: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make, reason = FAULTS[fault]
     server.answers = [make(content)]
+    monkeypatch.setattr(downloads, "MOST", 2**24)
     record(server.url, sha256(content))
     with pytest.raises(tk.WeightsError, match=reason) as caught:
         fit()
@@ -387,7 +452,7 @@ def test_a_file_that_others_could_have_put_there_needs_a_known_hash(server: Serv
     record(server.url)
     fit()
     assert len(server.requests) == 1
-    assert (home / "cache" / "transferkit" / "weights" / NAME).read_bytes() == content
+    assert next((home / "cache" / "transferkit" / "weights").glob(f"*/{NAME}")).read_bytes() == content
     tk.register_backbone(replace(TINY, name="Known", pretrained=tk.WeightsFile(server.url, sha256(content))))
     path = weights.find_weights(tk.get_backbone("Known"), tk.get_backbone("Known").pretrained[0], 0)
     assert path == folder_of(home) / NAME
@@ -523,6 +588,12 @@ def test_download_weights_checks_all_names_first(server: Server, home: Path) -> 
         tk.download_weights(["Far", TINY], to=home / "to")
     with refused(tk.InvalidInputError, "`names=[]`", "must name a backbone"):
         tk.download_weights([], to=home / "to")
+    with refused(tk.InvalidInputError, "`names=3`", "must name a backbone"):
+        tk.download_weights(3, to=home / "to")
+    with refused(tk.InvalidInputError, "`to=''`", "path of a folder"):
+        tk.download_weights("Far", to="")
+    with refused(tk.InvalidInputError, "cannot be a folder"):
+        tk.download_weights("Far", to="a\0b")
     with refused(tk.InvalidInputError, "`to=None`", "path of a folder"):
         tk.download_weights("Far", to=None)
     (home / "file").touch()
@@ -544,6 +615,65 @@ def test_download_weights_takes_the_file_for_a_size(home: Path) -> None:
 def test_an_address_begins_with_http(url: object) -> None:
     with refused(tk.InvalidInputError, f"`url={url!r}`", "https://"):
         tk.WeightsFile(url)
+
+
+@pytest.mark.parametrize("url", ["http://h:99999/x.h5", "http://h:abc/x.h5", "http://[::1/x.h5", "http://a..b/x.h5"])
+def test_an_address_has_a_host_and_a_port_that_can_be(url: str) -> None:
+    with refused(tk.InvalidInputError, "`url="):
+        tk.WeightsFile(url)
+
+
+def test_a_proxy_without_a_scheme_is_understood(
+    server: Server, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answers = [sends(content)]
+    monkeypatch.setenv("http_proxy", server.url.split("/")[2])
+    monkeypatch.setenv("no_proxy", "")
+    record(f"http://nowhere.invalid/{NAME}")
+    fit()
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("proxy", ["http://h:abc", "http://[::1"])
+def test_a_proxy_that_makes_no_sense_is_named(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "")
+    record(f"http://nowhere.invalid/{NAME}")
+    with pytest.raises(tk.WeightsError, match=r"the proxy http.* makes no sense"):
+        fit()
+
+
+def test_passwords_are_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    record(f"https://user:secret@nowhere.invalid/{NAME}?token=hidden")
+    with pytest.raises(tk.WeightsError, match=r"from https://nowhere\.invalid/tiny") as caught:
+        fit()
+    assert "secret" not in str(caught.value)
+    assert "hidden" not in str(caught.value)
+
+
+def test_the_callers_own_error_is_not_taken_for_the_reason(server: Server) -> None:
+    server.answers = [lambda request: request.connection.close()]
+    record(server.url)
+    try:
+        {}["the key of the user"]
+    except KeyError:
+        with pytest.raises(tk.WeightsError) as caught:
+            fit()
+    assert "the key of the user" not in str(caught.value)
+
+
+def test_without_a_home_other_places_are_found(monkeypatch: pytest.MonkeyPatch, server: Server, content: bytes) -> None:
+    for variable in ("KERAS_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, "~nobody-of-this-name/x")
+    folders = caches.cache_folders(tk.WeightsFile(server.url))
+    assert len(folders) == 1
+    assert str(os.getuid()) in folders[0].parent.name
+
+
+@pytest.mark.parametrize("digest", [None, 0, b""])
+def test_a_hash_is_text(digest: object) -> None:
+    with refused(tk.InvalidInputError, "`digest=", "must be text"):
+        tk.WeightsFile("https://example.org/a.h5", digest)
 
 
 @pytest.mark.parametrize("digest", ["abc", "md5:abc", "sha1:" + "0" * 40, "sha256:" + "g" * 64, "md5:" + "0" * 64])

@@ -203,6 +203,39 @@ def test_a_builder_gives_a_model(made: object) -> None:
         record(builder=lambda input_shape: made).build((32, 32))
 
 
+@pytest.mark.parametrize("field", ["family", "trained_on", "options", "stages"])
+def test_a_field_of_another_kind_is_refused(field: str) -> None:
+    with refused(tk.InvalidInputError, f"`{field}=None`"):
+        record(**{field: None})
+
+
+@pytest.mark.parametrize("builder", ["no.such.package:thing", "keras.applications:NoSuchNet"])
+def test_a_builder_that_cannot_be_imported_is_named(builder: str) -> None:
+    with refused(tk.InvalidInputError, repr(builder), "'Own' cannot be imported", "install the package"):
+        record(builder=builder).build((32, 32))
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        "photo.jpg",
+        b"",
+        None,
+        {},
+        3,
+        [[1, 2], [3]],
+        ["a", "b"],
+        np.array([None]),
+        np.zeros((5, 4, 3), complex),
+        PHOTOS > 9,
+        tf.constant(["a"]),
+    ],
+)
+def test_what_are_no_pixels_is_refused(images: object) -> None:
+    with refused(tk.InvalidInputError, "preprocess_input was given", "an array or a tensor of numbers"):
+        record().preprocess_input(images)
+
+
 def test_a_record_cannot_be_changed() -> None:
     options = {"width": 5}
     stages = ["a", "b"]

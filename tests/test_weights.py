@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import TINY
 from helpers import refused
@@ -30,7 +31,7 @@ def test_a_path_is_a_file_that_is_there(tmp_path, kind):
     assert find_weights(TINY, check_weights(TINY, kind(path), SIZE), 0) == path
 
 
-@pytest.mark.parametrize("choice", [3, True, ["imagenet"], b"imagenet"])
+@pytest.mark.parametrize("choice", [3, True, ["imagenet"], b"imagenet", np.zeros(3)])
 def test_another_choice_is_refused(choice):
     with refused(tk.InvalidInputError, "`weights=", "'pretrained', 'imagenet', the path"):
         check_weights(TINY, choice, SIZE)
@@ -77,3 +78,9 @@ def test_fit_says_which_file_is_used(tmp_path, monkeypatch, photos, capsys):
     for size, said in ((32, False), (40, True)):
         tk.TransferClassifier("Far", input_size=size).fit(photos / "train", epochs=1)
         assert ("trained at 40 px: those of 32 px are used (far.weights.h5)" in capsys.readouterr().out) is said
+
+
+@pytest.mark.parametrize("path", ["x" * 5000, "a\0b", ""])
+def test_a_path_that_cannot_be_is_no_file(path):
+    with refused(tk.WeightsError, "There is no weights file"):
+        check_weights(TINY, path, SIZE)

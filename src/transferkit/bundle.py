@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import operator
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,6 +42,9 @@ WEIGHTS = "model.weights.h5"
 # would not do: a sure classifier is often just as sure of the wrong pixels.
 FEATURES = 64
 TOLERANCE = 0.02
+# What reading a damaged or doctored archive raises; a RuntimeError for an encrypted member and for deep nesting.
+DAMAGE = (zipfile.BadZipFile, zlib.error, KeyError, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
+MARGIN = 64 * 2**20  # bytes that a file of weights may take besides the weights
 MAX_MANIFEST = 64 * 2**20  # bytes
 
 
@@ -195,7 +200,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
                     f"The member {MEMBER} of {str(path)!r} is too large to be true: do not trust this file."
                 )
             content = json.loads(archive.read(MEMBER))
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as error:
+    except DAMAGE as error:
         raise _damaged(path, str(error)) from error
     if not isinstance(content, dict):
         raise _damaged(path, f"{MEMBER} holds no record")
@@ -207,7 +212,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         )
     try:
         return _checked(Manifest(**content))
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _damaged(path, f"{MEMBER}: {error}") from error
 
 
@@ -221,6 +226,10 @@ def _checked(manifest: Manifest) -> Manifest:
         raise ValueError("its classes are not unique")
     if not (0 < height <= 10_000 and 0 < width <= 10_000) or not np.isfinite(manifest.feature_scale):
         raise ValueError("its sizes make no sense")
+    if not 0 <= manifest.dropout < 1 or not 0 <= operator.index(manifest.split_seed) < 2**32:
+        raise ValueError("its dropout or seed makes no sense")
+    if not np.isfinite(np.array(manifest.self_test, np.float64)).all():
+        raise ValueError("its self-test makes no sense")
     manifest.history_record()
     return Manifest(**{**manifest.__dict__, "input_size": (height, width)})
 
@@ -237,7 +246,8 @@ def rebuild(path: str | os.PathLike[str], record: Backbone, manifest: Manifest) 
     model = network.model
     with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
         weights = Path(folder) / WEIGHTS
-        _extract_weights(path, weights, manifest.weights_sha256)
+        most = MARGIN + 2 * sum(int(np.prod(weight.shape)) * 8 for weight in model.weights)
+        _extract_weights(path, weights, manifest.weights_sha256, most)
         try:
             refuse_oversized(weights, model)
             model.load_weights(weights)
@@ -259,15 +269,21 @@ def rebuild(path: str | os.PathLike[str], record: Backbone, manifest: Manifest) 
     return network
 
 
-def _extract_weights(path: Path, target: Path, digest: str) -> None:
+def _extract_weights(path: Path, target: Path, expected: str, most: int) -> None:
+    """Unpack the weights, at most so many bytes: a small archive can hold gigabytes."""
+    digest, size = hashlib.sha256(), 0
     try:
-        with zipfile.ZipFile(path) as archive:
-            data = archive.read(WEIGHTS)
-    except (zipfile.BadZipFile, KeyError, EOFError, OSError, NotImplementedError) as error:
+        with zipfile.ZipFile(path) as archive, archive.open(WEIGHTS) as source, target.open("wb") as out:
+            while piece := source.read(2**20):
+                size += len(piece)
+                if size > most:
+                    raise ValueError(f"its weights take more than {most:,} bytes")
+                digest.update(piece)
+                out.write(piece)
+    except DAMAGE as error:
         raise _damaged(path, str(error)) from error
-    if hashlib.sha256(data).hexdigest() != digest:
+    if digest.hexdigest() != expected:
         raise _damaged(path, "its weights do not have the hash that was saved with them")
-    target.write_bytes(data)
 
 
 def _damaged(path: Path, reason: str) -> BundleError:

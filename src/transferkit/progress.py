@@ -36,16 +36,19 @@ class Bar:
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
-    def advance(self, count: float = 1, title: str | None = None) -> None:
-        """Count `count` more units as done, under a new title if one is given."""
+    def advance(self, count: float = 1, title: str | None = None, total: float | None = None) -> None:
+        """Count `count` more units as done, under a new title or of another total if one is given."""
         self.done += count
         self._title = title or self._title
+        self._total = total or self._total
         if self._progress is None and self._wanted and time.monotonic() - self._started > DELAY:
             self._appear()
         if self._progress is not None and self._task is not None:
             rate = self.done / (time.monotonic() - self._started)
             shown = f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
-            self._progress.update(self._task, completed=self.done, description=self._title, rate=shown)
+            self._progress.update(
+                self._task, completed=self.done, total=self._total or None, description=self._title, rate=shown
+            )
 
     def _appear(self) -> None:
         from rich.console import Console

@@ -84,7 +84,8 @@ class Backbone:
             raise bad_argument(
                 "builder", self.builder, "must be a callable or text like 'package.module:name'", "Pass the function"
             )
-        if not callable(self.preprocessing) and self.preprocessing not in RULES:
+        rule: object = self.preprocessing
+        if not callable(rule) and not (isinstance(rule, str) and rule in RULES):
             raise bad_argument(
                 "preprocessing",
                 self.preprocessing,
@@ -97,6 +98,12 @@ class Backbone:
             raise bad_argument(
                 "min_size", self.min_size, f"must lie between 1 and the default_size {self.default_size}", "Mend one"
             )
+        for field_name in ("family", "trained_on"):
+            if not isinstance(getattr(self, field_name), str):
+                raise bad_argument(field_name, getattr(self, field_name), "must be text", "Leave it out")
+        options: object = self.options
+        if not isinstance(options, Mapping):
+            raise bad_argument("options", options, "must be a dict of arguments", "Leave it out")
         stages: object = self.stages
         if not isinstance(stages, (tuple, list)) or not all(isinstance(stage, str) and stage for stage in stages):
             raise bad_argument("stages", stages, "must be names of blocks", "Pass for example ('block1', 'block2')")
@@ -155,7 +162,13 @@ class Backbone:
         builder = self.builder
         if isinstance(builder, str):
             module, _, attribute = builder.partition(":")
-            builder = getattr(importlib.import_module(module), attribute)
+            try:
+                builder = getattr(importlib.import_module(module), attribute)
+            except (ImportError, AttributeError) as error:
+                raise InvalidInputError(
+                    f"The builder {self.builder!r} of {self.name!r} cannot be imported ({error}): it must be the text "
+                    f"'package.module:name' of a function. Mend the record, or install the package."
+                ) from error
         model = builder(input_shape=(*size, 3), **{**self.options, **options})
         import keras
 
@@ -194,15 +207,17 @@ class Backbone:
         from keras import ops
         from keras.applications.imagenet_utils import preprocess_input
 
-        if check_scale:
-            _refuse_scaled(images)
-        is_array = isinstance(images, (np.ndarray, Sequence))
+        is_array = isinstance(images, (np.ndarray, Sequence)) and not isinstance(images, (str, bytes))
+        kind = _number_kind(images, is_array)
         pixels: Any = np.array(images, np.float32) if is_array else ops.cast(images, "float32")
-        if len(pixels.shape) not in (3, 4) or pixels.shape[-1] != 3:
+        shape = _shape(pixels)
+        if len(shape) not in (3, 4) or shape[-1] != 3:
             raise InvalidInputError(
-                f"The images have the shape {tuple(pixels.shape)}: preprocess_input takes (n, h, w, 3) or (h, w, 3), "
+                f"The images have the shape {shape}: preprocess_input takes (n, h, w, 3) or (h, w, 3), "
                 f"RGB. Put the channels last."
             )
+        if check_scale and "float" in kind:
+            _refuse_scaled(pixels)
         if callable(self.preprocessing):
             result = self.preprocessing(pixels)
         elif self.preprocessing == "none":
@@ -240,15 +255,46 @@ def _absent(facts: Iterable[bool | None]) -> str:
     return "not stated" if None in facts else "neither BatchNormalization nor Dropout"
 
 
-def _refuse_scaled(images: Any) -> None:
+def _number_kind(images: Any, is_array: bool) -> str:
+    """The name of the type of the numbers."""
+    if is_array:
+        try:
+            name = str(np.asarray(images).dtype)
+        except ValueError:
+            raise _no_pixels("a list of images of several sizes or kinds") from None
+    else:
+        kind = getattr(images, "dtype", None)
+        name = str(getattr(kind, "name", kind))
+        if not hasattr(images, "shape") or re.match("Sparse|Ragged", type(images).__name__):
+            raise _no_pixels(f"an object of the type {type(images).__name__}")
+    if not re.match(r"u?int|b?float", name):
+        raise _no_pixels(f"values of the type {name}")
+    return name
+
+
+def _no_pixels(given: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"preprocess_input was given {given}: it takes an array or a tensor of numbers, (n, h, w, 3) or (h, w, 3). Convert "
+        f"it with numpy.asarray first."
+    )
+
+
+def _shape(pixels: Any) -> tuple[Any, ...]:
+    try:
+        return tuple(pixels.shape)
+    except ValueError:  # a tensor of unknown rank
+        return ()
+
+
+def _refuse_scaled(pixels: Any) -> None:
     """Float pixels within [-1, 1] were almost surely scaled before; symbolic tensors have no values yet."""
     try:
-        values = np.asarray(images)
+        values = np.asarray(pixels)
     except (TypeError, ValueError, NotImplementedError, RuntimeError):
         return
-    if values.dtype.kind != "f" or not values.size:
+    if not np.isfinite(values).any():
         return
-    low, high = float(values.min()), float(values.max())
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
     if low >= -1 and high <= 1 and not low == high == 0:  # nothing is scaled in a black picture
         raise InvalidInputError(
             f"The images have values from {low:g} to {high:g}: preprocess_input takes RGB 0-255 and does the scaling "

@@ -49,7 +49,9 @@ class WeightsFile:
     def __post_init__(self) -> None:
         if not is_url(self.url):
             raise bad_argument("url", self.url, "must begin with https:// or http:// and a host", REMEDY)
-        kind, _, digits = str(self.digest).partition(":")
+        if not isinstance(self.digest, str):
+            raise bad_argument("digest", self.digest, "must be text", REMEDY)
+        kind, _, digits = self.digest.partition(":")
         if self.digest and not re.fullmatch(rf"[0-9a-fA-F]{{{DIGESTS.get(kind, 0)}}}", digits or "-"):
             raise bad_argument(
                 "digest", self.digest, "must be 'sha256:' and 64 hexadecimal digits, or 'md5:' and 32", REMEDY
@@ -60,7 +62,9 @@ class WeightsFile:
         if not isinstance(name, str) or not re.fullmatch(r"[^/\\\0]*\.h5", name):
             raise bad_argument("name", name, "must be a file's name that ends in .h5", REMEDY)
         object.__setattr__(self, "name", name)
-        object.__setattr__(self, "digest", str(self.digest).lower())
+        if len(name.encode()) > 200:
+            raise bad_argument("name", name, "must have 200 bytes or less", REMEDY)
+        object.__setattr__(self, "digest", self.digest.lower())
 
 
 # After `weights_source`: a tuple of files, a path, a function, or None.
@@ -90,4 +94,17 @@ def weights_source(given: object) -> tuple[WeightsFile, ...] | Path | Callable[[
 
 
 def is_url(text: object) -> bool:
-    return isinstance(text, str) and re.match(r"https?://[^/\s]+", text) is not None
+    """Whether this is an address of the web with a host, and a port that can be one."""
+    if not isinstance(text, str) or not re.match(r"https?://[^/\s]", text, re.IGNORECASE):
+        return False
+    try:
+        parts = urlsplit(text)
+        host = (parts.hostname or "").encode("idna" if not parts.netloc.startswith("[") else "ascii")
+        return bool(host) and parts.port != 0
+    except ValueError:  # a port that is no number, a bracket that is not closed, a label that is too long
+        return False
+
+
+def shown_url(text: str) -> str:
+    """An address without the password and the query in it, for messages."""
+    return re.sub(r"(https?://)[^/@\s]*@", r"\1", re.sub(r"(https?://[^?\s]*)\?\S*", r"\1", text))

@@ -1,8 +1,8 @@
 """A choice of weights -> a verified local file, or an error that says what to do.
 
 A file is looked for in the folder that the environment variable TRANSFERKIT_WEIGHTS names, then in
-Keras's own cache, then it is downloaded into the cache. Files of others are never changed: a damaged
-one in a cache is set aside under another name, one in TRANSFERKIT_WEIGHTS is refused.
+the caches (Keras's own for the files of Keras), then it is downloaded into one of them. A damaged file
+in a cache is set aside under another name; one in TRANSFERKIT_WEIGHTS is refused and stays.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import stat
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ._public import public
 from .arguments import check_size, check_verbose
 from .backbones import get_backbone
+from .caches import cache_folders, expanded, is_private, writable_cache
 from .downloads import DownloadError, digest_file, fault_of, fetch, record_digest, recorded_digest
-from .errors import InvalidInputError, WeightsError, bad_argument
+from .errors import InvalidInputError, WeightsError, bad_argument, shown
 from .progress import say
 from .records import Backbone
-from .sources import WeightsFile
+from .sources import WeightsFile, shown_url
 
 __all__ = ["Source", "WeightsChoice", "check_weights", "download_weights", "find_weights", "size_note"]
 
@@ -43,6 +43,13 @@ def check_weights(record: Backbone, choice: object, size: tuple[int, int]) -> So
     """
     if choice is None:
         return None
+    if not isinstance(choice, (str, os.PathLike)):
+        raise bad_argument(
+            "weights",
+            choice,
+            "must be 'pretrained', 'imagenet', the path of a weights file, or None",
+            "Pass one of these",
+        )
     if choice == "imagenet" and record.trained_on.lower() != "imagenet":
         raise WeightsError(
             f"`weights='imagenet'` cannot be had for {record.name!r}: its record names no weights trained on ImageNet. "
@@ -57,13 +64,6 @@ def check_weights(record: Backbone, choice: object, size: tuple[int, int]) -> So
         if callable(record.pretrained):
             return record.pretrained
         return record.weights_file(size) or _existing(Path(str(record.pretrained)))
-    if not isinstance(choice, (str, os.PathLike)):
-        raise bad_argument(
-            "weights",
-            choice,
-            "must be 'pretrained', 'imagenet', the path of a weights file, or None",
-            "Pass one of these",
-        )
     return _existing(Path(choice))
 
 
@@ -90,7 +90,7 @@ def size_note(record: Backbone, source: Source, size: tuple[int, int]) -> str:
 
 @public
 def download_weights(
-    names: str | Sequence[str],
+    names: str | Iterable[str],
     to: str | os.PathLike[str],
     *,
     input_size: int | tuple[int, int] | None = None,
@@ -119,10 +119,8 @@ def download_weights(
     """
     verbose = check_verbose(verbose)
     wanted = check_size(input_size)
-    listed = [names] if isinstance(names, str) else list(names)
-    if not listed:
-        raise bad_argument("names", names, "must name a backbone", "Pass for example names=['MobileNetV2']")
-    files = [_downloadable(get_backbone(name), wanted) for name in listed]
+    files = [_downloadable(get_backbone(name), wanted) for name in _listed(names)]
+    _refuse_one_name_twice([file for _, file in files])
     folder = _made(to)
     return [_put(record, file, folder, verbose) for record, file in files]
 
@@ -136,45 +134,81 @@ def _downloadable(record: Backbone, wanted: tuple[int, int] | None) -> tuple[Bac
     return record, file
 
 
+def _listed(names: object) -> list[Any]:
+    if isinstance(names, (str, Backbone)):
+        return [names]
+    found = list(names) if isinstance(names, Iterable) else []
+    if not found:
+        raise bad_argument("names", names, "must name a backbone or several", "Pass for example names=['MobileNetV2']")
+    return found
+
+
+def _refuse_one_name_twice(files: Sequence[WeightsFile]) -> None:
+    by_name: dict[str, WeightsFile] = {}
+    for file in files:
+        other = by_name.setdefault(file.name, file)
+        if other.url != file.url:
+            raise InvalidInputError(
+                f"The files at {shown_url(other.url)} and {shown_url(file.url)} have one name, {file.name!r}: a folder holds "
+                f"one of them. Download them into two folders."
+            )
+
+
 def _made(to: object) -> Path:
+    if not isinstance(to, (str, os.PathLike)) or not str(to):
+        raise bad_argument("to", to, "must be the path of a folder", "Pass for example to='weights'")
+    folder = Path(to)
     try:
-        folder = Path(to)  # type: ignore[arg-type]
         folder.mkdir(parents=True, exist_ok=True)
-    except TypeError:
-        raise bad_argument("to", to, "must be the path of a folder", "Pass for example to='weights'") from None
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise InvalidInputError(
-            f"`to={str(to)!r}` cannot be a folder ({error.strerror}): weights are put into one. Choose another place."
+            f"`to={shown(str(to))}` cannot be a folder ({getattr(error, 'strerror', None) or error}): weights are put into "
+            f"one. Choose another place."
         ) from error
     return folder
 
 
 def _put(record: Backbone, file: WeightsFile, folder: Path, verbose: str | int) -> Path:
     target = folder / file.name
-    if target.exists():
-        fault = fault_of(target, file, record.parameters)
-        if fault:
-            raise _wrong_file(record, file, target, fault)
-        return target
-    cached = _in_caches(record, file, verbose)
-    if cached is None:
-        return _fetch(record, file, folder, verbose)
-    say(f"Copying the weights of {record.name!r} from {cached}", verbose)
-    for source in (digest_file(cached), cached):  # the file last, so that it never stands there without its hash
-        if source.is_file():
-            with tempfile.TemporaryDirectory(prefix=".transferkit-", dir=folder) as temporary:
-                Path(shutil.copyfile(source, Path(temporary) / source.name)).replace(folder / source.name)
+    try:
+        if target.exists():
+            fault = fault_of(target, file, record.parameters)
+            if fault:
+                raise _wrong_file(record, file, target, fault)
+            return target
+        cached = _in_caches(record, file, verbose)
+        if cached is None:
+            return _fetch(record, file, folder, verbose)
+        say(f"Copying the weights of {record.name!r} from {cached}", verbose)
+        _copy([cached, digest_file(cached)], folder)
+    except OSError as error:
+        raise WeightsError(
+            f"The weights of {record.name!r} could not be put into {str(folder)!r} ({error.strerror or error}): the folder "
+            f"must take the file {file.name!r}. Choose another place, or make room."
+        ) from error
     return target
+
+
+def _copy(sources: Sequence[Path], folder: Path) -> None:
+    """Copy the files that exist; they appear only when all of them are whole."""
+    with tempfile.TemporaryDirectory(prefix=".transferkit-", dir=folder) as temporary:
+        copies = [Path(shutil.copyfile(path, Path(temporary, path.name))) for path in sources if path.is_file()]
+        for copied in copies:
+            copied.replace(folder / copied.name)
 
 
 # ---- where files lie ----
 
 
 def _existing(path: Path) -> Path:
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or holds a zero byte
+        found = False
+    if not found:
         raise WeightsError(
-            f"There is no weights file {str(path)!r}: `weights` must be 'pretrained', 'imagenet', the path of a file, or "
-            f"None. Check the path."
+            f"There is no weights file {shown(str(path), 300)}: `weights` must be 'pretrained', 'imagenet', the path of a "
+            f"file, or None. Check the path."
         )
     return path
 
@@ -184,93 +218,71 @@ def _in_own_folder(record: Backbone, file: WeightsFile) -> Path | None:
     named = os.environ.get(VARIABLE)
     if not named:
         return None
-    folder = Path(named).expanduser()
-    if not folder.is_dir():
+    folder = expanded(named)
+    try:
+        if folder is None or not folder.is_dir():
+            raise WeightsError(
+                f"{VARIABLE}={shown(named, 300)} is no folder: the variable names one that holds weights files. Make the "
+                f"folder, or unset the variable."
+            )
+        path = folder / file.name
+        if not path.is_file():
+            return None
+        fault = fault_of(path, file, record.parameters)
+    except OSError as error:
         raise WeightsError(
-            f"{VARIABLE}={named!r} is no folder: the variable names one that holds weights files. Make the folder, or "
-            f"unset the variable."
-        )
-    path = folder / file.name
-    if not path.is_file():
-        return None
-    fault = fault_of(path, file, record.parameters)
+            f"{VARIABLE}={shown(named, 300)} cannot be read ({error.strerror or error}): the variable names a folder that "
+            f"holds weights files. Give yourself the right to read it, or unset the variable."
+        ) from error
     if fault:
         raise _wrong_file(record, file, path, fault)
     return path
 
 
 def _in_caches(record: Backbone, file: WeightsFile, verbose: str | int) -> Path | None:
-    for folder in cache_folders():
+    for folder in cache_folders(file):
         path = folder / file.name
-        # A file without a known hash is only as good as the folder it lies in.
-        if path.is_file() and (file.digest or _is_private(folder)):
-            before = path.stat()
-            fault = fault_of(path, file, record.parameters)
-            if not fault:
-                if not file.digest and not recorded_digest(path):
-                    with contextlib.suppress(OSError):  # a cache that cannot be written to can still be read
-                        record_digest(path, path)
-                return path
-            _set_aside(path, before, fault, verbose)
+        with contextlib.suppress(OSError):  # a folder that cannot be read, a file that has just gone
+            # A file without a known hash is only as good as the folder it lies in.
+            if path.is_file() and (file.digest or is_private(folder)):
+                fault = fault_of(path, file, record.parameters)
+                if not fault:
+                    _remember_digest(path, file)
+                    return path
+                _set_aside(path, file, record.parameters, fault, verbose)
     return None
 
 
-def _set_aside(path: Path, seen: os.stat_result, fault: str, verbose: str | int) -> None:
-    """Rename a damaged file, unless another process has put a new one in its place meanwhile."""
-    try:
-        if not os.path.samestat(seen, path.stat()):
-            return
-        number = next(n for n in range(1, 10**6) if not path.with_name(f"{path.name}.damaged-{n}").exists())
-        aside = path.rename(path.with_name(f"{path.name}.damaged-{number}"))
-    except OSError:
-        return  # a cache that cannot be written to; the file is not used all the same
+def _remember_digest(path: Path, file: WeightsFile) -> None:
+    if not file.digest and not recorded_digest(path):
+        with contextlib.suppress(OSError):  # a cache that cannot be written to can still be read
+            record_digest(path, path)
+
+
+def _set_aside(path: Path, file: WeightsFile, values: int, fault: str, verbose: str | int) -> None:
+    """Rename a damaged file; a good one that another process has put there meanwhile goes back."""
+    number = next(n for n in range(1, 10**6) if not path.with_name(f"{path.name}.damaged-{n}").exists())
+    aside = path.rename(path.with_name(f"{path.name}.damaged-{number}"))
+    if file.digest and not fault_of(aside, file, values):
+        aside.replace(path)
+        return
     with contextlib.suppress(OSError):
         digest_file(path).rename(digest_file(aside))
     say(f"The weights file {str(path)!r} {fault}: it is not used, and was set aside as {aside.name!r}.", verbose)
-
-
-def cache_folders() -> list[Path]:
-    """Where downloaded weights may lie, best place first: Keras's cache, then folders of transferkit."""
-    keras = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
-    own = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    last = Path(tempfile.gettempdir(), f"transferkit-{os.getuid() if hasattr(os, 'getuid') else 'cache'}")
-    return [keras / "models", own / "transferkit" / "weights", last]
-
-
-def _writable_cache() -> Path:
-    folders = cache_folders()
-    for folder in folders:
-        with contextlib.suppress(OSError):
-            _make_private(folder)
-            if _is_private(folder) and os.access(folder, os.W_OK):
-                return folder
-    raise WeightsError(
-        f"There is no folder to keep weights in: {str(folders[0])!r} and {str(folders[1])!r} cannot be written to, or other "
-        f"users could change what is in them. Set KERAS_HOME to a folder of your own, or {VARIABLE} to one that holds the "
-        f"files."
-    )
-
-
-def _make_private(folder: Path) -> None:
-    """Make a folder and those above it for this user alone; what exists stays as it is."""
-    if not folder.is_dir():
-        _make_private(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
-
-
-def _is_private(folder: Path) -> bool:
-    """Whether nobody but this user (or the administrator) could have put a file there."""
-    if not hasattr(os, "geteuid"):
-        return True  # on Windows a profile is private by itself
-    status = folder.stat()
-    return status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 # ---- fetching ----
 
 
 def _download(record: Backbone, file: WeightsFile, verbose: str | int) -> Path:
-    return _fetch(record, file, _writable_cache(), verbose)
+    folder = writable_cache(file)
+    if folder is None:
+        places = ", ".join(repr(str(folder)) for folder in cache_folders(file))
+        raise WeightsError(
+            f"There is no folder to keep weights in: {places} cannot be written to, or other users could change what is in "
+            f"them. Set KERAS_HOME or XDG_CACHE_HOME to a folder of your own, or {VARIABLE} to one that holds the files."
+        )
+    return _fetch(record, file, folder, verbose)
 
 
 def _fetch(record: Backbone, file: WeightsFile, folder: Path, verbose: str | int) -> Path:
@@ -278,14 +290,14 @@ def _fetch(record: Backbone, file: WeightsFile, folder: Path, verbose: str | int
         return fetch(file, folder, record.parameters, f"the weights of {record.name!r}", verbose)
     except DownloadError as error:
         raise WeightsError(
-            f"The weights of {record.name!r} could not be downloaded from {file.url} ({error}): they are fetched once and "
-            f"then kept. Connect to the internet, or put the file {file.name!r} into {str(folder)!r} or into a folder that "
-            f"the environment variable {VARIABLE} names, or pass weights=PATH."
+            f"The weights of {record.name!r} could not be downloaded from {shown_url(file.url)} ({error}): they are fetched "
+            f"once and then kept. Connect to the internet, or put the file {file.name!r} into {str(folder)!r} or into a "
+            f"folder that the environment variable {VARIABLE} names, or pass weights=PATH."
         ) from error
 
 
 def _wrong_file(record: Backbone, file: WeightsFile, path: Path, fault: str) -> WeightsError:
     return WeightsError(
-        f"The file {str(path)!r} {fault}: it must be the weights of {record.name!r} as they are at {file.url}. Replace it "
-        f"by a good copy, or pass weights=PATH for weights of your own."
+        f"The file {str(path)!r} {fault}: it must be the weights of {record.name!r} as they are at "
+        f"{shown_url(file.url)}. Replace it by a good copy, or pass weights=PATH for weights of your own."
     )

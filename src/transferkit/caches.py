@@ -1,0 +1,71 @@
+"""Where downloaded files may lie on this machine, and whether a folder is the user's alone."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from .sources import WeightsFile
+
+__all__ = ["cache_folders", "expanded", "is_private", "writable_cache"]
+
+# The addresses of Keras Applications' files, which Keras's own cache holds.
+KERAS = (
+    "https://storage.googleapis.com/tensorflow/keras-applications/",
+    "https://storage.googleapis.com/keras-applications/",
+)
+
+
+def cache_folders(file: WeightsFile) -> list[Path]:
+    """Where a downloaded file may lie, best place first.
+
+    Keras keeps all its files in one folder, by name alone, so only its own belong there. For others each
+    address has a folder of its own: many files of many people are called model.weights.h5.
+    """
+    address = hashlib.sha256(file.url.encode()).hexdigest()[:16]
+    keras = expanded(os.environ.get("KERAS_HOME") or "~/.keras")
+    own = expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    last = Path(tempfile.gettempdir(), f"transferkit-{os.getuid() if hasattr(os, 'getuid') else 'cache'}", address)
+    return [
+        *([keras / "models"] if keras and file.url.startswith(KERAS) else []),
+        *([own / "transferkit" / "weights" / address] if own else []),
+        last,
+    ]
+
+
+def writable_cache(file: WeightsFile) -> Path | None:
+    """The first of them that can be written to, by this user alone; it is made if need be."""
+    for folder in cache_folders(file):
+        with contextlib.suppress(OSError):
+            _make_private(folder)
+            if is_private(folder) and os.access(folder, os.W_OK):
+                return folder
+    return None
+
+
+def expanded(text: str) -> Path | None:
+    """A path with ``~`` filled in; None where there is no such place."""
+    try:
+        return Path(text).expanduser().absolute()
+    except (OSError, RuntimeError, ValueError):  # no such user, no home, no current folder
+        return None
+
+
+def is_private(folder: Path) -> bool:
+    """Whether nobody but this user (or the administrator) could have put a file there."""
+    if not hasattr(os, "geteuid"):
+        return True  # on Windows a profile is private by itself
+    status = folder.stat()
+    others = stat.S_IWOTH if status.st_gid == os.getegid() else stat.S_IWOTH | stat.S_IWGRP
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & others
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder and those above it for this user alone; what exists stays as it is."""
+    missing = [place for place in (folder, *folder.parents) if not place.is_dir()]
+    for place in reversed(missing):
+        place.mkdir(mode=0o700, exist_ok=True)
