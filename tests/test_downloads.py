@@ -25,7 +25,7 @@ from conftest import TINY
 from helpers import refused
 
 import transferkit as tk
-from transferkit import backbones, caches, downloads, weights
+from transferkit import backbones, caches, downloads, transfers, weights
 
 NAME = "tiny.weights.h5"
 HTML = b"<!DOCTYPE html><html><body>Please sign in</body></html>"
@@ -80,8 +80,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(backbones, "_registry", dict(backbones._registry))
     monkeypatch.setattr(caches, "KERAS", ("http://", "https://"))  # so the flat folder of Keras is used
-    monkeypatch.setattr(downloads, "STALL", 0.5)
-    monkeypatch.setattr(downloads, "PAUSE", 0.01)
+    monkeypatch.setattr(transfers, "STALL", 0.5)
+    monkeypatch.setattr(transfers, "PAUSE", 0.01)
     return tmp_path
 
 
@@ -256,7 +256,7 @@ def trickles(request: BaseHTTPRequestHandler) -> None:
     request.send_response(200)
     request.send_header("Content-Length", "100000")
     request.end_headers()
-    for byte in downloads.HDF5 * 10:
+    for byte in transfers.HDF5 * 10:
         request.wfile.write(bytes([byte]))
         time.sleep(0.05)
 
@@ -278,7 +278,7 @@ def drips_a_header(request: BaseHTTPRequestHandler) -> None:
 def never_ends(request: BaseHTTPRequestHandler) -> None:
     request.send_response(200)
     request.end_headers()
-    request.wfile.write(downloads.HDF5)
+    request.wfile.write(transfers.HDF5)
     for _ in range(200):
         request.wfile.write(bytes(2**20))
 
@@ -312,7 +312,7 @@ FAULTS = {
     "an empty file": (lambda _: sends(b""), "what the server sent is no HDF5 file"),
     "another hash than it says": (
         lambda data: sends(data, **{"x-goog-hash": f"crc32c=AAAA==,md5={base64.b64encode(bytes(16)).decode()}"}),
-        "another hash than the server states",
+        "has another hash than the server states",
     ),
 }
 
@@ -335,7 +335,7 @@ def test_a_faulty_server_leaves_an_error_and_nothing_else(
     assert files_in(folder_of(home)) == {NAME}
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: downloads.HDF5 + bytes(4000)])
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: transfers.HDF5 + bytes(4000)])
 def test_without_a_known_hash_a_damaged_file_is_found_by_its_form(
     server: Server, content: bytes, home: Path, damage: Callable[[bytes], bytes]
 ) -> None:
@@ -396,8 +396,8 @@ def test_a_name_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> No
         time.sleep(3)
         raise OSError
 
-    monkeypatch.setattr(downloads, "create_connection", never)
-    monkeypatch.setattr(downloads, "CONNECT", 1.0)
+    monkeypatch.setattr(transfers, "create_connection", never)
+    monkeypatch.setattr(transfers, "CONNECT", 1.0)
     assert "within 1 s" in offline(f"http://127.0.0.1:9/{NAME}", monkeypatch)
 
 
@@ -456,6 +456,14 @@ def test_a_file_that_others_could_have_put_there_needs_a_known_hash(server: Serv
     tk.register_backbone(replace(TINY, name="Known", pretrained=tk.WeightsFile(server.url, sha256(content))))
     path = weights.find_weights(tk.get_backbone("Known"), tk.get_backbone("Known").pretrained[0], 0)
     assert path == folder_of(home) / NAME
+
+
+def test_a_folder_below_one_that_others_can_write_to_is_not_trusted(home: Path) -> None:
+    folder = home / "open" / "own"
+    folder.mkdir(parents=True)
+    assert caches.is_private(folder)
+    folder.parent.chmod(0o777)
+    assert not caches.is_private(folder)
 
 
 def test_the_named_folder_comes_first_and_is_left_alone(

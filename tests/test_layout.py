@@ -23,7 +23,7 @@ HOUSE = Path(tk.__file__).parent
 ORDER = """
 _version _public errors
 arguments arrays datasets folders labels images splits decoding
-progress sources records applications backbones hub caches downloads weights
+progress sources records applications backbones hub caches transfers downloads weights
 loading store network
 features doctor
 augmentation training

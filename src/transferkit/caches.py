@@ -59,9 +59,12 @@ def is_private(folder: Path) -> bool:
     """Whether nobody but this user (or the administrator) could have put a file there."""
     if not hasattr(os, "geteuid"):
         return True  # on Windows a profile is private by itself
-    status = folder.stat()
-    others = stat.S_IWOTH if status.st_gid == os.getegid() else stat.S_IWOTH | stat.S_IWGRP
-    return status.st_uid in (0, os.geteuid()) and not status.st_mode & others
+    for place in (folder, folder.parent):  # who may write to the one above can put another in its place
+        status = place.stat()
+        others = stat.S_IWOTH if status.st_gid == os.getegid() else stat.S_IWOTH | stat.S_IWGRP
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & others:
+            return False
+    return True
 
 
 def _make_private(folder: Path) -> None:
