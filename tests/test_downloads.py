@@ -200,6 +200,7 @@ def test_another_version_is_not_glued_on(server: Server, content: bytes, home: P
     record(server.url)
     fit()
     assert (folder_of(home) / NAME).read_bytes() == content
+    assert server.requests[-1] == ("bytes=9000-" if tag else "")
 
 
 def test_a_part_of_a_file_of_another_length_is_not_glued_on(server: Server, content: bytes, home: Path) -> None:

@@ -111,7 +111,7 @@ class Transfer:
 
     def _connect_and_read(self, turn: int) -> None:
         headers = {"Accept-Encoding": "identity"}
-        if self._received:
+        if self._received and self._version:  # without a version, the rest could be that of another file
             headers |= {"Range": f"bytes={self._received}-", "If-Range": self._version}
         try:
             with requests.Session() as session, self._follow(session, headers) as response:
