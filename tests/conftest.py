@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 import transferkit as tk
-from transferkit import backbones
+from transferkit import backbones, transfers
 
 MOBILENET = "mobilenet_v2_1.0_224_imagenet_notop.weights.h5"
 
@@ -47,6 +47,19 @@ TINY = tk.Backbone(
     feature_dim=16,
     stages=("stage1", "stage2"),
 )
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test fetches weights from elsewhere, whatever network the machine has."""
+    look_up = transfers.getaddrinfo
+
+    def look_up_here(host: str, *args: object, **options: object) -> object:
+        if host not in ("127.0.0.1", "localhost"):
+            raise OSError("no network in tests")
+        return look_up(host, *args, **options)
+
+    monkeypatch.setattr(transfers, "getaddrinfo", look_up_here)
 
 
 @pytest.fixture(autouse=True)

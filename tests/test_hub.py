@@ -149,7 +149,9 @@ def test_of_an_encoder_of_images_and_texts_the_images_part_is_taken(tmp_path: Pa
     )
     preset = saved(tmp_path / "siglip", encoder, None)
     record = tk.keras_hub_backbone(preset, preprocessing="tf")
-    assert record.default_size == 32
+    assert (record.default_size, record.fixed_size) == (32, True)
+    with refused(tk.InvalidInputError, "`image_size=48` cannot be chosen", "Leave it out"):
+        tk.keras_hub_backbone(preset, preprocessing="tf", image_size=48)
     clf = tk.TransferClassifier(record).fit(IMAGES, LABELS, epochs=1, verbose=0)
     assert clf.predict_proba(IMAGES).shape == (12, 2)
 

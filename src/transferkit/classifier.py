@@ -175,7 +175,7 @@ class TransferClassifier(Estimator):
         training, held_out = divide(everything, validation, share, seed)
         per_class = class_weights(class_weight, training.codes, everything.classes)
 
-        backbone = self._backbone(record, source, size, seed, asked.verbose)
+        backbone = _pretrained(record, source, size, seed, asked.verbose)
         network = assemble(record, backbone, size, len(everything.classes), dropout, seed)
         say(phases.opening_line(training, held_out, network), asked.verbose)
         phase = phases.fit_head(network, training, held_out, per_class, asked)
@@ -374,15 +374,6 @@ class TransferClassifier(Estimator):
         chosen = self.augmentation if augmentation else None
         return show_images(data, labels, size=size, count=count, augmentation=chosen)
 
-    def _backbone(
-        self, record: Backbone, source: Source, size: tuple[int, int], seed: int, verbose: str | int
-    ) -> keras.Model:
-        note = size_note(record, source, size)
-        weights = find_weights(record, source, verbose)
-        if note:
-            say(note, verbose)
-        return build_with_weights(record, size, weights, seed)
-
     def _store(self) -> Store | None:
         if not isinstance(self.cache, (bool, str, PathLike)):
             raise bad_argument("cache", self.cache, "must be True, False or a path", "Pass cache=True")
@@ -404,6 +395,15 @@ class TransferClassifier(Estimator):
         if name in ("classes_", "network_", "history_"):
             raise AttributeError(f"{name} is there once the classifier is fitted. Call fit first.")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+def _pretrained(record: Backbone, source: Source, size: tuple[int, int], seed: int, verbose: str | int) -> keras.Model:
+    """The backbone with its weights, which are downloaded if need be."""
+    weights = find_weights(record, source, verbose)
+    note = size_note(record, source, size)
+    if note:
+        say(note, verbose)
+    return build_with_weights(record, size, weights, seed)
 
 
 def _data_to_go_on_with(

@@ -44,7 +44,8 @@ def fetch(file: WeightsFile, folder: Path, values: int, title: str, verbose: str
                 transfer.run()
                 out.flush()
                 os.fsync(out.fileno())
-            fault = _fault_to_the_server(temporary, transfer.md5) or fault_of(temporary, file, values)
+            stated = "" if file.digest else _fault_to_the_server(temporary, transfer.md5)
+            fault = stated or fault_of(temporary, file, values)
             if fault:
                 raise DownloadError(f"what the server sent {fault}")
             if not file.digest:

@@ -68,11 +68,16 @@ def keras_hub_backbone(
     source = _from_preset(hub.models.Backbone, handle, load_weights=False)
     build = _Builder(type(source), _plain(source.get_config()), handle)
     if image_size is not None:
+        if "image_shape" not in build.settings:
+            raise bad_argument(
+                "image_size", image_size, f"cannot be chosen for {handle!r}: its size is fixed", "Leave it out"
+            )
         build = build.resized(check_count("image_size", image_size, minimum=1, example=224))
     encoder = build.encoder(source if image_size is None else build.whole())
     shape = _image_shape(encoder)
     features = _pooled(encoder)
-    any_size = len(encoder.outputs[0].shape) == 4
+    # Feature maps follow the size of the image, where it can be stated or is left open.
+    any_size = len(encoder.outputs[0].shape) == 4 and ("image_shape" in build.settings or shape[0] is None)
     side = shape[0] or image_size or DEFAULT_SIZE
     if shape[0] != shape[1]:
         raise bad_argument("preset", handle, f"is made for images of {shape}, not square", "Pass image_size=224")
