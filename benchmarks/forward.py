@@ -1,33 +1,35 @@
-"""The frozen pass in chunks, one call per core, against batches of 32 on all cores, and `keras.Model.predict`.
+"""The forward pass: photos on disk against arrays in memory, against `Model.predict`, and what each measure brings.
 
-    python benchmarks/forward.py [--rounds 5]
+    python benchmarks/forward.py [--backbone MobileNetV2] [--count 256] [--rounds 5]
 
-Random weights and random pixels: only the time counts. Sides run in turns in this process.
+Photos of cats_dogs where they are there, else noise (arrays only). Sides run in turns in this process; all of them
+compute the pooled features of the same network, `clf.predict` its head as well.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from sides import ASSETS, MOBILENET, in_turns, print_table, timed
 
-import numpy as np
+import numpy as np  # isort: skip  # after sides, which quiets TensorFlow
 
 import transferkit as tk
-from transferkit.features import THREADS, FrozenPart
+from transferkit.decoding import load
+from transferkit.features import Plan, compute
+from transferkit.folding import compiled
+from transferkit.frozen import THREADS, FrozenPart
+from transferkit.images import ImageFiles
 from transferkit.network import assemble
-
-COUNT = 128
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="MobileNetV2")
+    parser.add_argument("--count", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     record = tk.get_backbone(asked.backbone)
@@ -35,25 +37,43 @@ def main() -> None:
     network = assemble(record, record.build(size), size, 2, 0.1, 0)
     model = network.features_model()
     part = FrozenPart(model, size, "benchmark")
-    images = np.random.default_rng(0).uniform(0, 255, (COUNT, *size, 3)).astype(np.float32)
     pool = ThreadPoolExecutor(THREADS)
-    sides: dict[str, Callable[[], object]] = {
-        "keras.Model.predict, batches of 32": lambda: model.predict(images, batch_size=32, verbose=0),
-        "compiled, batches of 32": lambda: [part(images[start : start + 32]) for start in range(0, COUNT, 32)],
-        f"compiled, chunks of {part.chunk} on {THREADS} threads": lambda: part.in_chunks(images, pool),
+    paths = tuple(sorted((ASSETS / "data" / "cats_dogs").glob("*/*/*.jpg"))[:: max(1, 1400 // asked.count)])[
+        : asked.count
+    ]
+    files = ImageFiles(paths)
+    if paths:
+        images = np.stack([load(files, index, size) for index in range(len(files))])
+    else:
+        images = np.random.default_rng(0).uniform(0, 255, (asked.count, *size, 3)).astype(np.float32)
+    count = len(images)
+    unfolded = compiled(model, size, xla=False)
+
+    def chunked(function: Callable[[Any], Any]) -> None:
+        starts = range(0, count, part.chunk)
+        list(pool.map(lambda start: function(images[start : start + part.chunk]), starts))
+
+    def rate(work: Callable[[], Any]) -> Callable[[int], Mapping[str, float]]:
+        return lambda _: {"images/s": count / timed(work)[0]}
+
+    ours = f"arrays, folded, chunks of {part.chunk} on {THREADS} threads"
+    sides = {
+        "arrays, keras.Model.predict, batches of 32": rate(lambda: model.predict(images, batch_size=32, verbose=0)),
+        "arrays, constants, batches of 32": rate(
+            lambda: [unfolded(images[start : start + 32]) for start in range(0, count, 32)]
+        ),
+        f"arrays, constants, chunks of {part.chunk} on {THREADS} threads": rate(lambda: chunked(unfolded)),
+        ours: rate(lambda: chunked(part)),
     }
-    rates: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(asked.rounds + 1):
-        for name, run in sides.items():
-            started = time.perf_counter()
-            run()
-            if number:  # the first round compiles
-                rates[name].append(COUNT / (time.perf_counter() - started))
-    slowest = statistics.median(next(iter(rates.values())))
-    print(f"{record.name} at {size[0]} px, {COUNT} images, median of {asked.rounds} rounds")
-    for name, values in rates.items():
-        rate = statistics.median(values)
-        print(f"  {name:<40} {rate:7.1f} images/s   {rate / slowest:.2f} times")
+    if paths:
+        sides["photos on disk, the pass of fit"] = rate(lambda: compute(part, Plan(files), None, 0, ""))
+        if asked.backbone == "MobileNetV2" and MOBILENET.exists():
+            clf = tk.TransferClassifier("MobileNetV2", weights=MOBILENET, cache=False, seed=0)
+            clf.fit(images[:40], ["a", "b"] * 20, epochs=1, validation=None, verbose=0)
+            sides["photos on disk, clf.predict"] = rate(lambda: clf.predict(list(paths), verbose=0))
+    print(f"{record.name} at {size[0]} px, {count} images, {asked.rounds} rounds after one that compiles")
+    print_table(in_turns(sides, asked.rounds, warm_up=True), ours, "images/s")
+    print("  ratio: how many times as many images a second the folded network computes from arrays")
 
 
 if __name__ == "__main__":

@@ -24,13 +24,16 @@ import numpy as np
 
 import transferkit as tk
 from transferkit import phases
-from transferkit.features import FrozenPart, compute
+from transferkit.cache import open_store
+from transferkit.features import Plan, compute
+from transferkit.frozen import FrozenPart
 from transferkit.images import LabelledImages, read_labelled
+from transferkit.loading import build_with_weights
 from transferkit.network import Network, assemble
 from transferkit.splits import stratified_split
 from transferkit.store import Store
-from transferkit.training import Data, Settings, StoredValues, train
-from transferkit.weights import build_with_weights
+from transferkit.training import Data, Settings, train
+from transferkit.values import StoredValues
 
 ROOT = Path(__file__).parents[1]
 ASSETS = Path(os.environ.get("TRANSFERKIT_TEST_ASSETS") or ROOT.parent / "shared")
@@ -67,7 +70,7 @@ def decayed(rate: float, steps: int, decay: float) -> keras.optimizers.Optimizer
 def run(
     network: Network,
     part: FrozenPart,
-    store: Store,
+    store: Store | None,
     sets: tuple[LabelledImages, LabelledImages],
     name: str,
     seed: int,
@@ -77,22 +80,23 @@ def run(
     everything, testing = sets
     chosen, _ = stratified_split(everything.codes, everything.names, share, seed)
     data = everything.subset(chosen)
-    values = compute(part, data.images, store, 0, "")
+    values = compute(part, Plan(data.images), store, 0, "")
     cut = network.cut_before_head()
     for layer in network.head:
         for weight in layer.weights:
             weight.assign(np.zeros(weight.shape))
-    network.set_feature_scale(phases._unit_scale(values[0]))
+    network.set_feature_scale(phases._unit_scale(values[0][np.arange(len(data))]))
     epochs, build = RECIPES[name]
     optimizer = build(epochs * -(-len(data) // 32))
     ones = np.ones(len(everything.classes), np.float32)
     train(
         cut.trained,
-        Data(StoredValues(values), data.codes),
+        Data(StoredValues.of(values), data.codes),
         None,
         Settings(optimizer, epochs, 32, seed, ones, [], keep_best=False, title="", verbose=0),
     )
-    logits = np.asarray(cut.trained(compute(part, testing.images, store, 0, "")[0], training=False))
+    features = compute(part, Plan(testing.images), store, 0, "")[0][np.arange(len(testing))]
+    logits = np.asarray(cut.trained(features, training=False))
     return float((logits.argmax(axis=1) == testing.codes).mean())
 
 
@@ -114,7 +118,7 @@ def main() -> None:
         backbone_model = build_with_weights(record, size, asked.assets / "weights" / file, 0)
         network = assemble(record, backbone_model, size, len(everything.classes), 0.1, 0)
         part = FrozenPart(network.features_model(), size, f"{data}/{backbone}")
-        store = Store()
+        store = open_store(True)
         share = 0.15 if asked.photos is None else 1 - asked.photos * len(everything.classes) / len(everything)
         print(f"{data}, {backbone}, {asked.seeds} seeds", flush=True)
         for name in RECIPES:

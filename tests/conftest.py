@@ -16,6 +16,7 @@ import tensorflow as tf
 
 import transferkit as tk
 from transferkit import backbones, transfers
+from transferkit.frozen import FrozenPart
 
 MOBILENET = "mobilenet_v2_1.0_224_imagenet_notop.weights.h5"
 
@@ -60,6 +61,12 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
         return look_up(host, *args, **options)
 
     monkeypatch.setattr(transfers, "getaddrinfo", look_up_here)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test finds an empty cache, and leaves nothing in the user's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture(autouse=True)
@@ -119,6 +126,20 @@ def pictures() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(3)
     kinds = np.array(["lying", "red", "standing"] * 12)
     return np.stack([draw(kind, rng, (32, 32)) for kind in kinds]), kinds
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images the frozen part computes from here on, call by call."""
+    counts: list[int] = []
+    original = FrozenPart.__call__
+
+    def counting(part: FrozenPart, images: Any) -> Any:
+        counts.append(len(images))
+        return original(part, images)
+
+    monkeypatch.setattr(FrozenPart, "__call__", counting)
+    return counts
 
 
 @pytest.fixture

@@ -20,7 +20,12 @@ from keras.src.utils import file_utils
 
 import transferkit as tk
 from transferkit.applications import TABLE
+from transferkit.features import Plan, compute
+from transferkit.folding import is_safe_in_threads
+from transferkit.frozen import FrozenPart
+from transferkit.images import read_images
 from transferkit.network import Network, assemble
+from transferkit.store import Store
 
 ROWS = {record.name: record for record in TABLE}
 # Rows that are built and run in seconds; the others are proved by the tier `table`.
@@ -198,6 +203,32 @@ def test_every_stage_cuts_the_network_in_two_that_give_the_whole(built: tuple[tk
     cut.trained(images, training=True)
     for name, values in statistics(network).items():
         np.testing.assert_array_equal(values, before[name], err_msg=name)
+
+
+def test_stored_equals_unstored(built: tuple[tk.Backbone, keras.Model], tmp_path: Path) -> None:
+    """What the folded network computed, and the store gives back, is what the network as it is computes."""
+    record, backbone = built
+    size = backbone.input_shape[1:3]
+    rng = np.random.default_rng(0)
+    # Not statistics of two small images: dividing by those makes any rounding large.
+    for weight in backbone.weights:
+        if weight.name in ("gamma", "moving_variance"):
+            weight.assign(rng.uniform(0.9, 1.1, weight.shape))
+        elif weight.name in ("beta", "moving_mean", "bias"):
+            weight.assign(rng.normal(0, 0.1, weight.shape))
+    network = assemble(record, backbone, size, 3, 0.0, seed=0)
+    images = rng.uniform(0, 255, (2, *size, 3)).astype(np.float32)
+    model = network.features_model()
+    unstored, nudged = (listed(model(given, training=False))[0].numpy() for given in (images, images * (1 + 1e-6)))
+    assert np.ptp(unstored) > 0
+    # The deepest networks with random weights make any rounding large: of their images as well.
+    tolerance = max(1e-5 * np.abs(unstored).max(), 10 * np.abs(nudged - unstored).max())
+    assert is_safe_in_threads(network.features_model())
+    for _ in range(2):
+        part = FrozenPart(network.features_model(), network.size, record.name)
+        (stored,) = compute(part, Plan(read_images(images)), Store(tmp_path), 0, "")
+        np.testing.assert_allclose(stored, unstored, rtol=0, atol=tolerance)
+    assert part._compiled is None  # the second time nothing was computed
 
 
 def batch_norms(network: Network) -> list[keras.layers.BatchNormalization]:

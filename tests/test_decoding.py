@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageOps
 
+from transferkit import decoding
 from transferkit.decoding import decode, exif_orientation, in_background, load, read_bytes, resize, sniff
 from transferkit.errors import ImageReadError, MissingExtraError
 from transferkit.images import ImageArrays, ImageFiles, read_images
@@ -415,6 +416,45 @@ def test_a_file_and_its_array_give_the_same_pixels(tmp_path: Path, name: str) ->
     of_file = load(ImageFiles((path,)), 0, (16, 20))
     assert np.abs(of_file - load(ImageArrays([array], (0,)), 0, (16, 20))).mean() <= 1
     assert (of_file.shape, of_file.dtype) == ((16, 20, 3), np.float32)
+
+
+def large_photo(seed: int, size: tuple[int, int], orientation: int = 1) -> bytes:
+    """A JPEG of fine and coarse detail, of the size (height, width) in which it is stored."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(picture(seed, size)).resize(size[::-1])
+    pixels = np.clip(np.asarray(coarse).astype(float) + rng.normal(0, 12, (*size, 3)), 0, 255).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return saved(Image.fromarray(pixels), "JPEG", quality=95, exif=exif)
+
+
+@steady
+@given(st.integers(130, 700), st.integers(130, 700), st.integers(8, 40), st.integers(8, 40), st.integers(1, 8))
+def test_a_large_jpeg_is_reduced_while_it_is_decoded_and_looks_the_same(
+    height: int, width: int, down: int, across: int, orientation: int
+) -> None:
+    data = large_photo(0, (height, width), orientation)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding, "LARGE_BYTES", 0)
+        small = decode(data, "photo", (down, across))
+    full = decode(data)
+    difference = np.abs(resize(small, (down, across)) - resize(full, (down, across)))
+    assert difference.mean() <= 0.5
+    assert difference.max() <= 6
+    factor = full.shape[0] // small.shape[0]
+    assert factor in (1, 2, 4, 8)
+    if factor > 1:
+        assert small.shape[0] >= 2 * down and small.shape[1] >= 2 * across
+
+
+def test_what_is_not_much_larger_is_decoded_in_full() -> None:
+    data = large_photo(0, (800, 890))
+    assert len(data) > decoding.LARGE_BYTES
+    assert decode(data, "photo", (224, 224)).shape == (800, 890, 3)
+    assert decode(data, "photo", (200, 200)).shape == (400, 445, 3)
+    assert decode(data, "photo", (50, 50)).shape == (100, 111, 3)
+    assert decode(data, "photo", (2, 2)).shape == (100, 111, 3)
+    assert decode(data).shape == (800, 890, 3)
 
 
 def test_loading_an_array_never_changes_it() -> None:

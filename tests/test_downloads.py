@@ -25,7 +25,7 @@ from conftest import TINY
 from helpers import refused
 
 import transferkit as tk
-from transferkit import backbones, caches, downloads, transfers, weights
+from transferkit import backbones, downloads, places, transfers, weights
 
 NAME = "tiny.weights.h5"
 HTML = b"<!DOCTYPE html><html><body>Please sign in</body></html>"
@@ -81,7 +81,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(backbones, "_registry", dict(backbones._registry))
-    monkeypatch.setattr(caches, "KERAS", ("http://", "https://"))  # so the flat folder of Keras is used
+    monkeypatch.setattr(places, "KERAS", ("http://", "https://"))  # so the flat folder of Keras is used
     monkeypatch.setattr(transfers, "STALL", 0.5)
     monkeypatch.setattr(transfers, "PAUSE", 0.01)
     return tmp_path
@@ -216,7 +216,7 @@ def test_a_part_of_a_file_of_another_length_is_not_glued_on(server: Server, cont
 def test_files_of_one_name_at_two_addresses_are_kept_apart(
     server: Server, content: bytes, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(caches, "KERAS", ())
+    monkeypatch.setattr(places, "KERAS", ())
     other = flipped(content)
     server.answers = [sends(content), sends(other), sends(b"", 404)]
     first = record(server.url)
@@ -472,9 +472,9 @@ def test_a_file_that_others_could_have_put_there_needs_a_known_hash(server: Serv
 def test_a_folder_below_one_that_others_can_write_to_is_not_trusted(home: Path) -> None:
     folder = home / "open" / "own"
     folder.mkdir(parents=True)
-    assert caches.is_private(folder)
+    assert places.is_private(folder)
     folder.parent.chmod(0o777)
-    assert not caches.is_private(folder)
+    assert not places.is_private(folder)
 
 
 def test_the_named_folder_comes_first_and_is_left_alone(
@@ -684,7 +684,7 @@ def test_the_callers_own_error_is_not_taken_for_the_reason(server: Server) -> No
 def test_without_a_home_other_places_are_found(monkeypatch: pytest.MonkeyPatch, server: Server, content: bytes) -> None:
     for variable in ("KERAS_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(variable, "~nobody-of-this-name/x")
-    folders = caches.cache_folders(tk.WeightsFile(server.url))
+    folders = places.cache_folders(tk.WeightsFile(server.url))
     assert len(folders) == 1
     assert str(os.getuid()) in folders[0].parent.name
 

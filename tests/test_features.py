@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import gc
+import re
+
 import numpy as np
 import pytest
 from conftest import TINY
 
 import transferkit as tk
-from transferkit import features
-from transferkit.features import FrozenPart, LiveValues, StoredValues, compute
+from transferkit import features, frozen
+from transferkit import store as store_module
+from transferkit.features import Plan, compute
+from transferkit.frozen import FrozenPart
 from transferkit.images import read_images
 from transferkit.network import assemble
-from transferkit.store import Store
+from transferkit.store import MappedRows, Shelf, Store
+from transferkit.values import LiveValues, StoredValues
 
 
 @pytest.fixture
@@ -29,17 +35,28 @@ def images(photos):
     return read_images(photos / "test")
 
 
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "values")
+
+
+def values_of(part, images, store=None, **options):
+    """The first tensor of a pass, in memory."""
+    rows = compute(part, Plan(images), store, 0, "", **options)[0]
+    return rows[np.arange(len(rows))]
+
+
 def count_decodings(monkeypatch):
     calls = []
     original = features.decode
-    monkeypatch.setattr(features, "decode", lambda data, name: calls.append(name) or original(data, name))
+    monkeypatch.setattr(features, "decode", lambda data, name, size: calls.append(name) or original(data, name, size))
     return calls
 
 
 def test_values_are_those_of_the_model_one_by_one(network, part, images):
     from transferkit.decoding import load
 
-    values = compute(part, images, None, 0, "")[0]
+    values = values_of(part, images)
     model = network.features_model()
     for index in (0, 7, 17):
         one = np.asarray(model(load(images, index, (32, 32))[None], training=False)[0])
@@ -47,45 +64,46 @@ def test_values_are_those_of_the_model_one_by_one(network, part, images):
 
 
 def test_an_empty_sequence_gives_empty_values(part):
-    assert compute(part, read_images([]), None, 0, "")[0].shape == (0, 16)
+    assert values_of(part, read_images([])).shape == (0, 16)
 
 
-def test_what_is_stored_is_not_computed_again(part, images, monkeypatch):
-    store, calls = Store(), count_decodings(monkeypatch)
-    first = compute(part, images, store, 0, "")
+def test_what_is_stored_is_not_computed_again(part, images, store, monkeypatch):
+    calls = count_decodings(monkeypatch)
+    first = values_of(part, images, store)
     assert len(calls) == len(images)
-    second = compute(part, images, store, 0, "")
+    second = values_of(part, images, store)
     assert len(calls) == len(images)
-    assert np.array_equal(first[0], second[0])
+    assert np.array_equal(first, second)
 
 
-def test_content_counts_and_not_the_name(part, photos, tmp_path, monkeypatch):
-    store, calls = Store(), count_decodings(monkeypatch)
+def test_content_counts_and_not_the_name(part, photos, tmp_path, store, monkeypatch):
+    calls = count_decodings(monkeypatch)
     source = photos / "new" / "red.png"
-    compute(part, read_images(source), store, 0, "")
+    values_of(part, read_images(source), store)
     (tmp_path / "renamed.png").write_bytes(source.read_bytes())
-    compute(part, read_images(tmp_path / "renamed.png"), store, 0, "")
+    values_of(part, read_images(tmp_path / "renamed.png"), store)
     assert len(calls) == 1
 
 
-def test_other_weights_are_another_computation(network, images, monkeypatch):
-    store, calls = Store(), count_decodings(monkeypatch)
-    compute(FrozenPart(network.features_model(), (32, 32), "tiny"), images, store, 0, "")
+def test_other_weights_are_another_computation(network, images, store, monkeypatch):
+    calls = count_decodings(monkeypatch)
+    values_of(FrozenPart(network.features_model(), (32, 32), "tiny"), images, store)
     weight = network.backbone.weights[0]
     weight.assign(weight * 2)
-    compute(FrozenPart(network.features_model(), (32, 32), "tiny"), images, store, 0, "")
+    values_of(FrozenPart(network.features_model(), (32, 32), "tiny"), images, store)
     assert len(calls) == 2 * len(images)
 
 
-def test_a_value_too_large_for_the_store_is_computed_all_the_same(part, images):
-    store = Store(limit=10)
-    assert np.array_equal(compute(part, images, store, 0, "")[0], compute(part, images, None, 0, "")[0])
+def test_values_too_large_for_the_store_are_computed_all_the_same(part, images, tmp_path):
+    store = Store(tmp_path / "values", limit=10)
+    assert np.array_equal(values_of(part, images, store), values_of(part, images))
+    assert not list(store.segments())
 
 
 def test_results_keep_the_order_of_the_images(part, images):
     backwards = images.subset(range(len(images) - 1, -1, -1))
-    forwards = compute(part, images, None, 0, "")[0]
-    assert compute(part, backwards, None, 0, "")[0][::-1] == pytest.approx(forwards, abs=1e-6)
+    forwards = values_of(part, images)
+    assert values_of(part, backwards)[::-1] == pytest.approx(forwards, abs=1e-6)
 
 
 def test_all_bad_files_are_named_and_computing_stops(part, photos, tmp_path):
@@ -94,7 +112,7 @@ def test_all_bad_files_are_named_and_computing_stops(part, photos, tmp_path):
         (tmp_path / name).write_bytes(b"\xff\xd8 broken")
         paths.insert(1, tmp_path / name)
     with pytest.raises(tk.ImageReadError, match="3 images cannot be read") as caught:
-        compute(part, read_images(paths), None, 0, "")
+        values_of(part, read_images(paths))
     for name in ("a b.png", "ñ.png", "[x].jpg"):
         assert name in str(caught.value)
 
@@ -102,7 +120,7 @@ def test_all_bad_files_are_named_and_computing_stops(part, photos, tmp_path):
 def test_one_bad_file_gives_one_sentence(part, tmp_path):
     (tmp_path / "x.jpg").write_bytes(b"")
     with pytest.raises(tk.ImageReadError, match=r"The image .*x\.jpg' cannot be read \(the file is empty\)"):
-        compute(part, read_images(tmp_path / "x.jpg"), None, 0, "")
+        values_of(part, read_images(tmp_path / "x.jpg"))
 
 
 def test_a_file_that_vanishes_is_named(part, tmp_path, photos):
@@ -110,11 +128,11 @@ def test_a_file_that_vanishes_is_named(part, tmp_path, photos):
     images = read_images(tmp_path / "gone.png")
     (tmp_path / "gone.png").unlink()
     with pytest.raises(tk.ImageReadError, match=r"gone\.png.*No such file"):
-        compute(part, images, None, 0, "")
+        values_of(part, images)
 
 
 def test_live_and_stored_values_are_the_same(part, images):
-    stored = StoredValues(compute(part, images, None, 0, ""))
+    stored = StoredValues.of(compute(part, Plan(images), None, 0, ""))
     live = LiveValues(images, part)
     batches = [np.array([3, 1, 17]), np.array([0])]
     for a, b in zip(stored.batches(batches), live.batches(batches), strict=True):
@@ -142,3 +160,166 @@ def test_images_that_no_pass_would_read_are_read_before_training(tmp_path, photo
     with pytest.raises(tk.ImageReadError, match="2 images cannot be read"):
         features.refuse_unreadable(read_images(paths), 0)
     features.refuse_unreadable(read_images(paths[:-2]), 0)
+
+
+# ---- what is stored ----
+
+
+def test_a_second_classifier_finds_what_the_first_computed(part, images, store, monkeypatch):
+    first = values_of(part, images, store)
+    calls = count_decodings(monkeypatch)
+    again = FrozenPart(
+        assemble(TINY, part_model(part), (32, 32), 5, 0.3, 9).features_model(), (32, 32), "tiny/features"
+    )
+    assert np.array_equal(values_of(again, images, Store(store.folder)), first)
+    assert not calls
+
+
+def part_model(part):
+    """The backbone inside a frozen part."""
+    return part._model.get_layer("tiny_net")
+
+
+def test_what_was_computed_before_a_bad_file_is_kept(part, photos, tmp_path, store, monkeypatch):
+    monkeypatch.setattr(features, "THREADS", 2)
+    paths = sorted(photos.glob("t*/*/*.png"))
+    (tmp_path / "bad.png").write_bytes(b"")
+    with pytest.raises(tk.ImageReadError):
+        values_of(part, read_images([*paths, tmp_path / "bad.png"]), store)
+    calls = count_decodings(monkeypatch)
+    values_of(part, read_images(paths), store)
+    # Which of the last batches came too late to be computed depends on the threads.
+    assert len(calls) <= 3 * 2 * part.chunk < len(paths)
+
+
+def test_a_damaged_file_of_the_store_is_computed_anew(part, images, store, monkeypatch):
+    first = values_of(part, images, store)
+    (path,) = store.segments()
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    calls = count_decodings(monkeypatch)
+    assert np.array_equal(values_of(part, images, Store(store.folder)), first)
+    assert calls
+
+
+def test_one_changed_pixel_is_another_image(part, pictures, store, monkeypatch):
+    x, _ = pictures
+    values_of(part, read_images(x), store)
+    computed = []
+    original = features.resize
+    monkeypatch.setattr(features, "resize", lambda image, size: computed.append(1) or original(image, size))
+    values_of(part, read_images(x.copy()), store)
+    assert not computed
+    changed = x.copy()
+    changed[3, 0, 0, 0] ^= 1
+    values_of(part, read_images(changed), store)
+    assert len(computed) == 1
+
+
+def test_another_size_is_another_computation(network, images, store, monkeypatch):
+    other = assemble(TINY, TINY.build((40, 40)), (40, 40), 3, 0.0, 0)
+    other.backbone.set_weights(network.backbone.get_weights())
+    values_of(FrozenPart(network.features_model(), (32, 32), "tiny"), images, store)
+    calls = count_decodings(monkeypatch)
+    values_of(FrozenPart(other.features_model(), (40, 40), "tiny"), images, store)
+    assert len(calls) == len(images)
+
+
+# ---- on disk ----
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_large_values_stay_on_disk(part, images, store, monkeypatch, stored):
+    expected = values_of(part, images)
+    monkeypatch.setattr(features, "MEMORY_BYTES", 100)
+    monkeypatch.setattr(store_module, "SEGMENT_BYTES", 300)
+    rows = compute(part, Plan(images), store if stored else None, 0, "")[0]
+    assert isinstance(rows, MappedRows)
+    assert np.array_equal(rows[np.arange(len(images))], expected)
+    assert bool(list(store.segments())) is stored
+    if stored:  # and are found there
+        again = compute(part, Plan(images), Store(store.folder), 0, "")[0]
+        assert isinstance(again, MappedRows)
+        assert np.array_equal(again[np.arange(len(images))], expected)
+
+
+def test_the_same_image_twice_has_two_rows_on_disk(part, pictures, store, monkeypatch):
+    monkeypatch.setattr(features, "MEMORY_BYTES", 10)
+    monkeypatch.setattr(store_module, "SEGMENT_BYTES", 200)
+    x = np.repeat(pictures[0][:5], 4, axis=0)
+    assert np.array_equal(values_of(part, read_images(x), store), values_of(part, read_images(x)))
+
+
+def test_a_disk_without_room_is_made_up_for_by_memory(part, images, store, monkeypatch):
+    expected = values_of(part, images)
+    monkeypatch.setattr(features, "MEMORY_BYTES", 100)
+    monkeypatch.setattr(store_module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 0}))
+    assert np.array_equal(values_of(part, images, store), expected)
+    with pytest.raises(features.NoRoomError):
+        compute(part, Plan(images), store, 0, "", in_memory=False)
+
+
+def test_temporary_values_go_with_the_rows(part, images, monkeypatch, tmp_path):
+    monkeypatch.setattr(features, "MEMORY_BYTES", 100)
+    monkeypatch.setattr(store_module.tempfile, "tempdir", str(tmp_path))
+    rows = compute(part, Plan(images), None, 0, "")
+    assert list(tmp_path.rglob("*.tkv"))
+    del rows
+    gc.collect()
+    assert not list(tmp_path.rglob("*.tkv"))
+
+
+def test_half_precision_is_near_and_never_infinite(part, images, store):
+    exact = values_of(part, images)
+    halved = values_of(part, images, store, half=True)
+    assert halved.dtype == np.float16
+    assert halved == pytest.approx(exact, rel=1e-3, abs=1e-3)
+    huge = lambda images: [np.full((len(images), 16), 1e30, np.float32)]  # noqa: E731
+    worker = features._Worker(part, Plan(images), None, (("float16", (16,)),))
+    assert np.isfinite(worker._in_storage_form(huge(np.zeros(3)))[0]).all()
+
+
+# ---- forecast ----
+
+
+def test_a_long_pass_says_how_long_it_will_take(part, images, store, monkeypatch, capsys):
+    monkeypatch.setattr(features, "FORECAST_SECONDS", 0.0)
+    many = images.subset(list(range(18)) * 20)
+    monkeypatch.setattr(Shelf, "find", lambda *_: None)
+    compute(part, Plan(many), store, 1, "computing")
+    line = capsys.readouterr().out
+    assert re.fullmatch(r"computing: \d+ images at \d+ a second, about \d+ s, \d+ kB on disk\.\n", line)
+    compute(part, Plan(many), store, 0, "computing")
+    assert not capsys.readouterr().out
+
+
+def test_what_is_stored_needs_no_forecast(part, images, store, monkeypatch, capsys):
+    values_of(part, images, store)
+    monkeypatch.setattr(features, "FORECAST_SECONDS", 0.0)
+    compute(part, Plan(images.subset(list(range(18)) * 20)), store, 1, "computing")
+    assert not capsys.readouterr().out
+
+
+# ---- on a GPU ----
+
+
+def test_the_function_for_gpus_gives_the_same_values(network, images, monkeypatch):
+    """XLA, filled-up batches and half precision, on the processor that is here."""
+    plain = values_of(FrozenPart(network.features_model(), (32, 32), "tiny"), images)
+    part = FrozenPart(network.features_model(), (32, 32), "tiny", gpu=True)
+    assert part.chunk == 64
+    assert values_of(part, images) == pytest.approx(plain, abs=1e-4)
+    monkeypatch.setattr(frozen, "_has_tensor_cores", lambda: True)
+    halved = FrozenPart(network.features_model(), (32, 32), "tiny", gpu=True)
+    assert halved.name != part.name
+    assert values_of(halved, images) == pytest.approx(plain, abs=2e-2)
+
+
+def test_weights_that_change_under_way_are_never_stored_under_the_old_name(network, images):
+    part = FrozenPart(network.features_model(), (32, 32), "changing")
+    weight = network.backbone.weights[0]
+    weight.assign(weight * 2)
+    assert not part.is_current()
+    with pytest.raises(RuntimeError, match="changed"):
+        part(np.zeros((1, 32, 32, 3), np.float32))

@@ -15,7 +15,8 @@ from keras.src.legacy.saving import legacy_h5_format
 from keras.src.utils import file_utils
 
 import transferkit as tk
-from transferkit.loading import build_with_weights, weights_digest
+from transferkit.fingerprints import weights_digest
+from transferkit.loading import build_with_weights
 
 
 def save_as_keras_2(model: keras.Model, path: Path) -> Path:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from . import cache
     from .backbones import get_backbone, list_backbones, register_backbone
     from .classifier import TransferClassifier
     from .doctor import Fault, Report, check_images
@@ -61,6 +62,7 @@ __all__ = [
     "WeightsError",
     "WeightsFile",
     "__version__",
+    "cache",
     "check_images",
     "download_weights",
     "get_backbone",
@@ -92,10 +94,13 @@ _HOMES = {
     "results": ("Prediction", "Predictions", "Evaluation", "ClassScores", "History", "Phase"),
     "classifier": ("TransferClassifier",),
 }
+_MODULES = ("cache",)
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
@@ -104,4 +109,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME_OF])
+    return sorted({*globals(), *_HOME_OF, *_MODULES})

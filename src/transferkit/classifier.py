@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
 
-from . import bundle, phases
+from . import bundle, cache, phases
 from ._public import public
 from .arguments import check_number, check_seed, check_size, check_verbose
-from .augmentation import Augmentation, augmenter
+from .augmentation import Augmentation, augmenter, fixed_views
 from .backbones import get_backbone
 from .errors import BundleError, InvalidInputError, NotFittedError, UnknownBackboneError, bad_argument
 from .estimator import Estimator
@@ -30,7 +30,6 @@ from .progress import say
 from .records import Backbone
 from .results import Evaluation, History, Predictions
 from .splits import VALIDATION, divide, validation_share
-from .store import Store
 from .training import LearningRate
 from .weights import Source, WeightsChoice, check_weights, find_weights, size_note
 
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["TransferClassifier"]
-
-_memory = Store()  # what every classifier of the process computed
 
 
 @dataclass(frozen=True)
@@ -73,8 +70,12 @@ class TransferClassifier(Estimator):
         dropout: share of features that is dropped while the head trains, 0 to below 1.
         augmentation: None, ``"light"`` (mirrored, turned, zoomed a little), or a Keras layer that keeps the
             shape of a batch float32 `(n, h, w, 3)`, RGB 0-255. Active while training only.
-        cache: True = what was computed for an image is kept in memory and used again by every classifier of
-            the process; False = nothing outlives the call. A path is taken as True: there is no store on disk yet.
+        views: with `augmentation`, None = every epoch sees newly changed images, which are computed anew; or the
+            number of changed versions of each image that are computed once and stored, and that the epochs go
+            through in turn. What they show depends on the image alone, not on `seed`.
+        cache: True = what was computed for an image is stored in the user's cache folder, and no later call and
+            no other process computes it again (`transferkit.cache` shows, limits and clears it); the path of a
+            folder of your own for that; False = nothing outlives the call.
         seed: of the split, the order of images, dropout and augmentation; None = a new one for each `fit`.
 
     Attributes:
@@ -104,6 +105,7 @@ class TransferClassifier(Estimator):
         input_size: int | tuple[int, int] | None = None,
         dropout: float = 0.1,
         augmentation: Augmentation = None,
+        views: int | None = None,
         cache: bool | str | PathLike[str] = True,
         seed: int | None = None,
     ) -> None:
@@ -112,6 +114,7 @@ class TransferClassifier(Estimator):
         self.input_size = input_size
         self.dropout = dropout
         self.augmentation = augmentation
+        self.views = views
         self.cache = cache
         self.seed = seed
 
@@ -130,8 +133,9 @@ class TransferClassifier(Estimator):
     ) -> Self:
         """Train a new head on the features of the frozen backbone.
 
-        Each image passes the backbone once, however many epochs there are (with `augmentation`, once in
-        each epoch). The weights of the last epoch are kept.
+        Each image passes the backbone once, however many epochs there are, and not at all if an earlier call
+        stored its features (with `augmentation`, once in each epoch, or once for each of the `views`). The
+        weights of the last epoch are kept.
 
         Args:
             data: a folder with one folder per class; a list or array of file paths, or an array
@@ -168,8 +172,7 @@ class TransferClassifier(Estimator):
         dropout = check_number("dropout", self.dropout, low=0, high=1, example=0.1)
         seed = check_seed(self.seed)
         seed = secrets.randbelow(2**31) if seed is None else seed
-        augment = augmenter(self.augmentation, size, seed)
-        asked = replace(asked, augment=augment, store=self._store(), seed=seed)
+        asked = self._equipped(asked, size, seed, seed)
         share = validation_share(validation)
         everything = read_labelled(data, labels, what="training data")
         training, held_out = divide(everything, validation, share, seed)
@@ -239,8 +242,7 @@ class TransferClassifier(Estimator):
         asked = phases.request(epochs, batch_size, learning_rate, callbacks, verbose)
         fitted.network.resolve(at)
         # A new order of images for each phase, from the one seed.
-        augment = augmenter(self.augmentation, fitted.network.size, fitted.seed)
-        asked = replace(asked, augment=augment, store=self._store(), seed=fitted.seed + fitted.phases)
+        asked = self._equipped(asked, fitted.network.size, fitted.seed, fitted.seed + fitted.phases)
         training, held_out = _data_to_go_on_with(fitted, data, labels, validation)
         per_class = class_weights(fitted.class_weight, training.codes, fitted.classes)
         with fitted.network.unchanged_on_error():
@@ -267,7 +269,9 @@ class TransferClassifier(Estimator):
         fitted = self._fitted_or_raise("evaluate")
         verbose = check_verbose(verbose)
         images = read_labelled(data, labels, fitted.classes, "test data")
-        probabilities = fitted.predictor.probabilities(images.images, self._store(), verbose, "evaluating")
+        probabilities = fitted.predictor.probabilities(
+            images.images, cache.open_store(self.cache), verbose, "evaluating"
+        )
         paths = [images.images.path(index) for index in range(len(images))]
         return Evaluation(Predictions(fitted.classes, probabilities, paths), images.codes)
 
@@ -291,7 +295,7 @@ class TransferClassifier(Estimator):
         fitted = self._fitted_or_raise("predict")
         verbose = check_verbose(verbose)
         found = read_images(images)
-        probabilities = fitted.predictor.probabilities(found, self._store(), verbose, "predicting")
+        probabilities = fitted.predictor.probabilities(found, cache.open_store(self.cache), verbose, "predicting")
         return Predictions(fitted.classes, probabilities, [found.path(index) for index in range(len(found))])
 
     def predict_proba(self, images: object, *, verbose: str | int = "auto") -> npt.NDArray[np.float32]:
@@ -374,10 +378,15 @@ class TransferClassifier(Estimator):
         chosen = self.augmentation if augmentation else None
         return show_images(data, labels, size=size, count=count, augmentation=chosen)
 
-    def _store(self) -> Store | None:
-        if not isinstance(self.cache, (bool, str, PathLike)):
-            raise bad_argument("cache", self.cache, "must be True, False or a path", "Pass cache=True")
-        return None if self.cache is False else _memory
+    def _equipped(self, asked: phases.Request, size: tuple[int, int], drawn: int, ordered: int) -> phases.Request:
+        """What is asked, with the parts that the arguments of the constructor stand for, checked."""
+        return replace(
+            asked,
+            augment=augmenter(self.augmentation, size, drawn),
+            views=fixed_views(self.augmentation, size, self.views),
+            store=cache.open_store(self.cache),
+            seed=ordered,
+        )
 
     def _become(self, fitted: _Fitted, history: History) -> None:
         self._fitted = fitted

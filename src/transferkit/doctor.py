@@ -13,7 +13,7 @@ from ._public import public
 from .arguments import check_verbose
 from .decoding import decode, in_background, read_bytes
 from .errors import ImageReadError, MissingExtraError
-from .features import THREADS
+from .frozen import THREADS
 from .images import ImageFiles, LabelledImages, read_labelled
 from .progress import Bar
 from .store import content_key

@@ -23,7 +23,16 @@ from .errors import InvalidInputError, bad_argument, shown, some_of
 from .folders import ClassFolder, list_class_folder, list_files
 from .labels import Codes, class_names, encode, label_array
 
-__all__ = ["ImageArrays", "ImageFiles", "Images", "LabelledImages", "read_images", "read_labelled", "split_pair"]
+__all__ = [
+    "ImageArrays",
+    "ImageFiles",
+    "Images",
+    "LabelledImages",
+    "joined",
+    "read_images",
+    "read_labelled",
+    "split_pair",
+]
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,15 @@ class ImageArrays:
 
 
 Images = ImageFiles | ImageArrays
+
+
+def joined(first: Images, second: Images) -> Images | None:
+    """Both as one sequence, where they are of one kind and lie in one place; else None."""
+    if isinstance(first, ImageFiles) and isinstance(second, ImageFiles):
+        return ImageFiles(first.paths + second.paths)
+    if isinstance(first, ImageArrays) and isinstance(second, ImageArrays) and first.arrays is second.arrays:
+        return ImageArrays(first.arrays, first.origin + second.origin)
+    return None
 
 
 @dataclass(frozen=True)

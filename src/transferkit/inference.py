@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .features import FrozenPart, compute
+from .features import Plan, compute
+from .frozen import FrozenPart
 from .images import Images
 from .network import Network
 from .store import Store
@@ -16,11 +17,13 @@ CHUNK = 4096  # rows of features that the head takes at a time
 
 
 class Predictor:
-    """The compiled network as it is now; training that changes its weights calls for a new one."""
+    """The network as it is when it is asked."""
 
     def __init__(self, network: Network) -> None:
-        self._part = FrozenPart(network.features_model(), network.size, f"{network.record.name}/features")
+        self._network = network
         self._head = network.head_model()
+        self._part: FrozenPart | None = None
+        self._revision: int | None = None
 
     def probabilities(
         self, images: Images, store: Store | None, verbose: str | int, title: str
@@ -28,6 +31,16 @@ class Predictor:
         """float32 `(n, n_classes)`; rows add up to 1."""
         if not len(images):
             return np.zeros((0, self._head.output.shape[-1]), np.float32)
-        features = compute(self._part, images, store, verbose, title)[0]
-        chunks = [features[start : start + CHUNK] for start in range(0, len(features), CHUNK)]
+        features = compute(self._current_part(), Plan(images), store, verbose, title)[0]
+        count = len(images)
+        chunks = [features[np.arange(start, min(start + CHUNK, count))] for start in range(0, count, CHUNK)]
         return np.concatenate([np.asarray(self._head(chunk, training=False), np.float32) for chunk in chunks])
+
+    def _current_part(self) -> FrozenPart:
+        """The frozen part for the weights of this moment: a callback may ask in the middle of a fine-tuning."""
+        network, revision = self._network, self._network.revision
+        part = self._part
+        if part is None or revision is None or revision != self._revision or not part.is_likely_current():
+            part = FrozenPart(network.features_model(), network.size, f"{network.record.name}/features")
+            self._part, self._revision = part, revision
+        return part

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import shutil
 import tempfile
@@ -19,7 +18,7 @@ import numpy as np
 from .errors import WeightsError
 from .records import Backbone
 
-__all__ = ["build_with_weights", "refuse_oversized", "weights_digest"]
+__all__ = ["build_with_weights", "refuse_oversized"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
@@ -40,16 +39,6 @@ def build_with_weights(
     elif weights is not None:
         _fill(model, record, weights)
     return model
-
-
-def weights_digest(model: keras.Model) -> str:
-    """SHA-256 over all weights of a model, in order: two models of one digest compute the same."""
-    digest = hashlib.sha256()
-    for weight in model.weights:
-        array = np.ascontiguousarray(weight.numpy())
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def refuse_oversized(path: Path, model: keras.Model, times: int = 1) -> None:

@@ -13,7 +13,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -77,6 +77,21 @@ class Network:
     preprocessed: keras.KerasTensor  # what the backbone is fed inside `model`
     features: keras.KerasTensor  # (n, feature_dim), what the head is fed inside `model`
     head: tuple[keras.layers.Layer, ...]  # pooling, scale, dropout, dense: from feature maps to logits
+    _changes: list[str] = field(default_factory=list)  # what has changed weights of the backbone, one entry each
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """The block changes weights of the backbone: whoever looks from inside sees other ones each time."""
+        self._changes.append("")
+        try:
+            yield
+        finally:
+            self._changes[-1] = "done"
+
+    @property
+    def revision(self) -> int | None:
+        """A number that stands for the weights of the backbone; None while they change."""
+        return len(self._changes) if not self._changes or self._changes[-1] else None
 
     def features_model(self) -> keras.Model:
         """Images -> pooled features: all that lies before the head."""

@@ -12,22 +12,26 @@ import numpy as np
 import numpy.typing as npt
 
 from .arguments import check_count, check_verbose
-from .features import FrozenPart, LiveValues, StoredValues, Values, compute, refuse_unreadable
-from .images import ImageFiles, Images, LabelledImages
+from .augmentation import FixedViews
+from .features import NoRoomError, Plan, compute, is_kept, refuse_unreadable
+from .frozen import FrozenPart
+from .images import ImageFiles, Images, LabelledImages, joined
 from .network import At, Cut, Network
-from .progress import say
+from .progress import readable, say
 from .results import Phase
-from .store import Store
+from .store import DEFAULT_LIMIT, Store
 from .training import Data, LearningRate, Outcome, Settings, check_callbacks, check_rate, train
+from .values import LiveValues, Rows, StoredValues, Values
 
 __all__ = ["Augment", "Request", "fine_tune", "fit_head", "opening_line", "request"]
 
 Augment = Callable[[Any], Any]
 
-# Activations of more bytes than this are not stored: they are computed anew in each epoch.
-ACTIVATION_BYTES = 4 * 2**30
-# Images that the size of features is measured on, where the features are not stored anyway.
+# Where nothing outlives the call, activations of more bytes than this are computed anew in each epoch.
+ACTIVATION_BYTES = DEFAULT_LIMIT
+# Images that the size of features is measured on, where the features are not stored anyway, and where they are.
 SAMPLE = 256
+SAMPLE_OF_STORED = 16384
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Request:
 
     Attributes:
         augment: changes a batch of training pixels, or None.
+        views: fixed changed versions of each training image, or None; `augment` then serves where nothing is stored.
         store: where values are found again, or None.
     """
 
@@ -45,8 +50,14 @@ class Request:
     callbacks: list[keras.callbacks.Callback]
     verbose: str | int
     augment: Augment | None = None
+    views: FixedViews | None = None
     store: Store | None = None
     seed: int = 0
+
+    @property
+    def redraws(self) -> bool:
+        """Whether every epoch sees newly changed images."""
+        return self.augment is not None and self.views is None
 
 
 def request(epochs: object, batch_size: object, rate: object, callbacks: object, verbose: object) -> Request:
@@ -75,9 +86,18 @@ def fit_head(
     """The first phase: the head, on features of the frozen backbone."""
     cut = network.cut_before_head()
     part = FrozenPart(cut.frozen, network.size, f"{network.record.name}/features")
-    if asked.augment is not None:
-        say("With augmentation, every epoch computes the features of newly changed images.", asked.verbose)
-    values, held_out, seconds = _both_values(part, data, validation, asked, stored=asked.augment is None)
+    if asked.redraws:
+        say(
+            "With augmentation, every epoch computes the features of newly changed images; views=8 would compute 8 changed "
+            "versions of each image once.",
+            asked.verbose,
+        )
+    started = time.monotonic()
+    if asked.redraws:
+        values, held_out = _live(part, data, validation, asked, keep_validation=True)
+    else:
+        values, held_out = _stored(part, data, validation, asked, "computing features")
+    seconds = time.monotonic() - started
     network.set_feature_scale(_unit_scale(_sample(values, part, data, asked)))
     outcome = train(
         cut.trained,
@@ -104,73 +124,114 @@ def fine_tune(
     cut = network.cut_at(at)
     part = FrozenPart(cut.frozen, network.size, f"{network.record.name}/{cut.index}")
     say(_intention(cut, network), asked.verbose)
-    stored = asked.augment is None and not cut.from_pixels
-    count = len(data) + (len(validation) if validation is not None else 0)
-    size = part.value_bytes(count)
-    if stored and size > ACTIVATION_BYTES:
-        stored = False
-        say(
-            f"The values before {cut.first_layer!r} would take {size / 2**30:.1f} GiB for {count} images, more than "
-            f"{ACTIVATION_BYTES / 2**30:.0f} GiB: every epoch computes them anew.",
-            asked.verbose,
+    started = time.monotonic()
+    values, held_out = _values_at(cut, part, data, validation, asked)
+    seconds = time.monotonic() - started
+    with network.changing():
+        outcome = train(
+            cut.trained,
+            Data(values, data.codes),
+            _labelled(held_out, validation),
+            _settings(asked, class_weights, keep_best=True, title="fine_tune"),
         )
-    elif asked.augment is not None and not cut.from_pixels:
-        say("With augmentation, every epoch computes the values before the cut of newly changed images.", asked.verbose)
-    small = not cut.from_pixels and size <= ACTIVATION_BYTES
-    values, held_out, seconds = _both_values(part, data, validation, asked, stored, stored_validation=small)
-    outcome = train(
-        cut.trained,
-        Data(values, data.codes),
-        _labelled(held_out, validation),
-        _settings(asked, class_weights, keep_best=True, title="fine_tune"),
-    )
     return _finished("fine_tune", cut, outcome, seconds, asked.verbose)
 
 
-def _both_values(
+def _values_at(
+    cut: Cut, part: FrozenPart, data: LabelledImages, validation: LabelledImages | None, asked: Request
+) -> tuple[Values, Values | None]:
+    """The values before a cut: stored if they can be, else computed anew in each epoch, and said so."""
+    if cut.from_pixels:
+        if asked.views is not None:
+            say(
+                "Trained from pixels, every epoch sees newly changed images: views are for stored values.",
+                asked.verbose,
+            )
+        return _live(part, data, validation, asked, keep_validation=False)
+    held_out = len(validation) if validation is not None else 0
+    if asked.redraws:
+        say("With augmentation, every epoch computes the values before the cut of newly changed images.", asked.verbose)
+        small = is_kept(part, held_out, asked.store, ACTIVATION_BYTES)
+        return _live(part, data, validation, asked, keep_validation=small)
+    rows = len(data) * (asked.views.count if asked.views is not None else 1) + held_out
+    half = not is_kept(part, rows, asked.store, ACTIVATION_BYTES)  # better than computing them anew in each epoch
+    if is_kept(part, rows, asked.store, ACTIVATION_BYTES, half):
+        try:
+            return _stored(part, data, validation, asked, "computing activations", half, in_memory=False)
+        except NoRoomError:
+            pass
+    size = readable(part.value_bytes(rows) / (2 if half else 1))
+    limit = readable(max(ACTIVATION_BYTES, asked.store.limit if asked.store is not None else 0))
+    say(
+        f"The values before {cut.first_layer!r} would take {size} for {rows} images, more than {limit} or than the disk has "
+        f"room for: every epoch computes them anew, from pixels.",
+        asked.verbose,
+    )
+    return _live(part, data, validation, asked, keep_validation=False)
+
+
+def _stored(
     part: FrozenPart,
     data: LabelledImages,
     validation: LabelledImages | None,
     asked: Request,
-    stored: bool,
-    stored_validation: bool = True,
-) -> tuple[Values, Values | None, float]:
-    """The values of training and validation images, and the seconds that computing them took.
+    title: str,
+    half: bool = False,
+    in_memory: bool = True,
+) -> tuple[Values, Values | None]:
+    """The values of training and validation images, computed once.
 
-    One pass where both are stored and both are files, so that bad files of both are named together. Where
-    nothing is stored, files are read once before training, so that a bad one does not show in the middle of it.
+    One pass where both are of one kind, so that bad files of both are named together.
     """
-    started = time.monotonic()
 
-    def computed(images: Images) -> list[npt.NDArray[Any]]:
-        return compute(part, images, asked.store, asked.verbose, "computing features")
+    def computed(images: Images, viewed: int) -> tuple[Plan, list[Rows]]:
+        plan = Plan(images, asked.views, viewed)
+        return plan, compute(part, plan, asked.store, asked.verbose, title, half, in_memory)
 
-    def values_of(images: Images, keep: bool, augment: Augment | None = None) -> Values:
-        if keep:
-            return StoredValues(computed(images))
-        if isinstance(images, ImageFiles):
-            refuse_unreadable(images, asked.verbose)
-        return LiveValues(images, part, augment)
-
-    values: Values
-    held_out: Values | None = None
+    together = joined(data.images, validation.images) if validation is not None else data.images
+    plan, tensors = computed(data.images if together is None else together, len(data))
+    values = StoredValues(tensors, plan.rows_of_views())
     if validation is None:
-        values = values_of(data.images, stored, asked.augment)
-    elif stored and isinstance(data.images, ImageFiles) and isinstance(validation.images, ImageFiles):
-        both = computed(ImageFiles(data.images.paths + validation.images.paths))
-        values, held_out = StoredValues([a[: len(data)] for a in both]), StoredValues([a[len(data) :] for a in both])
-    else:
-        values = values_of(data.images, stored, asked.augment)
-        held_out = values_of(validation.images, stored_validation)
-    return values, held_out, time.monotonic() - started
+        return values, None
+    if together is None:
+        return values, StoredValues.of(computed(validation.images, 0)[1])
+    return values, StoredValues(tensors, plan.rows_of_others())
+
+
+def _live(
+    part: FrozenPart,
+    data: LabelledImages,
+    validation: LabelledImages | None,
+    asked: Request,
+    keep_validation: bool,
+) -> tuple[Values, Values | None]:
+    """Values that are computed anew in each epoch; those of validation images once if they are to be kept.
+
+    Files are read once before training, so that a bad one does not show in the middle of it.
+    """
+    if isinstance(data.images, ImageFiles):
+        refuse_unreadable(data.images, asked.verbose)
+    values = LiveValues(data.images, part, asked.augment)
+    if validation is None:
+        return values, None
+    if keep_validation:
+        plan = Plan(validation.images)
+        return values, StoredValues.of(compute(part, plan, asked.store, asked.verbose, "computing validation features"))
+    if isinstance(validation.images, ImageFiles):
+        refuse_unreadable(validation.images, asked.verbose)
+    return values, LiveValues(validation.images, part)
 
 
 def _sample(values: Values, part: FrozenPart, data: LabelledImages, asked: Request) -> npt.NDArray[Any]:
     """Features of training images, enough to measure their size."""
     if isinstance(values, StoredValues):
-        return values.arrays[0]
+        chosen = values.rows.reshape(-1)
+        if len(chosen) > SAMPLE_OF_STORED:
+            chosen = chosen[np.linspace(0, len(chosen) - 1, SAMPLE_OF_STORED).astype(np.int64)]
+        return values.tensors[0][chosen]
     chosen = np.unique(np.linspace(0, len(data) - 1, min(SAMPLE, len(data))).round().astype(np.int64))
-    return compute(part, data.subset(chosen).images, asked.store, asked.verbose, "sample of features")[0]
+    sample = compute(part, Plan(data.subset(chosen).images), asked.store, asked.verbose, "sample of features")[0]
+    return sample[np.arange(len(chosen))]
 
 
 def _unit_scale(features: npt.NDArray[Any]) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["Bar", "say"]
+__all__ = ["Bar", "duration", "readable", "say"]
 
 DELAY = 2.0  # seconds of work before a bar appears
 
@@ -19,6 +19,22 @@ def say(text: str, verbose: str | int) -> None:
     """A message to the user, on standard output; `verbose=0` silences it."""
     if verbose != 0:
         print(text, flush=True)
+
+
+def readable(size: float) -> str:
+    """Bytes in the unit that suits their number."""
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits its length."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class Bar:

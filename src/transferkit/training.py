@@ -1,8 +1,7 @@
 """The trained part on values at the cut: steps, epochs, callbacks, and the state that is kept.
 
-One compiled step serves all cases. Where the values are small feature vectors in memory, a whole
-epoch of such steps is one compiled loop: Keras's own `fit` spends several times the arithmetic of a
-small head on each step.
+One compiled step serves all cases. Where the values are stored feature vectors, many such steps are one
+compiled loop: Keras's own `fit` spends several times the arithmetic of a small head on each step.
 """
 
 from __future__ import annotations
@@ -19,18 +18,20 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from .errors import InvalidInputError, TrainingError, bad_argument
-from .features import StoredValues, Values
 from .labels import Codes
 from .network import TrainedPart
 from .progress import Bar, say
+from .values import StoredValues, Values
 
 __all__ = ["Data", "Outcome", "Settings", "check_callbacks", "check_rate", "train"]
 
 LearningRate = float | keras.optimizers.schedules.LearningRateSchedule
 Weights = list[npt.NDArray[Any]]
 
-# A whole epoch runs as one compiled loop where the values fit this many bytes (they go to the device).
-FUSED_BYTES = 2**30
+# The compiled loop of an epoch takes values of about so many bytes at a time.
+BLOCK_BYTES = 2**23
+# Feature vectors that are scored in one call; images and feature maps come in batches as in training.
+SCORED_ROWS = 4096
 BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
 
 
@@ -168,7 +169,8 @@ class _Run:
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         order = self.random.permutation(len(self.data))
-        totals = self._fused_epoch(order) if self._can_fuse() else self._stepped_epoch(order)
+        run = self._fused_epoch if self._can_fuse() else self._stepped_epoch
+        totals = run(order, epoch - 1)
         loss, correct = float(totals[0]), float(totals[1])
         self.bar.advance(0, title=f"{self.settings.title}, epoch {epoch} of {self.settings.epochs}")
         logs = {"loss": loss / len(self.data), "accuracy": correct / len(self.data)}
@@ -186,17 +188,26 @@ class _Run:
         values = self.data.values
         if self.hooks is not None or not isinstance(values, StoredValues):
             return False
-        return all(array.ndim == 2 for array in values.arrays) and sum(a.nbytes for a in values.arrays) <= FUSED_BYTES
+        return all(len(tensor.shape) == 2 for tensor in values.tensors)
 
-    def _fused_epoch(self, order: npt.NDArray[np.int64]) -> tuple[Any, Any]:
-        self.bar.advance(self.steps)
-        return self.loop.epoch(self.data, order)
+    def _fused_epoch(self, order: npt.NDArray[np.int64], epoch: int) -> tuple[float, float]:
+        """Many steps in one compiled call."""
+        values, size = self.data.values, self.settings.batch_size
+        assert isinstance(values, StoredValues)
+        rows = max(1, BLOCK_BYTES // (values.row_bytes * size)) * size  # whole batches
+        blocks = [order[start : start + rows] for start in range(0, len(order), rows)]
+        loss = correct = 0.0
+        for block, arrays in zip(blocks, values.batches(blocks, epoch), strict=True):
+            block_loss, block_correct = self.loop.steps(arrays, self.data.codes[block])
+            loss, correct = loss + float(block_loss), correct + float(block_correct)
+            self.bar.advance(-(-len(block) // size))
+        return loss, correct
 
-    def _stepped_epoch(self, order: npt.NDArray[np.int64]) -> tuple[float, float]:
+    def _stepped_epoch(self, order: npt.NDArray[np.int64], epoch: int) -> tuple[float, float]:
         size = self.settings.batch_size
         batches = [order[start : start + size] for start in range(0, len(order), size)]
         loss = correct = 0.0
-        for step, (batch, values) in enumerate(zip(batches, self.data.values.batches(batches), strict=True)):
+        for step, (batch, values) in enumerate(zip(batches, self.data.values.batches(batches, epoch), strict=True)):
             if self.hooks is not None:
                 self.hooks.on_train_batch_begin(step)
             step_loss, step_correct = self.loop.step(values, self.data.codes[batch])
@@ -239,27 +250,34 @@ class _Loop:
         self.variables = part.trainable_variables
         self.class_weights = tf.constant(settings.class_weights)
         self.optimizer.build(self.variables)
+        self.dtypes = [tensor.dtype for tensor in part.inputs]
         values = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in part.inputs]
         codes = tf.TensorSpec((None,), tf.int64)
-        self.step = tf.function(self._step, input_signature=[values, codes])
-        self._score = tf.function(self._score_batch, input_signature=[values, codes])
-        self._compiled_epoch = tf.function(self._epoch, input_signature=[values, codes, codes])
-        self._on_device: tuple[list[tf.Tensor], tf.Tensor] | None = None
+        self._compiled_step = tf.function(self._step, input_signature=[values, codes])
+        self._compiled_steps = tf.function(self._steps, input_signature=[values, codes])
+        self._compiled_score = tf.function(self._score_batch, input_signature=[values, codes])
 
-    def epoch(self, data: Data, order: npt.NDArray[np.int64]) -> tuple[tf.Tensor, tf.Tensor]:
-        """Every step of an epoch in one call; the values go to the device once."""
-        if self._on_device is None:
-            assert isinstance(data.values, StoredValues)
-            self._on_device = [tf.constant(array) for array in data.values.arrays], tf.constant(data.codes)
-        result: tuple[tf.Tensor, tf.Tensor] = self._compiled_epoch(*self._on_device, order)
+    def step(self, values: list[npt.NDArray[Any]], codes: Codes) -> tuple[tf.Tensor, tf.Tensor]:
+        """One step: the sum of its losses and of its right answers."""
+        result: tuple[tf.Tensor, tf.Tensor] = self._compiled_step(self._as_inputs(values), codes)
         return result
+
+    def steps(self, values: list[npt.NDArray[Any]], codes: Codes) -> tuple[tf.Tensor, tf.Tensor]:
+        """A step for each batch of these, one after the other, in one call."""
+        result: tuple[tf.Tensor, tf.Tensor] = self._compiled_steps(self._as_inputs(values), codes)
+        return result
+
+    def _as_inputs(self, values: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        """What was stored in half precision, in the precision that is computed in."""
+        return [array.astype(dtype, copy=False) for array, dtype in zip(values, self.dtypes, strict=True)]
 
     def evaluate(self, data: Data) -> dict[str, float]:
         """Mean cross-entropy and accuracy, without dropout and class weights."""
-        batches = [np.arange(s, min(s + self.batch_size, len(data))) for s in range(0, len(data), self.batch_size)]
+        size = self.batch_size if len(self.part.inputs[0].shape) > 2 else SCORED_ROWS
+        batches = [np.arange(start, min(start + size, len(data))) for start in range(0, len(data), size)]
         loss = correct = 0.0
         for batch, values in zip(batches, data.values.batches(batches), strict=True):
-            batch_loss, batch_correct = self._score(values, data.codes[batch])
+            batch_loss, batch_correct = self._compiled_score(self._as_inputs(values), data.codes[batch])
             loss, correct = loss + float(batch_loss), correct + float(batch_correct)
         return {"loss": loss / len(data), "accuracy": correct / len(data)}
 
@@ -275,11 +293,11 @@ class _Loop:
         self.optimizer.apply(gradients, self.variables)
         return loss * tf.cast(tf.size(codes), tf.float32), _correct(logits, codes)
 
-    def _epoch(self, values: list[tf.Tensor], codes: tf.Tensor, order: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _steps(self, values: list[tf.Tensor], codes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         loss = correct = tf.constant(0.0)
-        for start in tf.range(0, tf.size(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
-            step_loss, step_correct = self._step([tf.gather(v, batch) for v in values], tf.gather(codes, batch))
+        for start in tf.range(0, tf.size(codes), self.batch_size):
+            stop = start + self.batch_size
+            step_loss, step_correct = self._step([value[start:stop] for value in values], codes[start:stop])
             loss, correct = loss + step_loss, correct + step_correct
         return loss, correct
 

@@ -18,9 +18,9 @@ from typing import Any
 from ._public import public
 from .arguments import check_size, check_verbose
 from .backbones import get_backbone
-from .caches import cache_folders, expanded, is_private, writable_cache
 from .downloads import digest_file, fault_of, fetch, record_digest, recorded_digest
 from .errors import InvalidInputError, WeightsError, bad_argument, shown
+from .places import cache_folders, expanded, is_private, writable_cache
 from .progress import say
 from .records import Backbone
 from .sources import WeightsFile, shown_url

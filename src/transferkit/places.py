@@ -1,4 +1,4 @@
-"""Where downloaded files may lie on this machine, and whether a folder is the user's alone."""
+"""Where files may lie on this machine, and whether a folder is the user's alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .sources import WeightsFile
 
-__all__ = ["cache_folders", "expanded", "is_private", "writable_cache"]
+__all__ = ["cache_folders", "expanded", "is_private", "make_private", "values_folder", "writable_cache"]
 
 # The addresses of Keras Applications' files, which Keras's own cache holds.
 KERAS = (
@@ -28,7 +28,7 @@ def cache_folders(file: WeightsFile) -> list[Path]:
     """
     address = hashlib.sha256(file.url.encode()).hexdigest()[:16]
     keras = expanded(os.environ.get("KERAS_HOME") or "~/.keras")
-    own = expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    own = _user_cache()
     last = Path(tempfile.gettempdir(), f"transferkit-{os.getuid() if hasattr(os, 'getuid') else 'cache'}", address)
     return [
         *([keras / "models"] if keras and file.url.startswith(KERAS) else []),
@@ -41,10 +41,20 @@ def writable_cache(file: WeightsFile) -> Path | None:
     """The first of them that can be written to, by this user alone; it is made if need be."""
     for folder in cache_folders(file):
         with contextlib.suppress(OSError):
-            _make_private(folder)
+            make_private(folder)
             if is_private(folder) and os.access(folder, os.W_OK):
                 return folder
     return None
+
+
+def values_folder() -> Path | None:
+    """Where values that were computed once are stored, unless the user says otherwise."""
+    own = _user_cache()
+    return own / "transferkit" / "values" if own else None
+
+
+def _user_cache() -> Path | None:
+    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
 
 
 def expanded(text: str) -> Path | None:
@@ -67,7 +77,7 @@ def is_private(folder: Path) -> bool:
     return True
 
 
-def _make_private(folder: Path) -> None:
+def make_private(folder: Path) -> None:
     """Make a folder and those above it for this user alone; what exists stays as it is."""
     missing = [place for place in (folder, *folder.parents) if not place.is_dir()]
     for place in reversed(missing):

@@ -1,0 +1,155 @@
+"""Fingerprints: equal exactly where the values are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import TINY
+
+from transferkit.fingerprints import architecture_digest
+
+layers = keras.layers
+
+
+def model(**changes: object) -> keras.Model:
+    options = {
+        "filters": 4,
+        "kernel_size": 3,
+        "strides": 1,
+        "activation": "relu",
+        "factor": 2.0,
+        "order": False,
+    } | changes
+    factor, order = options.pop("factor"), options.pop("order")
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(**options)(inputs)
+    x = keras.ops.multiply(x, factor)
+    y = layers.Rescaling(0.5)(x)
+    return keras.Model(inputs, layers.Subtract()([y, x] if order else [x, y]))
+
+
+def test_names_seeds_and_flags_do_not_count():
+    first = model()
+    layers.Conv2D(3, 3)  # counts up the names of what comes next
+    second = model(name="another")
+    second.trainable = False
+    assert architecture_digest(first) == architecture_digest(second)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"filters": 5},
+        {"strides": 2},
+        {"activation": "gelu"},
+        {"factor": 3.0},
+        {"order": True},
+        {"dtype": "mixed_float16"},
+    ],
+    ids=str,
+)
+def test_settings_and_connections_count(change):
+    assert architecture_digest(model(**change)) != architecture_digest(model())
+
+
+def test_a_digest_is_the_same_in_another_process():
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import keras; keras.layers.Dense(3);"
+        "from conftest import TINY; from transferkit.fingerprints import architecture_digest;"
+        "print(architecture_digest(TINY.build((32, 32))))"
+    )
+    other = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120).stdout
+    assert other.strip() == architecture_digest(TINY.build((32, 32)))
+
+
+def with_layer(layer: layers.Layer) -> keras.Model:
+    inputs = keras.Input((8, 8, 3))
+    return keras.Model(inputs, layer(inputs))
+
+
+class Scale(layers.Layer):
+    """A layer of somebody's own, whose settings do not tell what it does."""
+
+    factor = 2.0
+
+    def get_config(self) -> dict[str, object]:
+        return {}
+
+    def call(self, values: object) -> object:
+        return values * self.factor
+
+
+def scaling(factor: float) -> object:
+    def scaled(values: object) -> object:
+        return values * factor
+
+    return scaled
+
+
+def scale(factor: float) -> Scale:
+    layer = Scale()
+    layer.factor = factor
+    return layer
+
+
+class Whole(keras.Model):
+    """A subclassed model."""
+
+    def __init__(self, pool: layers.Layer) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def call(self, values: object) -> object:
+        return self.pool(values)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda k: with_layer(scale(k)),
+        lambda k: with_layer(layers.Lambda(scaling(k))),
+        lambda k: with_layer(layers.Conv2D(3, 1, activation=scaling(k))),
+        lambda k: with_layer(layers.Activation(scaling(k))),
+        lambda k: with_layer(layers.Activation(["relu", "tanh"][int(k) - 1], name=["relu", "tanh"][int(k) - 1])),
+        lambda k: with_layer(layers.Normalization(mean=np.full(3, k), variance=np.ones(3))),
+        lambda k: with_layer(Whole([layers.AveragePooling2D(2), layers.MaxPooling2D(2)][int(k) - 1])),
+        lambda k: keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(3, 1, strides=int(k))]),
+        lambda k: with_layer(with_layer(layers.LeakyReLU(k))),
+    ],
+    ids=["own", "lambda", "activation", "layer-activation", "named", "array", "subclassed", "sequential", "nested"],
+)
+def test_what_computes_something_else_has_another_digest(build):
+    assert architecture_digest(build(1.0)) == architecture_digest(build(1.0))
+    assert architecture_digest(build(1.0)) != architecture_digest(build(2.0))
+
+
+def test_which_weight_is_used_where_counts():
+    class Two(layers.Layer):
+        def __init__(self, turned: bool) -> None:
+            super().__init__()
+            self.turned = turned
+            self.a, self.b = (self.add_weight(shape=(3,), name=name) for name in "ab")
+
+        def get_config(self) -> dict[str, object]:
+            return {}
+
+        def call(self, values: object) -> object:
+            first, second = (self.b, self.a) if self.turned else (self.a, self.b)
+            return keras.ops.tanh(values * first) * second
+
+    assert architecture_digest(with_layer(Two(False))) != architecture_digest(with_layer(Two(True)))
+
+
+def test_a_model_that_draws_on_the_world_is_like_no_other():
+    class Outside(layers.Layer):
+        def call(self, values: object) -> object:
+            return tf.ensure_shape(tf.numpy_function(lambda x: x, [values], tf.float32), values.shape)
+
+    digests = {architecture_digest(with_layer(Outside())) for _ in range(2)}
+    assert len(digests) == 2
