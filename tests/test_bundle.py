@@ -51,7 +51,8 @@ def test_load_gives_the_same_classifier(fitted, saved, photos):
 
 
 def test_keras_opens_it_without_transferkit(fitted, saved, photos, tmp_path):
-    from transferkit.decoding import decode, resize
+    from transferkit.decoding import decode
+    from transferkit.resizing import resize
 
     x = np.stack([resize(decode(p.read_bytes()), (32, 32)) for p in sorted((photos / "new").iterdir())])
     np.save(tmp_path / "x.npy", x)

@@ -14,7 +14,7 @@ from conftest import draw, write_png
 from helpers import refused
 
 import transferkit as tk
-from transferkit import cache, decoding
+from transferkit import cache, decoding, resizing
 from transferkit.frozen import FrozenPart
 
 
@@ -206,7 +206,7 @@ def test_a_callback_that_predicts_sees_the_weights_of_the_moment(make, photos):
 
 
 def load_picture(path: Path) -> np.ndarray:
-    return decoding.resize(decoding.decode(path.read_bytes()), (32, 32))
+    return resizing.resize(decoding.decode(path.read_bytes()), (32, 32))
 
 
 @pytest.mark.parametrize("choice", [None, 3, "", b"x", ["a"]], ids=str)

@@ -22,9 +22,12 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageOps
 
 from transferkit import decoding
-from transferkit.decoding import decode, exif_orientation, in_background, load, read_bytes, resize, sniff
+from transferkit.decoding import decode, load, read_bytes
 from transferkit.errors import ImageReadError, MissingExtraError
+from transferkit.formats import read_header
 from transferkit.images import ImageArrays, ImageFiles, read_images
+from transferkit.resizing import resize
+from transferkit.workers import in_background
 
 PHOTO = Image.fromarray(picture(0, (24, 33)))
 
@@ -33,6 +36,14 @@ def saved(image: Image.Image, kind: str, **options) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
+
+
+def orientation_of(data: bytes) -> int:
+    return read_header(data).orientation
+
+
+def format_of(data: bytes) -> str:
+    return read_header(data).format
 
 
 def by_pillow(data: bytes) -> npt.NDArray[np.int64]:
@@ -165,19 +176,23 @@ def test_formats_beyond_tensorflow_are_read_with_pillow(kind: str) -> None:
 @pytest.mark.parametrize(
     ("data", "kind"),
     [
-        (saved(PHOTO, "JPEG"), "jpeg"),
-        (saved(PHOTO, "PNG"), "png"),
-        (saved(PHOTO, "GIF"), "gif"),
-        (saved(PHOTO, "BMP"), "bmp"),
-        (saved(PHOTO.convert("P"), "BMP"), "other"),
-        (saved(PHOTO, "WEBP"), "other"),
-        (b"<html></html>", "other"),
-        (b"BM", "other"),
-        (b"", "other"),
+        (saved(PHOTO, "JPEG"), "JPEG"),
+        (saved(PHOTO, "PNG"), "PNG"),
+        (saved(PHOTO, "GIF"), "GIF"),
+        (saved(PHOTO, "BMP"), "BMP"),
+        (saved(PHOTO, "WEBP"), "WebP"),
+        (saved(PHOTO, "TIFF"), "TIFF"),
+        (saved(PHOTO, "AVIF"), "AVIF"),
+        (saved(PHOTO, "ICO"), "ICO"),
+        (saved(PHOTO, "JPEG2000"), "JPEG 2000"),
+        (saved(PHOTO, "PPM"), "PPM"),
+        (b"<html></html>", ""),
+        (b"BM", "BMP"),
+        (b"", ""),
     ],
 )
 def test_the_format_is_told_by_the_content(data: bytes, kind: str) -> None:
-    assert sniff(data) == kind
+    assert format_of(data) == kind
 
 
 REAL = """
@@ -213,7 +228,7 @@ def exif(orientation: int, order: str = "<", kind: int = 3) -> bytes:
 @pytest.mark.parametrize("order", ["<", ">"], ids=["little-endian", "big-endian"])
 def test_a_jpeg_of_each_orientation_is_turned_as_pillow_turns_it(orientation: int, order: str) -> None:
     data = saved(PHOTO, "JPEG", quality=95, exif=exif(orientation, order))
-    assert exif_orientation(data) == orientation
+    assert orientation_of(data) == orientation
     assert Image.open(io.BytesIO(data)).getexif()[0x0112] == orientation
     assert_as_by_pillow(data)
     turned = decode(data).shape[:2]
@@ -232,18 +247,18 @@ def test_other_formats_are_turned_by_their_orientation_too(kind: str, orientatio
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
 def test_an_orientation_that_does_not_exist_is_passed_over(orientation: int) -> None:
     data = saved(PHOTO, "JPEG", exif=exif(orientation))
-    assert exif_orientation(data) == 1
+    assert orientation_of(data) == 1
     assert_as_by_pillow(data)
 
 
 def test_a_jpeg_without_exif_is_upright() -> None:
-    assert exif_orientation(saved(PHOTO, "JPEG")) == 1
+    assert orientation_of(saved(PHOTO, "JPEG")) == 1
 
 
 def test_the_orientation_is_found_behind_other_segments() -> None:
     data = saved(PHOTO, "JPEG", exif=exif(6), comment=b"x" * 300)
     other = b"\xff\xe1" + struct.pack(">H", 12) + b"http://xml"
-    assert exif_orientation(data[:2] + other + data[2:]) == 6
+    assert orientation_of(data[:2] + other + data[2:]) == 6
 
 
 @steady
@@ -251,8 +266,8 @@ def test_the_orientation_is_found_behind_other_segments() -> None:
 def test_a_broken_exif_segment_is_passed_over(content: bytes, little: bool) -> None:
     body = b"Exif\0\0" + (b"II*\0" if little else b"MM\0*") + content
     data = b"\xff\xd8\xff\xe1" + struct.pack(">H", len(body) + 2) + body
-    assert 1 <= exif_orientation(data) <= 8
-    assert 1 <= exif_orientation(data[: len(data) // 2]) <= 8
+    assert 1 <= orientation_of(data) <= 8
+    assert 1 <= orientation_of(data[: len(data) // 2]) <= 8
 
 
 # ---- what cannot be read ----
@@ -319,11 +334,11 @@ def test_flipped_bytes_give_an_image_or_its_error_and_nothing_else(kind: str, pl
 def test_a_png_that_claims_too_many_pixels_is_refused_by_its_header() -> None:
     data = bytearray(saved(PHOTO, "PNG"))
     data[16:24] = struct.pack(">II", 23_000, 23_000)
-    with refused(ImageReadError, "bomb.png", "23000 x 23000 pixels is too large"):
+    with refused(ImageReadError, "bomb.png", "23000 x 23000 pixels are too many"):
         decode(bytes(data), "bomb.png")
 
 
-@pytest.mark.parametrize("kind", ["WEBP", "TIFF", "AVIF", "ICO", "JPEG2000", "PPM"])
+@pytest.mark.parametrize("kind", ["TIFF", "AVIF", "ICO", "JPEG2000", "PPM"])
 def test_without_pillow_what_needs_it_names_the_extra(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = saved(PHOTO, kind)
     monkeypatch.setitem(sys.modules, "PIL", None)
@@ -332,7 +347,7 @@ def test_without_pillow_what_needs_it_names_the_extra(kind: str, monkeypatch: py
 
 
 def test_without_pillow_common_formats_and_refusals_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {kind: by_pillow(saved(PHOTO, kind)) for kind in ("JPEG", "PNG", "GIF", "BMP")}
+    known = {kind: by_pillow(saved(PHOTO, kind)) for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP")}
     files = {kind: saved(PHOTO, kind) for kind in known}
     monkeypatch.setitem(sys.modules, "PIL", None)
     for kind, data in files.items():

@@ -10,7 +10,7 @@ import pytest
 from conftest import TINY
 
 import transferkit as tk
-from transferkit import features, frozen
+from transferkit import features, findings, frozen
 from transferkit import store as store_module
 from transferkit.features import Plan, compute
 from transferkit.frozen import FrozenPart
@@ -48,8 +48,8 @@ def values_of(part, images, store=None, **options):
 
 def count_decodings(monkeypatch):
     calls = []
-    original = features.decode
-    monkeypatch.setattr(features, "decode", lambda data, name, size: calls.append(name) or original(data, name, size))
+    original = findings.decode
+    monkeypatch.setattr(findings, "decode", lambda data, name, *rest: calls.append(name) or original(data, name, *rest))
     return calls
 
 

@@ -22,10 +22,10 @@ HOUSE = Path(tk.__file__).parent
 # From DESIGN, section 2, with the modules that came later: a module imports only from those before it.
 ORDER = """
 _version _public errors
-arguments arrays datasets folders labels images splits decoding
+arguments arrays datasets orientation formats folders labels images splits resizing decoding workers
 progress sources records applications backbones hub places transfers downloads weights
 loading segments store cache fingerprints network folding frozen values
-augmentation features doctor training
+augmentation likeness findings forecast placement features report doctor examination training
 plots results gallery
 phases inference bundle
 estimator classifier

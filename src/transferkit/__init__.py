@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from . import cache
     from .backbones import get_backbone, list_backbones, register_backbone
     from .classifier import TransferClassifier
-    from .doctor import Fault, Report, check_images
+    from .doctor import check_images
     from .errors import (
         BundleError,
         ImageReadError,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .gallery import show_images
     from .hub import keras_hub_backbone
     from .records import Backbone
+    from .report import Fault, Report
     from .results import ClassScores, Evaluation, History, Phase, Prediction, Predictions
     from .sources import WeightsFile
     from .weights import download_weights
@@ -84,7 +85,8 @@ _HOMES = {
         "BundleError",
         "MissingExtraError",
     ),
-    "doctor": ("check_images", "Report", "Fault"),
+    "doctor": ("check_images",),
+    "report": ("Report", "Fault"),
     "gallery": ("show_images",),
     "sources": ("WeightsFile",),
     "records": ("Backbone",),

@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from .arguments import check_count
-from .decoding import Pixels
 from .errors import InvalidInputError, bad_argument
 from .fingerprints import graph_digest
+from .resizing import Pixels
 
 __all__ = ["Augmentation", "FixedViews", "augmenter", "fixed_views"]
 

@@ -16,7 +16,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,9 @@ def save(
                 classes=classes.tolist(),
                 feature_scale=network.feature_scale,
                 self_test=features.tolist(),
-                history=[asdict(phase) for phase in history.phases],
+                history=[
+                    asdict(replace(phase, skipped={})) for phase in history.phases
+                ],  # names of this machine's files
                 weights_sha256=hashlib.sha256(archive.read(WEIGHTS)).hexdigest(),
                 transferkit_version=__version__,
                 keras_version=keras.__version__,

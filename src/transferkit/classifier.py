@@ -18,18 +18,28 @@ from ._public import public
 from .arguments import check_number, check_seed, check_size, check_verbose
 from .augmentation import Augmentation, augmenter, fixed_views
 from .backbones import get_backbone
-from .errors import BundleError, InvalidInputError, NotFittedError, UnknownBackboneError, bad_argument
+from .errors import (
+    BundleError,
+    ImageReadError,
+    InvalidInputError,
+    NotFittedError,
+    UnknownBackboneError,
+    bad_argument,
+)
 from .estimator import Estimator
+from .examination import check_policy
+from .findings import Findings
 from .gallery import show_images
-from .images import LabelledImages, read_images, read_labelled
+from .images import Images, LabelledImages, read_images, read_labelled
 from .inference import Predictor
 from .labels import class_weights
 from .loading import build_with_weights
 from .network import At, Network, assemble
 from .progress import say
 from .records import Backbone
+from .report import Report
 from .results import Evaluation, History, Predictions
-from .splits import VALIDATION, divide, validation_share
+from .splits import VALIDATION, Material, read_material, validation_share
 from .training import LearningRate
 from .weights import Source, WeightsChoice, check_weights, find_weights, size_note
 
@@ -47,6 +57,7 @@ class _Fitted:
     classes: npt.NDArray[Any]
     seed: int
     dropout: float
+    report: Report | None = None
     data: LabelledImages | None = None
     validation: LabelledImages | None = None
     phases: int = 1
@@ -82,6 +93,8 @@ class TransferClassifier(Estimator):
         classes_: class names `(n_classes,)`, sorted; str, int64 or bool as the labels were.
         network_: a `keras.Model` from RGB 0-255 float32 `(n, h, w, 3)` to probabilities `(n, n_classes)`.
         history_: a `History`, the epochs of all phases.
+        report_: a `Report`, what the doctor found in the images of the last `fit`, or of the `fine_tune` that brought
+            its own; not part of a saved classifier.
 
     The constructor only stores its arguments; `fit` checks them.
 
@@ -96,6 +109,7 @@ class TransferClassifier(Estimator):
     classes_: npt.NDArray[Any]
     network_: keras.Model
     history_: History
+    report_: Report
 
     def __init__(
         self,
@@ -128,6 +142,7 @@ class TransferClassifier(Estimator):
         batch_size: int = 32,
         learning_rate: LearningRate = 1e-3,
         class_weight: object = None,
+        on_bad_image: str = "raise",
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: str | int = "auto",
     ) -> Self:
@@ -135,7 +150,8 @@ class TransferClassifier(Estimator):
 
         Each image passes the backbone once, however many epochs there are, and not at all if an earlier call
         stored its features (with `augmentation`, once in each epoch, or once for each of the `views`). The
-        weights of the last epoch are kept.
+        weights of the last epoch are kept. In the same pass the doctor looks at the images, see `check_images`;
+        `report_` is what it found. Copies of an image are never divided between training and validation.
 
         Args:
             data: a folder with one folder per class; a list or array of file paths, or an array
@@ -149,6 +165,8 @@ class TransferClassifier(Estimator):
             learning_rate: of Adam: a number or a Keras schedule. The default and that of `epochs` come from
                 ``benchmarks/recipe.py``.
             class_weight: None, ``"balanced"``, or a dict from class name to weight; `fine_tune` goes on with it.
+            on_bad_image: ``"raise"`` = images that cannot be read are an error that names them all, before the
+                first epoch; ``"skip"`` = they are left out, and ``history_.skipped`` names them.
             callbacks: Keras callbacks; one that saves the model saves the whole network.
             verbose: ``"auto"`` or 1 = messages, and progress bars on a terminal; 2 = also a line per epoch;
                 0 = silent.
@@ -166,23 +184,33 @@ class TransferClassifier(Estimator):
         If it fails, a classifier that was fitted before is still what it was.
         """
         asked = phases.request(epochs, batch_size, learning_rate, callbacks, verbose)
+        skip = check_policy(on_bad_image)
         record = get_backbone(self.backbone)
         size = record.input_size(check_size(self.input_size))
         source = check_weights(record, self.weights, size)
         dropout = check_number("dropout", self.dropout, low=0, high=1, example=0.1)
         seed = check_seed(self.seed)
         seed = secrets.randbelow(2**31) if seed is None else seed
-        asked = self._equipped(asked, size, seed, seed)
+        asked = self._equipped(asked, size, seed, seed, skip)
         share = validation_share(validation)
-        everything = read_labelled(data, labels, what="training data")
-        training, held_out = divide(everything, validation, share, seed)
-        per_class = class_weights(class_weight, training.codes, everything.classes)
+        everything = read_labelled(data, labels, what="training data", lenient=skip)
+        class_weights(class_weight, everything.codes, everything.classes)  # a wrong one is refused before long work
+        material = read_material(everything, validation, share, seed, lenient=skip)
 
         backbone = _pretrained(record, source, size, seed, asked.verbose)
         network = assemble(record, backbone, size, len(everything.classes), dropout, seed)
-        say(phases.opening_line(training, held_out, network), asked.verbose)
-        phase = phases.fit_head(network, training, held_out, per_class, asked)
-        fitted = _Fitted(network, everything.classes, seed, dropout, training, held_out, class_weight=class_weight)
+        say(phases.opening_line(material, network), asked.verbose)
+        phase, examined = phases.fit_head(network, material, class_weight, asked)
+        fitted = _Fitted(
+            network,
+            everything.classes,
+            seed,
+            dropout,
+            examined.report,
+            examined.training,
+            examined.validation,
+            class_weight=class_weight,
+        )
         self._become(fitted, History((phase,)))
         return self
 
@@ -196,6 +224,7 @@ class TransferClassifier(Estimator):
         epochs: int = 5,
         batch_size: int = 32,
         learning_rate: LearningRate = 1e-5,
+        on_bad_image: str = "raise",
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: str | int = "auto",
     ) -> Self:
@@ -217,6 +246,7 @@ class TransferClassifier(Estimator):
             epochs: passes over the stored values.
             batch_size: images per step.
             learning_rate: of Adam: a number or a Keras schedule.
+            on_bad_image: as for `fit`, of new data.
             callbacks: Keras callbacks; one that saves the model saves the whole network.
             verbose: as for `fit`.
 
@@ -241,47 +271,65 @@ class TransferClassifier(Estimator):
         fitted = self._fitted_or_raise("fine_tune")
         asked = phases.request(epochs, batch_size, learning_rate, callbacks, verbose)
         fitted.network.resolve(at)
+        skip = check_policy(on_bad_image)
         # A new order of images for each phase, from the one seed.
-        asked = self._equipped(asked, fitted.network.size, fitted.seed, fitted.seed + fitted.phases)
-        training, held_out = _data_to_go_on_with(fitted, data, labels, validation)
-        per_class = class_weights(fitted.class_weight, training.codes, fitted.classes)
+        asked = self._equipped(asked, fitted.network.size, fitted.seed, fitted.seed + fitted.phases, skip)
+        material = _material_to_go_on_with(fitted, data, labels, validation, skip)
+        training, held_out, report, skipped = fitted.data, fitted.validation, fitted.report, {}
+        if material is not None:
+            examined = phases.inspected(material, fitted.network.size, asked)
+            training, held_out, report, skipped = (
+                examined.training,
+                examined.validation,
+                examined.report,
+                examined.skipped,
+            )
+        assert training is not None  # else there would be material
         with fitted.network.unchanged_on_error():
-            phase = phases.fine_tune(fitted.network, at, training, held_out, per_class, asked)
+            phase = phases.fine_tune(fitted.network, at, training, held_out, fitted.class_weight, asked, skipped)
         self._become(
-            replace(fitted, phases=fitted.phases + 1),
+            replace(fitted, phases=fitted.phases + 1, report=report),
             History((*self.history_.phases, phase)),
         )
         return self
 
-    def evaluate(self, data: object, labels: object = None, *, verbose: str | int = "auto") -> Evaluation:
+    def evaluate(
+        self, data: object, labels: object = None, *, on_bad_image: str = "raise", verbose: str | int = "auto"
+    ) -> Evaluation:
         """Loss, accuracy, confusion matrix and per-class figures on labelled images.
 
         Args:
             data: as for `fit`; classes may be missing from it, unknown ones may not occur.
             labels: one per image, where `data` brings none.
+            on_bad_image: ``"raise"`` = images that cannot be read are an error that names them all; ``"skip"`` =
+                the figures are those of the others, and ``.predictions.skipped`` names them.
             verbose: 0 = no progress bar.
 
         Raises:
             NotFittedError: `fit` comes first.
             InvalidInputError: the data is empty, or holds a class that the classifier does not know.
-            ImageReadError: images that cannot be read, all of them named.
+            ImageReadError: images that cannot be read, all of them named; or with ``"skip"``, not one can be.
         """
         fitted = self._fitted_or_raise("evaluate")
-        verbose = check_verbose(verbose)
-        images = read_labelled(data, labels, fitted.classes, "test data")
-        probabilities = fitted.predictor.probabilities(
-            images.images, cache.open_store(self.cache), verbose, "evaluating"
-        )
-        paths = [images.images.path(index) for index in range(len(images))]
-        return Evaluation(Predictions(fitted.classes, probabilities, paths), images.codes)
+        skip, verbose = check_policy(on_bad_image), check_verbose(verbose)
+        images = read_labelled(data, labels, fitted.classes, "test data", lenient=skip)
+        predictions, kept = self._predicted(fitted, images.images, skip, verbose, "evaluating")
+        if not len(kept):
+            raise ImageReadError(
+                f"None of the {len(images)} test images can be read: some must be. Check them with check_images(data).",
+                predictions.skipped,
+            )
+        return Evaluation(predictions, images.codes[kept])
 
-    def predict(self, images: object, *, verbose: str | int = "auto") -> Predictions:
+    def predict(self, images: object, *, on_bad_image: str = "raise", verbose: str | int = "auto") -> Predictions:
         """The most probable class of each image.
 
         Args:
             images: one path, one image `(h, w, 3)`, a folder (all images below it, sorted by path), a list
                 or array of paths, images `(n, h, w, 3)`, a DataFrame with the column ``path``, or a dataset.
                 Pixels are RGB 0-255, uint8 or float.
+            on_bad_image: ``"raise"`` = images that cannot be read are an error that names them all; ``"skip"`` =
+                the predictions are those of the others, in their order, and ``.skipped`` names them.
             verbose: 0 = no progress bar.
 
         Returns:
@@ -293,15 +341,24 @@ class TransferClassifier(Estimator):
             ImageReadError: images that cannot be read, all of them named.
         """
         fitted = self._fitted_or_raise("predict")
-        verbose = check_verbose(verbose)
-        found = read_images(images)
-        probabilities = fitted.predictor.probabilities(found, cache.open_store(self.cache), verbose, "predicting")
-        return Predictions(fitted.classes, probabilities, [found.path(index) for index in range(len(found))])
+        skip, verbose = check_policy(on_bad_image), check_verbose(verbose)
+        return self._predicted(fitted, read_images(images, lenient=skip), skip, verbose, "predicting")[0]
+
+    def _predicted(
+        self, fitted: _Fitted, images: Images, skip: bool, verbose: str | int, title: str
+    ) -> tuple[Predictions, npt.NDArray[np.int64]]:
+        """Predictions, and the positions of the images that they are of."""
+        findings = Findings(len(images), looks=False, goes_on=True) if skip else None
+        store = cache.open_store(self.cache)
+        probabilities = fitted.predictor.probabilities(images, store, verbose, title, findings)
+        kept = np.arange(len(images)) if findings is None else findings.good()
+        skipped = {} if findings is None else findings.reasons(images)
+        return Predictions(fitted.classes, probabilities, [images.path(i) for i in kept.tolist()], skipped), kept
 
     def predict_proba(self, images: object, *, verbose: str | int = "auto") -> npt.NDArray[np.float32]:
         """The probabilities of all classes, float32 `(n, n_classes)`; columns in the order of `classes_`.
 
-        Arguments and errors are those of `predict`.
+        Arguments and errors are those of `predict`; images that cannot be read are always an error.
         """
         return self.predict(images, verbose=verbose).probabilities
 
@@ -378,7 +435,9 @@ class TransferClassifier(Estimator):
         chosen = self.augmentation if augmentation else None
         return show_images(data, labels, size=size, count=count, augmentation=chosen)
 
-    def _equipped(self, asked: phases.Request, size: tuple[int, int], drawn: int, ordered: int) -> phases.Request:
+    def _equipped(
+        self, asked: phases.Request, size: tuple[int, int], drawn: int, ordered: int, skip: bool
+    ) -> phases.Request:
         """What is asked, with the parts that the arguments of the constructor stand for, checked."""
         return replace(
             asked,
@@ -386,11 +445,15 @@ class TransferClassifier(Estimator):
             views=fixed_views(self.augmentation, size, self.views),
             store=cache.open_store(self.cache),
             seed=ordered,
+            skip=skip,
         )
 
     def _become(self, fitted: _Fitted, history: History) -> None:
         self._fitted = fitted
         self.classes_, self.network_, self.history_ = fitted.classes, fitted.network.model, history
+        self.__dict__.pop("report_", None)  # of an earlier fit
+        if fitted.report is not None:
+            self.report_ = fitted.report
 
     def _fitted_or_raise(self, method: str) -> _Fitted:
         fitted: _Fitted | None = self.__dict__.get("_fitted")
@@ -403,6 +466,8 @@ class TransferClassifier(Estimator):
     def __getattr__(self, name: str) -> Any:
         if name in ("classes_", "network_", "history_"):
             raise AttributeError(f"{name} is there once the classifier is fitted. Call fit first.")
+        if name == "report_":
+            raise AttributeError("report_ is there after fit; a saved classifier does not have it. Call check_images.")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
@@ -415,28 +480,28 @@ def _pretrained(record: Backbone, source: Source, size: tuple[int, int], seed: i
     return build_with_weights(record, size, weights, seed)
 
 
-def _data_to_go_on_with(
-    fitted: _Fitted, data: object, labels: object, validation: object
-) -> tuple[LabelledImages, LabelledImages | None]:
-    """The images of a fine-tuning."""
+def _material_to_go_on_with(
+    fitted: _Fitted, data: object, labels: object, validation: object, skip: bool
+) -> Material | None:
+    """New images for a fine-tuning, or None: those of `fit`, as they are."""
     if data is not None:
         validation = VALIDATION if validation is None else validation
-        fraction = validation_share(validation)
-        everything = read_labelled(data, labels, fitted.classes, "data to fine-tune on")
-        return divide(everything, validation, fraction, fitted.seed)
+        share = validation_share(validation)
+        everything = read_labelled(data, labels, fitted.classes, "data to fine-tune on", lenient=skip)
+        return read_material(everything, validation, share, fitted.seed, lenient=skip)
     if fitted.data is None:
         raise InvalidInputError(
             "fine_tune was called without data on a loaded classifier: the images of fit are not part of the file. Pass "
             "data."
         )
     if validation is None:
-        return fitted.data, fitted.validation
-    fraction = validation_share(validation)
-    if fraction:
+        return None
+    share = validation_share(validation)
+    if share:
         raise bad_argument(
             "validation",
             validation,
             "cannot divide the images of fit again, since the head has seen its training images",
             "Leave it out to go on with the division of fit, or pass validation images",
         )
-    return divide(fitted.data, validation, fraction, fitted.seed)
+    return read_material(fitted.data, validation, share, fitted.seed, lenient=skip)

@@ -2,98 +2,63 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from os import PathLike
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ._public import public
 from .arguments import check_verbose
-from .decoding import decode, in_background, read_bytes
-from .errors import ImageReadError, MissingExtraError
-from .frozen import THREADS
-from .images import ImageFiles, LabelledImages, read_labelled
-from .progress import Bar
-from .store import content_key
+from .cache import open_store
+from .features import inspect
+from .findings import Findings
+from .images import LabelledImages, read_labelled, split_pair
+from .likeness import contrast, pairs_alike
+from .report import Fault, Report, Sources
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = ["Fault", "Report", "check_images"]
+__all__ = ["Examinee", "check_images", "diagnose"]
 
 FEW = 10  # images of a class below which a classifier can hardly learn it
 UNBALANCED = 10  # times as many images in the largest class as in the smallest
-TINY = 32  # pixels of the shorter side
+FLAT = 4  # of 255: less difference between the areas of an image shows nothing
+SIZE = (224, 224)  # what large photos are reduced to when they are looked at alone
+
+
+class Examinee(NamedTuple):
+    """One set of images, what it is called, and what was seen of it."""
+
+    what: str
+    data: LabelledImages
+    findings: Findings
+
+    def name(self, index: int) -> str:
+        """A file's path, or an array's place."""
+        images = self.data.images
+        return images.path(index) or images.name(index) + (
+            f" of the {self.what} data" if self.what != "training" else ""
+        )
 
 
 @public
-class Fault(NamedTuple):
-    """One thing that is wrong, or that may be.
-
-    Attributes:
-        kind: for example ``"unreadable"`` or ``"duplicate"``.
-        where: the file, the folder or the class.
-        detail: what is wrong with it.
-        serious: training would fail, or learn something wrong.
-    """
-
-    kind: str
-    where: str
-    detail: str
-    serious: bool
-
-
-@public
-@dataclass
-class Report:
-    """The faults of a data set; prints as a short table.
-
-    Attributes:
-        faults: all of them, the serious ones first.
-        counts: class name -> number of images.
-        n_images: how many images were looked at.
-    """
-
-    faults: list[Fault] = field(default_factory=list)
-    counts: dict[Any, int] = field(default_factory=dict)
-    n_images: int = 0
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing serious was found."""
-        return not any(fault.serious for fault in self.faults)
-
-    def to_dataframe(self) -> pandas.DataFrame:
-        """One row per fault (extra ``pandas``)."""
-        try:
-            import pandas
-        except ImportError:
-            raise MissingExtraError("A DataFrame", "pandas") from None
-        return pandas.DataFrame(self.faults, columns=list(Fault._fields))
-
-    def __str__(self) -> str:
-        head = f"{self.n_images} images of {len(self.counts)} classes"
-        if not self.faults:
-            return f"{head}: no faults found"
-        lines = [f"{head}: {sum(f.serious for f in self.faults)} serious faults, {len(self.faults)} in all"]
-        for kind, count in Counter(fault.kind for fault in self.faults).items():
-            lines.append(f"  {kind} ({count})")
-            of_kind = [fault for fault in self.faults if fault.kind == kind]
-            lines += [f"    {fault.where}: {fault.detail}" for fault in of_kind[:10]]
-            if count > 10:
-                lines.append(f"    ... and {count - 10} more in .faults")
-        return "\n".join(lines)
-
-
-@public
-def check_images(data: object, labels: object = None, *, verbose: str | int = "auto") -> Report:
-    """Look for every fault of a labelled data set: each image is read and decoded once.
+def check_images(
+    data: object,
+    labels: object = None,
+    *,
+    validation: object = None,
+    test: object = None,
+    cache: bool | str | PathLike[str] = True,
+    verbose: str | int = "auto",
+) -> Report:
+    """Look for every fault of a labelled data set: each image is read, and decoded once.
 
     Args:
         data: as for `TransferClassifier.fit`.
         labels: one per image, where `data` brings none.
+        validation: images that are to be looked at too, and compared with the others: data in any of these
+            forms, arrays and paths as a pair ``(data, labels)``.
+        test: the same.
+        cache: as for `TransferClassifier`: where thumbnails are kept, so that an image is decoded once.
         verbose: 0 shows no progress bar.
 
     Returns:
@@ -102,89 +67,146 @@ def check_images(data: object, labels: object = None, *, verbose: str | int = "a
     Raises:
         InvalidInputError: the data as a whole cannot be used (no such folder, fewer than two classes).
 
-    Found are: images that cannot be read, very small images, the same image twice in a class or in two
-    classes, empty, small and unbalanced classes, files beside the class folders, and files that are left
-    out because they are hidden, no images, or not regular files.
+    Found are: files that cannot be read, are cut off, empty, no images, too large or no regular files; a
+    format that the name does not tell; photos that lie on their side, unusual colours, animations, tiny and flat
+    images; the same image twice in a class, in two classes, or in training and validation or test data, and those
+    that merely look the same; empty, small and unbalanced classes; files beside the class folders; files and
+    folders that are left out.
 
     Example:
         >>> import transferkit as tk
-        >>> report = tk.check_images("photos/train", verbose=0)
+        >>> report = tk.check_images("photos/train", test="photos/test", verbose=0)
         >>> report.ok
         True
     """
     verbose = check_verbose(verbose)
-    return _examine(read_labelled(data, labels, empty_classes=True), verbose)
+    store = open_store(cache)
+    sets = [("training", read_labelled(data, labels, empty_classes=True, lenient=True))]
+    for what, given in (("validation", validation), ("test", test)):
+        if given is not None:
+            more, more_labels = split_pair(given)
+            known = sets[0][1].classes
+            sets.append((what, read_labelled(more, more_labels, known, f"{what} data", lenient=True)))
+    examined = []
+    for what, found in sets:
+        findings = Findings(len(found), lists_all=True)
+        inspect(found.images, SIZE, store, findings, verbose, f"checking {what} images")
+        examined.append(Examinee(what, found, findings))
+    return diagnose(examined)
 
 
-def _examine(data: LabelledImages, verbose: str | int) -> Report:
-    names = data.classes.tolist()
-    counts = np.bincount(data.codes, minlength=len(names)).tolist()
-    faults = [*_image_faults(data, verbose), *_class_faults(names, counts), *_folder_faults(data)]
-    return Report(sorted(faults, key=lambda fault: not fault.serious), dict(zip(names, counts, strict=True)), len(data))
+def diagnose(examined: Sequence[Examinee]) -> Report:
+    """The faults of sets of images, the training images first."""
+    faults: list[Fault] = []
+    for one in examined:
+        faults += [*_unreadable(one), *_folder_faults(one.data), *_odd(one)]
+    faults += [*_duplicates(examined), *_class_faults(examined[0])]
+    data = examined[0].data
+    listed = np.bincount(data.codes, minlength=len(data.classes)).tolist()
+    counts = dict(zip(data.classes.tolist(), listed, strict=True))
+    faults.sort(key=lambda fault: not fault.serious)
+    return Report(faults, counts, sum(len(one.data) for one in examined), _sources(examined, faults))
 
 
-def _image_faults(data: LabelledImages, verbose: str | int) -> Iterable[Fault]:
-    """What shows in the images: one pass, on threads."""
+def _sources(examined: Sequence[Examinee], faults: Iterable[Fault]) -> Sources:
+    """Where the images that the faults name come from."""
+    named = {name for fault in faults for name in (fault.where, fault.other)}
+    return {
+        name: (one.data.images, index)
+        for one in examined
+        for index in range(len(one.data))
+        if (name := one.name(index)) in named
+    }
+
+
+def _unreadable(one: Examinee) -> Iterator[Fault]:
+    for index in sorted(one.findings.failures):
+        error = one.findings.failures[index]
+        ((name, reason),) = error.failures.items()
+        yield Fault(error.kinds[name], one.name(index), reason, True)
+
+
+def _odd(one: Examinee) -> Iterator[Fault]:
+    findings = one.findings
+    for index in sorted(findings.oddities):
+        for kind, detail in findings.oddities[index]:
+            yield Fault(kind, one.name(index), detail, False)
+    good = findings.good()
+    for index in good[contrast(findings.thumbnails[good]) < FLAT].tolist():
+        yield Fault("flat", one.name(index), "one colour all over, as far as can be seen", False)
+
+
+def _duplicates(examined: Sequence[Examinee]) -> Iterator[Fault]:
+    """The same content twice, and images that look alike, over all sets together."""
+    places = [(one, index) for one in examined for index in one.findings.good().tolist()]
     first: dict[bytes, int] = {}
-    with Bar("checking images", len(data), "images", verbose) as bar:
-        looks = in_background(_looker(data), range(len(data)), THREADS, 64)
-        for index, future in enumerate(looks):
-            bar.advance()
-            name = _name(data, index)
-            try:
-                key, (height, width) = future.result()
-            except (ImageReadError, MissingExtraError) as error:
-                reason = next(iter(error.failures.values())) if isinstance(error, ImageReadError) else str(error)
-                yield Fault("unreadable", name, reason, True)
-                continue
-            if min(height, width) < TINY:
-                yield Fault("tiny", name, f"{width} x {height} pixels", False)
-            twin = first.setdefault(key, index)
-            if twin != index:
-                conflict = bool(data.codes[twin] != data.codes[index])
-                kind = "conflicting duplicate" if conflict else "duplicate"
-                yield Fault(kind, name, f"the same image as {_name(data, twin)}", conflict)
+    for number, (one, index) in enumerate(places):
+        twin = first.setdefault(one.findings.keys[index].tobytes(), number)
+        if twin != number:
+            yield _duplicate(places[twin], places[number])
+    alone = list(first.values())
+    if not alone:
+        return
+    thumbnails = np.stack([places[number][0].findings.thumbnails[places[number][1]] for number in alone])
+    for earlier, later in pairs_alike(thumbnails):
+        yield _near_duplicate(places[alone[earlier]], places[alone[later]])
 
 
-def _looker(data: LabelledImages) -> Callable[[int], tuple[bytes, tuple[int, int]]]:
-    images = data.images
-
-    def look(index: int) -> tuple[bytes, tuple[int, int]]:
-        if not isinstance(images, ImageFiles):
-            array = images.array(index)
-            return content_key(array), (array.shape[0], array.shape[1])
-        content = read_bytes(images, index)
-        height, width = decode(content, images.name(index)).shape[:2]
-        return content_key(content), (height, width)
-
-    return look
+Place = tuple[Examinee, int]
 
 
-def _class_faults(names: list[Any], counts: list[int]) -> Iterable[Fault]:
-    for name, count in zip(names, counts, strict=True):
-        if count == 0:
-            yield Fault("empty class", str(name), "no images", True)
-        elif count < FEW:
-            yield Fault("small class", str(name), f"{count} images, {FEW} or more are advised", False)
-    if max(counts) > UNBALANCED * max(1, min(counts)):
-        most, least = names[counts.index(max(counts))], names[counts.index(min(counts))]
-        detail = f"{max(counts)} images of {most}, {min(counts)} of {least}: think of class_weight='balanced'"
+def _duplicate(first: Place, second: Place) -> Fault:
+    (one, index), (other, position) = first, second
+    name = one.name(index)
+    conflict = bool(one.data.codes[index] != other.data.codes[position])
+    detail = f"the same image as {name}" + (f", which is of the class {_class(one, index)}" if conflict else "")
+    if one is not other:
+        detail += f", which is in the {one.what} data"
+        return Fault("leak", other.name(position), detail, True, name)
+    return Fault("conflicting duplicate" if conflict else "duplicate", other.name(position), detail, conflict, name)
+
+
+def _near_duplicate(first: Place, second: Place) -> Fault:
+    (one, index), (other, position) = first, second
+    name = one.name(index)
+    detail = f"looks like {name}"
+    if one.data.codes[index] != other.data.codes[position]:
+        detail += f", which is of the class {_class(one, index)}"
+    if one is not other:
+        detail += f", which is in the {one.what} data"
+    return Fault("near duplicate", other.name(position), detail, False, name)
+
+
+def _class(one: Examinee, index: int) -> Any:
+    return one.data.classes[one.data.codes[index]]
+
+
+def _class_faults(one: Examinee) -> Iterator[Fault]:
+    names, data = one.data.classes.tolist(), one.data
+    counts = np.bincount(data.codes, minlength=len(names)).tolist()
+    readable = np.bincount(data.codes[one.findings.good()], minlength=len(names)).tolist()
+    for name, count, good in zip(names, counts, readable, strict=True):
+        if good == 0:
+            yield Fault("empty class", str(name), "none of its images can be read" if count else "no images", True)
+        elif good < FEW:
+            yield Fault("small class", str(name), f"{good} images, {FEW} or more are advised", False)
+    if max(readable) > UNBALANCED * max(1, min(readable)):
+        most, least = names[readable.index(max(readable))], names[readable.index(min(readable))]
+        detail = f"{max(readable)} images of {most}, {min(readable)} of {least}: think of class_weight='balanced'"
         yield Fault("unbalanced classes", str(least), detail, False)
 
 
-def _folder_faults(data: LabelledImages) -> Iterable[Fault]:
+def _folder_faults(data: LabelledImages) -> Iterator[Fault]:
     if data.folder is None:
         return
     left_out = data.folder.left_out
+    for path, reason in left_out.unreadable:
+        yield Fault("unreadable folder", str(path), reason, True)
     for path in data.folder.beside_classes:
         yield Fault("beside the class folders", str(path), "is left out", False)
     for path in left_out.not_regular:
-        yield Fault("not a regular file", str(path), "is left out", False)
+        yield Fault("other file", str(path), "is no regular file, and is left out", False)
     for path in left_out.not_images:
-        yield Fault("not an image", str(path), "is left out", False)
+        yield Fault("other file", str(path), "is no image, and is left out", False)
     for path in left_out.hidden:
         yield Fault("hidden or of the system", str(path), "is left out", False)
-
-
-def _name(data: LabelledImages, index: int) -> str:
-    return data.images.path(index) or data.images.name(index)

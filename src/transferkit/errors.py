@@ -58,11 +58,19 @@ class ImageReadError(TransferKitError, ValueError):
 
     Attributes:
         failures: image name -> reason, in the order of the data.
+        kinds: image name -> what kind of fault it is: ``"unreadable"``, ``"truncated"``, ``"not an image"``,
+            ``"empty file"``, ``"huge"`` or ``"not a regular file"``.
     """
 
-    def __init__(self, message: str, failures: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, message: str, failures: Mapping[str, str] | None = None, kinds: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.failures: dict[str, str] = dict(failures or {})
+        self.kinds: dict[str, str] = dict.fromkeys(self.failures, "unreadable") | dict(kinds or {})
+
+    def __reduce__(self) -> tuple[type[ImageReadError], tuple[str, dict[str, str], dict[str, str]]]:
+        return type(self), (str(self), self.failures, self.kinds)
 
 
 @public
@@ -77,7 +85,16 @@ class NotFittedError(TransferKitError, RuntimeError):
 
 @public
 class TrainingError(TransferKitError, RuntimeError):
-    """The loss became NaN or infinite; the last good state is kept."""
+    """The numbers of training went wrong: NaN, infinite, or a loss far above any that learns; the state before is kept.
+
+    Attributes:
+        images: the names of the images in the batch where it showed, of the validation images whose loss it was, or
+            none where no batch brought it in.
+    """
+
+    def __init__(self, message: str, images: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.images: list[str] = list(images)
 
 
 @public

@@ -6,36 +6,33 @@ already is neither decoded nor computed again. What was computed before an error
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .augmentation import FixedViews
-from .decoding import Pixels, decode, in_background, load, read_bytes, resize
-from .errors import ImageReadError
+from .decoding import unreadable
+from .errors import ImageReadError, MissingExtraError, WeightsError, some_of
+from .findings import Album, Findings, Look, OpenedImage, all_unreadable
+from .forecast import Forecast
 from .frozen import THREADS, FrozenPart
-from .images import ImageFiles, Images
-from .progress import Bar, duration, readable, say
+from .images import Images
+from .placement import NoRoomError, Placement
+from .progress import Bar
+from .resizing import Pixels, Size
 from .segments import Row, Segment, Tensors
-from .store import MappedRows, Shelf, Store, Writer, content_key, has_room_for_temporary
+from .store import Shelf, Store, Writer, has_room_for_temporary
 from .values import Rows
+from .workers import in_background
 
-__all__ = ["NoRoomError", "Plan", "compute", "is_kept", "refuse_unreadable"]
+__all__ = ["Plan", "compute", "inspect", "is_kept"]
 
 # Values of more bytes than this stay on disk, mapped into memory: memory stays flat however many images there are.
 MEMORY_BYTES = 2**28
-# A pass that takes longer than this says so at its start.
-FORECAST_SECONDS = 3.0
 HALF_RANGE = float(np.finfo(np.float16).max)
-
-
-class NoRoomError(Exception):
-    """The disk filled up in the middle of a pass whose values must lie there; it is internal, no user sees it."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +76,7 @@ def compute(
     title: str,
     half: bool = False,
     in_memory: bool = True,
+    findings: Findings | None = None,
 ) -> list[Rows]:
     """The values of every row of a plan: one array `(n, ...)` per tensor that crosses the cut.
 
@@ -86,11 +84,37 @@ def compute(
         store: where values are found and kept; None = nothing outlives the call.
         half: keep them in float16.
         in_memory: hold them in memory, whatever they take, where the disk has no room for them.
+        findings: takes what is seen of the images, those that cannot be read among them, whose rows then mean
+            nothing.
 
     Raises:
-        ImageReadError: files that cannot be read, all of them named together.
+        ImageReadError: files that cannot be read, all of them named together; not with `findings`.
+        WeightsError: values that are no numbers.
         NoRoomError: `in_memory` is False, and the disk is full.
     """
+    seen = Findings(len(plan.images), looks=False) if findings is None else findings
+    album = Album(store if seen.looks else None)
+    try:
+        rows = _rows(part, plan, store, seen, album, verbose, title, half, in_memory)
+    finally:
+        album.close()
+    if findings is None and seen.failures:
+        raise all_unreadable(seen.failures)
+    return rows
+
+
+def _rows(
+    part: FrozenPart,
+    plan: Plan,
+    store: Store | None,
+    seen: Findings,
+    album: Album,
+    verbose: str | int,
+    title: str,
+    half: bool,
+    in_memory: bool,
+) -> list[Rows]:
+    """The values where there is room for them."""
     tensors = _halved(part.tensors) if half else part.tensors
     size = _bytes_of(tensors, len(plan))
     home = store if store is not None and size <= store.limit else None
@@ -99,11 +123,11 @@ def compute(
         try:
             if home is None and not place.has_room(size):
                 raise NoRoomError
-            return _Pass(part, plan, place, tensors, verbose, title).into_files()
+            return _Pass(part, plan, place, tensors, seen, album, verbose, title).into_files()
         except NoRoomError:
             if not in_memory:
                 raise
-    return _Pass(part, plan, home, tensors, verbose, title).into_memory()
+    return _Pass(part, plan, home, tensors, seen, album, verbose, title).into_memory()
 
 
 def is_kept(part: FrozenPart, rows: int, store: Store | None, limit: int, half: bool = False) -> bool:
@@ -117,23 +141,34 @@ def is_kept(part: FrozenPart, rows: int, store: Store | None, limit: int, half: 
     return size <= limit and has_room_for_temporary(size)
 
 
-def refuse_unreadable(images: Images, verbose: str | int) -> None:
-    """Decode every image once, where no pass does so before training.
+def inspect(
+    images: Images, size: Size, store: Store | None, findings: Findings, verbose: str | int, title: str
+) -> None:
+    """Read every image once, and decode what the store does not know; `findings` takes what is seen."""
+    album = Album(store)
 
-    Raises:
-        ImageReadError: files that cannot be read, all of them named together.
-    """
-    failures: dict[int, ImageReadError] = {}
-    with Bar("reading images", len(images), "images", verbose) as bar:
-        reading = in_background(lambda index: load(images, index, (1, 1)), range(len(images)), THREADS, 4 * THREADS)
-        for index, future in enumerate(reading):
-            bar.advance()
-            try:
-                future.result()
-            except ImageReadError as error:
-                failures[index] = error
-    if failures:
-        raise _all_unreadable(failures)
+    def look(index: int) -> Look:
+        return OpenedImage(images, index, size, keyed=True).look(album)
+
+    try:
+        with Bar(title, len(images), "images", verbose) as bar:
+            looks = in_background(look, range(len(images)), THREADS, 4 * THREADS)
+            for index, future in enumerate(looks):
+                bar.advance()
+                try:
+                    seen = future.result()
+                except ImageReadError as error:
+                    findings.failures[index] = error
+                    continue
+                except MissingExtraError as error:
+                    if not findings.lists_all:
+                        raise
+                    findings.failures[index] = unreadable(images.name(index), str(error))
+                    continue
+                findings.note(index, seen)
+                album.keep(seen)
+    finally:
+        album.close()
 
 
 @dataclass(frozen=True)
@@ -151,9 +186,18 @@ class _Pass:
     """One pass over the rows of a plan."""
 
     def __init__(
-        self, part: FrozenPart, plan: Plan, store: Store | None, tensors: Tensors, verbose: str | int, title: str
+        self,
+        part: FrozenPart,
+        plan: Plan,
+        store: Store | None,
+        tensors: Tensors,
+        findings: Findings,
+        album: Album,
+        verbose: str | int,
+        title: str,
     ) -> None:
         self.part, self.plan, self.tensors, self.verbose, self.title = part, plan, tensors, verbose, title
+        self.findings, self.album = findings, album
         self.store = store  # a temporary store goes when nothing refers to it any more
         self.shelf: Shelf | None = None if store is None else store.shelf(part.name, tensors)
         self.writer: Writer | None = None if self.shelf is None else self.shelf.writer()
@@ -176,7 +220,7 @@ class _Pass:
         """The values as rows of the store's files."""
         assert self.shelf is not None and self.writer is not None
         writer = self.writer
-        placement = _Placement(self.shelf, len(self.plan))
+        placement = Placement(self.shelf, len(self.plan))
 
         def settle(keys: Sequence[bytes]) -> None:
             if writer.stopped:
@@ -196,15 +240,18 @@ class _Pass:
     def _run(self, take: Any, finish: Any = lambda: None) -> None:
         """Compute every row and hand it on, in the order of the plan."""
         total, chunk = len(self.plan), self.part.chunk
-        worker = _Worker(self.part, self.plan, self.shelf, self.tensors)
+        worker = _Worker(self.part, self.plan, self.shelf, self.tensors, self.findings, self.album)
         unit = "views" if self.plan.views is not None else "images"
         bytes_each = _bytes_of(self.tensors, 1) if self.writer is not None else 0
-        forecast = _Forecast(self.title, total, unit, bytes_each, chunk, self.verbose)
+        forecast = Forecast(self.title, total, unit, bytes_each, 2 * THREADS * chunk, self.verbose)
         try:
             with Bar(self.title, total, unit, self.verbose) as bar:
                 chunks = [range(start, min(start + chunk, total)) for start in range(0, total, chunk)]
                 for future, rows in zip(in_background(worker, chunks, THREADS, 2 * THREADS), chunks, strict=True):
-                    results = future.result()
+                    results, looks = future.result()
+                    for index, look in looks:
+                        self.findings.note(index, look)
+                        self.album.keep(look)
                     for result in results:
                         self._touch(result.segment)
                         take(result)
@@ -214,8 +261,6 @@ class _Pass:
         finally:
             if self.writer is not None:
                 self.writer.close()
-        if worker.failures:
-            raise _all_unreadable(dict(sorted(worker.failures.items())))
 
     def _touch(self, segment: Segment | None) -> None:
         if segment is not None and self.shelf is not None and id(segment) not in self.used:
@@ -225,65 +270,33 @@ class _Pass:
             self.shelf.touch([segment])
 
 
-class _Placement:
-    """Where on disk each row lies."""
-
-    def __init__(self, shelf: Shelf, count: int) -> None:
-        self._shelf = shelf
-        self._places = np.full((count, 2), -1, np.int64)
-        self._files: list[Segment] = []
-        self._numbers: dict[int, int] = {}  # of a file in `_files`, by its id
-        self._waiting: dict[bytes, list[int]] = {}  # rows whose values are not on disk yet
-
-    def place(self, segment: Segment, number: int, rows: Sequence[int]) -> None:
-        if id(segment) not in self._numbers:
-            self._numbers[id(segment)] = len(self._files)
-            self._files.append(segment)
-        self._places[rows] = self._numbers[id(segment)], number
-
-    def expect(self, key: bytes, row: int) -> None:
-        self._waiting.setdefault(key, []).append(row)
-
-    def settle(self, keys: Sequence[bytes], path: Path | None) -> None:
-        """Note that the rows of these keys lie in a file now, in this order."""
-        if not keys or path is None:
-            return
-        segment = self._shelf.written(path)
-        if segment is None:  # another process has merged it with others
-            self._shelf.refresh()
-        for number, key in enumerate(keys):
-            found = (segment, number) if segment is not None else self._shelf.find(key)
-            if found is None:
-                raise NoRoomError
-            self.place(found[0], found[1], self._waiting.pop(key))
-
-    def rows(self, number: int, store: Store | None, form: tuple[str, tuple[int, ...]]) -> Rows:
-        """One tensor of all rows."""
-        if not self._files:
-            return np.empty((0, *form[1]), form[0])
-        return MappedRows(self._files, number, self._places, store)
-
-
 class _Worker:
     """Reads, decodes and computes a few rows; runs on several threads at once."""
 
-    def __init__(self, part: FrozenPart, plan: Plan, shelf: Shelf | None, tensors: Tensors) -> None:
-        self.part, self.plan, self.shelf = part, plan, shelf
+    def __init__(
+        self, part: FrozenPart, plan: Plan, shelf: Shelf | None, tensors: Tensors, findings: Findings, album: Album
+    ) -> None:
+        self.part, self.plan, self.shelf, self.findings, self.album = part, plan, shelf, findings, album
         self.dtypes = [np.dtype(dtype) for dtype, _ in tensors]
-        self.keyed = shelf is not None or plan.views is not None  # views are drawn by content
-        self.failures: dict[int, ImageReadError] = {}
+        self.looks = findings.looks and plan.views is None
+        # Views are drawn by content, and twins are known by it.
+        self.keyed = shelf is not None or plan.views is not None or self.looks
 
-    def __call__(self, rows: range) -> list[_Result]:
-        """The values of each row; images that cannot be read go to `failures`."""
+    def __call__(self, rows: range) -> tuple[list[_Result], list[tuple[int, Look]]]:
+        """The values of each row, and what was seen of each image; what cannot be read goes to the findings."""
         found: list[_Result] = []
+        looks: list[tuple[int, Look]] = []
         missing: list[tuple[int, bytes, Pixels]] = []
-        opened: dict[int, _Image] = {}
+        opened: dict[int, OpenedImage] = {}
+        failures = self.findings.failures
         for row in rows:
             index, view = self.plan.item(row)
             try:
                 if index not in opened:
-                    opened = {index: _Image(self.plan.images, index, self.part.size, self.keyed)}
+                    opened = {index: OpenedImage(self.plan.images, index, self.part.size, self.keyed)}
                 image = opened[index]
+                if self.looks:
+                    looks.append((index, image.look(self.album)))
                 key = image.key if view is None else self._views.key(image.key, view)
                 stored = None if self.shelf is None else self.shelf.find(key)
                 if stored is not None:
@@ -292,12 +305,24 @@ class _Worker:
                 pixels = image.pixels()
                 missing.append((row, key, pixels if view is None else self._views.draw(pixels, image.key, view)))
             except ImageReadError as error:
-                self.failures[index] = error
+                failures[index] = error
         # After a failure the rest is only read, so that every bad file is named without a long wait.
-        if missing and not self.failures:
-            arrays = self._in_storage_form(self.part(np.stack([pixels for _, _, pixels in missing])))
+        if missing and (self.findings.goes_on or not failures):
+            arrays = self._computed(missing)
             found += [_Result(row, key, tuple(a[n] for a in arrays)) for n, (row, key, _) in enumerate(missing)]
-        return found
+        return found, looks
+
+    def _computed(self, missing: list[tuple[int, bytes, Pixels]]) -> list[npt.NDArray[Any]]:
+        arrays = self.part(np.stack([pixels for _, _, pixels in missing]))
+        if not all(np.isfinite(array).all() for array in arrays):
+            bad = [n for n in range(len(missing)) if not all(np.isfinite(array[n]).all() for array in arrays)]
+            indices = [self.plan.item(missing[n][0])[0] for n in bad]
+            names = [self.plan.images.path(index) or self.plan.images.name(index) for index in indices]
+            raise WeightsError(
+                f"The frozen layers give values that are NaN or infinite for {some_of(names)}: they must be numbers. Check "
+                f"the file of weights, the record's preprocessing, and an augmentation of your own."
+            )
+        return self._in_storage_form(arrays)
 
     @property
     def _views(self) -> FixedViews:
@@ -312,74 +337,9 @@ class _Worker:
         ]
 
 
-class _Image:
-    """One image, read once, decoded once, and only if need be."""
-
-    def __init__(self, images: Images, index: int, size: tuple[int, int], keyed: bool) -> None:
-        self._size = size
-        self._name = images.name(index)
-        self._content = read_bytes(images, index) if isinstance(images, ImageFiles) else images.array(index)
-        self._pixels: Pixels | None = None
-        self.key = content_key(self._content) if keyed else index.to_bytes(16, "big")
-
-    def pixels(self) -> Pixels:
-        if self._pixels is None:
-            content = self._content
-            image = decode(content, self._name, self._size) if isinstance(content, bytes) else content
-            self._pixels = resize(image, self._size)
-        return self._pixels
-
-
-class _Forecast:
-    """Says how long a pass will take, from the first images that it computes."""
-
-    def __init__(self, title: str, total: int, unit: str, bytes_each: int, chunk: int, verbose: str | int) -> None:
-        self._title, self._total, self._unit, self._bytes, self._verbose = title, total, unit, bytes_each, verbose
-        self._sample = 2 * THREADS * chunk
-        self._seen = self._computed = 0
-        self._started = 0.0
-        self._said = verbose == 0
-
-    def note(self, computed: int, seen: int) -> None:
-        """Count rows; those that were found in the store take no time worth a forecast."""
-        self._seen += seen
-        if self._said or not computed:
-            return
-        now = time.monotonic()
-        if not self._started:  # the first call also compiles
-            self._started = now
-            return
-        self._computed += computed
-        if self._computed < self._sample:
-            return
-        self._said = True
-        rate = self._computed / (now - self._started)
-        rest = self._total - self._seen
-        if rest / rate > FORECAST_SECONDS:
-            disk = f", {readable(rest * self._bytes)} on disk" if self._bytes else ""
-            say(
-                f"{self._title}: {rest:,} {self._unit} at {rate:.0f} a second, about {duration(rest / rate)}{disk}.",
-                self._verbose,
-            )
-
-
 def _halved(tensors: Tensors) -> Tensors:
     return tuple(("float16" if dtype == "float32" else dtype, shape) for dtype, shape in tensors)
 
 
 def _bytes_of(tensors: Tensors, rows: int) -> int:
     return rows * sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for dtype, shape in tensors)
-
-
-def _all_unreadable(errors: Mapping[int, ImageReadError]) -> ImageReadError:
-    """One error that names all files that cannot be read."""
-    failures = {name: reason for error in errors.values() for name, reason in error.failures.items()}
-    if len(errors) == 1:
-        return next(iter(errors.values()))
-    named = "; ".join(f"{name}: {reason}" for name, reason in list(failures.items())[:20])
-    more = f"; and {len(failures) - 20} more in .failures of this error" if len(failures) > 20 else ""
-    return ImageReadError(
-        f"{len(failures)} images cannot be read ({named}{more}): every image must be whole and of a known format. Repair "
-        f"them or take them out; check_images(data) lists all faults of a data set.",
-        failures,
-    )

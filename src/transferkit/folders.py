@@ -12,32 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import InvalidInputError, some_of
+from .formats import EXTENSIONS
 
 __all__ = ["ClassFolder", "FileList", "list_class_folder", "list_files"]
 
-IMAGE_SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".gif",
-        ".bmp",
-        ".dib",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".avif",
-        ".ico",
-        ".jp2",
-        ".j2k",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-    ]
-)
+IMAGE_SUFFIXES = frozenset().union(*EXTENSIONS.values())
 # Names that operating systems and tools leave behind; a dot file is hidden already.
 SYSTEM_NAMES = frozenset(
     {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "@eadir"}
@@ -49,12 +28,17 @@ OTHER_SPLIT_NAMES = frozenset({"test", "testing", "test_set", "val", "valid", "v
 
 @dataclass
 class FileList:
-    """The images below one folder, sorted by relative path, and the files that were left out."""
+    """The images below one folder, sorted by relative path, and what was left out.
+
+    Attributes:
+        unreadable: folders that cannot be looked into, and why.
+    """
 
     files: list[Path] = field(default_factory=list)
     hidden: list[Path] = field(default_factory=list)
     not_images: list[Path] = field(default_factory=list)
     not_regular: list[Path] = field(default_factory=list)
+    unreadable: list[tuple[Path, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -74,31 +58,46 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
-def list_files(folder: Path, entered: set[tuple[int, int]] | None = None) -> FileList:
+def list_files(folder: Path, lenient: bool = False) -> FileList:
     """Every image below `folder`, however deep; links are followed, each folder is entered once.
 
-    `entered` are folders not to enter (again), by device and number.
+    A name with an image extension counts as an image, whatever it is: if it turns out not to be one, or no file at
+    all, the user wants to hear of it. Other files count if their first bytes are an image's.
 
-    A name with an image extension counts as an image, whatever it holds: if it turns out not to
-    be one, the user wants to hear of it. Other files count if their first bytes are an image's.
+    Raises:
+        InvalidInputError: a folder cannot be looked into; not if `lenient`, which notes it.
     """
+    found = _list_files(folder, set())
+    if not lenient:
+        _refuse_unreadable(found.unreadable)
+    return found
+
+
+def _list_files(folder: Path, entered: set[tuple[int, int]]) -> FileList:
+    """`entered` are folders not to enter (again), by device and number."""
     found = FileList()
-    for path, mode in _walk(folder, found, set() if entered is None else entered):
-        if not stat.S_ISREG(mode):
+    for path, mode in _walk(folder, found, entered):
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            found.files.append(path)
+        elif not stat.S_ISREG(mode):
             found.not_regular.append(path)
-        elif path.suffix.lower() in IMAGE_SUFFIXES or _starts_like_image(path):
+        elif _starts_like_image(path):
             found.files.append(path)
         else:
             found.not_images.append(path)
     return found
 
 
-def list_class_folder(root: Path) -> ClassFolder:
-    """The images of a folder with one folder per class; raises `InvalidInputError` if it is not one."""
+def list_class_folder(root: Path, lenient: bool = False) -> ClassFolder:
+    """The images of a folder with one folder per class.
+
+    Raises:
+        InvalidInputError: it is not one, or a folder in it cannot be looked into; not the latter if `lenient`.
+    """
     beside: list[Path] = []
     folders: list[Path] = []
     hidden: list[Path] = []
-    for entry in _entries(root):
+    for entry in _entries_of_root(root):
         if is_hidden(entry.name):
             hidden.append(entry)
         else:
@@ -107,15 +106,34 @@ def list_class_folder(root: Path) -> ClassFolder:
     # A link inside one class to the root or to another class would give its images a second label.
     others = {_identity(folder) for folder in (root, *folders)}
     for folder in folders:
-        found = list_files(folder, others - {_identity(folder)})
+        found = _list_files(folder, others - {_identity(folder)})
         result.files += found.files
         result.labels += [folder.name] * len(found.files)
         if not found.files:
             result.empty_classes.append(folder.name)
-        for name in ("hidden", "not_images", "not_regular"):
+        for name in ("hidden", "not_images", "not_regular", "unreadable"):
             getattr(result.left_out, name).extend(getattr(found, name))
+    if not lenient:
+        _refuse_unreadable(result.left_out.unreadable)
     _refuse_wrong_level(root, folders, beside, result)
     return result
+
+
+def _entries_of_root(root: Path) -> list[Path]:
+    try:
+        return _entries(root)
+    except OSError as error:
+        _refuse_unreadable([(root, error.strerror or str(error))])
+        raise
+
+
+def _refuse_unreadable(folders: list[tuple[Path, str]]) -> None:
+    if folders:
+        reasons = sorted({reason for _, reason in folders})
+        raise InvalidInputError(
+            f"The folder {some_of(str(folder) for folder, _ in folders)} cannot be read ({', '.join(reasons)}): every "
+            f"folder below the data must be readable. Change its permissions or move it away."
+        )
 
 
 def _refuse_wrong_level(root: Path, folders: list[Path], beside: list[Path], found: ClassFolder) -> None:
@@ -128,7 +146,7 @@ def _refuse_wrong_level(root: Path, folders: list[Path], beside: list[Path], fou
         )
     splits = [folder for folder in folders if folder.name.lower() in TRAIN_NAMES | OTHER_SPLIT_NAMES]
     names = {folder.name.lower() for folder in splits}
-    nested = all(any(e.is_dir() and not is_hidden(e.name) for e in _entries(folder)) for folder in splits)
+    nested = all(_holds_folders(folder) for folder in splits)
     if names & TRAIN_NAMES and names & OTHER_SPLIT_NAMES and nested:
         training = next(folder for folder in splits if folder.name.lower() in TRAIN_NAMES)
         raise InvalidInputError(
@@ -137,15 +155,16 @@ def _refuse_wrong_level(root: Path, folders: list[Path], beside: list[Path], fou
         )
 
 
+def _holds_folders(folder: Path) -> bool:
+    try:
+        return any(entry.is_dir() and not is_hidden(entry.name) for entry in _entries(folder))
+    except OSError:
+        return False
+
+
 def _entries(folder: Path) -> list[Path]:
     """What a folder holds, in an order that does not depend on the file system."""
-    try:
-        return sorted(folder.iterdir(), key=lambda p: os.fsencode(p.name))
-    except OSError as error:
-        raise InvalidInputError(
-            f"The folder {str(folder)!r} cannot be read ({error.strerror}): every folder below the data must be "
-            f"readable. Change its permissions or move it away."
-        ) from error
+    return sorted(folder.iterdir(), key=lambda p: os.fsencode(p.name))
 
 
 def _walk(folder: Path, found: FileList, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, int]]:
@@ -153,15 +172,19 @@ def _walk(folder: Path, found: FileList, seen: set[tuple[int, int]]) -> Iterator
     if _identity(folder) in seen:
         return
     seen.add(_identity(folder))
-    for path in _entries(folder):
+    try:
+        entries = _entries(folder)
+    except OSError as error:
+        found.unreadable.append((folder, error.strerror or str(error)))
+        return
+    for path in entries:
         if is_hidden(path.name):
             found.hidden.append(path)
             continue
         try:
             mode = path.stat().st_mode
-        except OSError:  # a dangling link
-            found.not_regular.append(path)
-            continue
+        except OSError:  # a link that leads nowhere
+            mode = 0
         if stat.S_ISDIR(mode):
             yield from _walk(path, found, seen)
         else:

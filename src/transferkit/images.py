@@ -137,6 +137,7 @@ def read_labelled(
     classes: npt.NDArray[Any] | None = None,
     what: str = "data",
     empty_classes: bool = False,
+    lenient: bool = False,
 ) -> LabelledImages:
     """Any form of labelled data -> `LabelledImages`.
 
@@ -146,48 +147,50 @@ def read_labelled(
         classes: the known classes; None = those of the data, sorted, two at least.
         what: how errors call this data.
         empty_classes: whether a folder may hold classes without images.
+        lenient: let files that are missing, or no regular files, and folders that cannot be looked into pass: whoever
+            reads the images names them.
 
     Raises:
         InvalidInputError: whatever is wrong, in one sentence.
     """
     if _is_frame(data):
         _no_labels(labels, "a DataFrame has its labels in the column 'label'")
-        return _from_paths(_column(data, "path"), _column(data, "label"), classes, what)
+        return _from_paths(_column(data, "path"), _column(data, "label"), classes, what, lenient)
     if is_dataset(data):
         _no_labels(labels, "a dataset brings its own labels")
         return _from_dataset(data, classes, what)
     if isinstance(data, (str, os.PathLike)):
         _no_labels(labels, "a folder's labels are the names of the folders in it")
-        return _from_folder(_folder(_named_path(data)), classes, what, empty_classes)
+        return _from_folder(_folder(_named_path(data), lenient), classes, what, empty_classes)
     if labels is None:
         raise InvalidInputError(
             f"The {what} came without labels: {_description(data)} must come with `labels`, one per image. "
             f"Pass labels=[...], or a folder with one folder per class."
         )
     if _are_paths(data):
-        return _from_paths(data, labels, classes, what)
+        return _from_paths(data, labels, classes, what, lenient)
     arrays = image_arrays(data, what)
     return _from_arrays(arrays, label_array(labels, len(arrays)), classes, None, what)
 
 
-def read_images(images: object) -> Images:
-    """Any form of unlabelled images -> `Images`; one image becomes a sequence of one.
+def read_images(images: object, lenient: bool = False) -> Images:
+    """Any form of unlabelled images -> `Images`; one image becomes a sequence of one. `lenient` is that of `read_labelled`.
 
     Raises:
         InvalidInputError: a path that does not exist, or an array that is not an image.
     """
     if _is_frame(images):
-        return ImageFiles(_existing(_column(images, "path")))
+        return ImageFiles(_existing(_column(images, "path"), lenient))
     if is_dataset(images):
         arrays, _ = dataset_arrays(images, labelled=False)
         return ImageArrays(arrays, tuple(range(len(arrays))))
     if isinstance(images, (str, os.PathLike)):
         path = _named_path(images)
         if path.is_dir():
-            return ImageFiles(tuple(list_files(path).files))
-        return ImageFiles(_existing([path]))
+            return ImageFiles(tuple(list_files(path, lenient).files))
+        return ImageFiles(_existing([path], lenient))
     if _are_paths(images):
-        return ImageFiles(_existing(list(images)))  # type: ignore[call-overload]
+        return ImageFiles(_existing(list(images), lenient))  # type: ignore[call-overload]
     if not isinstance(images, (list, tuple)):
         array = np.asarray(images)
         if array.ndim == 3:
@@ -223,11 +226,13 @@ def _from_folder(
     return LabelledImages(ImageFiles(tuple(found.files)), encode(raw, classes, what), classes, names, found)
 
 
-def _from_paths(data: Any, labels: object, classes: npt.NDArray[Any] | None, what: str) -> LabelledImages:
+def _from_paths(
+    data: Any, labels: object, classes: npt.NDArray[Any] | None, what: str, lenient: bool
+) -> LabelledImages:
     listed = list(data)
     raw = label_array(labels, len(listed))
     _not_empty(listed, what)
-    paths = _existing(listed)
+    paths = _existing(listed, lenient)
     classes = class_names(raw) if classes is None else classes
     codes = encode(raw, classes, what)
     _refuse_two_labels(paths, codes, classes)
@@ -275,7 +280,7 @@ def _named_path(path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
-def _folder(path: Path) -> ClassFolder:
+def _folder(path: Path, lenient: bool) -> ClassFolder:
     if not path.exists():
         raise InvalidInputError(f"The folder {str(path)!r} does not exist: data must be there. Check the path.")
     if not path.is_dir():
@@ -283,11 +288,11 @@ def _folder(path: Path) -> ClassFolder:
             f"{str(path)!r} is a file: training data must be a folder with one folder per class. Pass the folder, or "
             f"a list of paths with labels."
         )
-    return list_class_folder(path)
+    return list_class_folder(path, lenient)
 
 
-def _existing(paths: Iterable[Any]) -> tuple[Path, ...]:
-    """Paths as `Path` objects, each of a regular file (a FIFO would hang the reader)."""
+def _existing(paths: Iterable[Any], lenient: bool) -> tuple[Path, ...]:
+    """Paths as `Path` objects, each of a regular file unless `lenient`."""
     given = list(paths)
     wrong = [
         f"{shown(path)} at {index}" for index, path in enumerate(given) if not isinstance(path, (str, os.PathLike))
@@ -297,6 +302,8 @@ def _existing(paths: Iterable[Any]) -> tuple[Path, ...]:
             f"The paths hold {', '.join(wrong[:5])}: every path must be text or a Path. Fill it in or drop its row."
         )
     listed = tuple(Path(path) for path in given)
+    if lenient:
+        return listed
     missing = [str(path) for path in listed if not os.path.lexists(path)]
     if missing:
         raise InvalidInputError(f"There is no file {some_of(missing)}: every path must exist. Check the paths.")

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .features import Plan, compute
+from .findings import Findings
 from .frozen import FrozenPart
 from .images import Images
 from .network import Network
@@ -26,15 +27,18 @@ class Predictor:
         self._revision: int | None = None
 
     def probabilities(
-        self, images: Images, store: Store | None, verbose: str | int, title: str
+        self, images: Images, store: Store | None, verbose: str | int, title: str, findings: Findings | None = None
     ) -> npt.NDArray[np.float32]:
-        """float32 `(n, n_classes)`; rows add up to 1."""
+        """float32 `(n, n_classes)`; rows add up to 1. With `findings`, of the images that can be read alone."""
+        nothing = np.zeros((0, self._head.output.shape[-1]), np.float32)
         if not len(images):
-            return np.zeros((0, self._head.output.shape[-1]), np.float32)
-        features = compute(self._current_part(), Plan(images), store, verbose, title)[0]
-        count = len(images)
-        chunks = [features[np.arange(start, min(start + CHUNK, count))] for start in range(0, count, CHUNK)]
-        return np.concatenate([np.asarray(self._head(chunk, training=False), np.float32) for chunk in chunks])
+            return nothing
+        features = compute(self._current_part(), Plan(images), store, verbose, title, findings=findings)[0]
+        rows = np.arange(len(images)) if findings is None else findings.good()
+        chunks = [features[rows[start : start + CHUNK]] for start in range(0, len(rows), CHUNK)]
+        return np.concatenate(
+            [nothing, *(np.asarray(self._head(chunk, training=False), np.float32) for chunk in chunks)]
+        )
 
     def _current_part(self) -> FrozenPart:
         """The frozen part for the weights of this moment: a callback may ask in the middle of a fine-tuning."""

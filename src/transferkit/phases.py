@@ -13,17 +13,22 @@ import numpy.typing as npt
 
 from .arguments import check_count, check_verbose
 from .augmentation import FixedViews
-from .features import NoRoomError, Plan, compute, is_kept, refuse_unreadable
+from .examination import Examined, examine
+from .features import Plan, compute, inspect, is_kept
+from .findings import Findings
 from .frozen import FrozenPart
-from .images import ImageFiles, Images, LabelledImages, joined
+from .images import Images, LabelledImages, joined
+from .labels import class_weights
 from .network import At, Cut, Network
+from .placement import NoRoomError
 from .progress import readable, say
 from .results import Phase
+from .splits import Material
 from .store import DEFAULT_LIMIT, Store
 from .training import Data, LearningRate, Outcome, Settings, check_callbacks, check_rate, train
 from .values import LiveValues, Rows, StoredValues, Values
 
-__all__ = ["Augment", "Request", "fine_tune", "fit_head", "opening_line", "request"]
+__all__ = ["Augment", "Request", "fine_tune", "fit_head", "inspected", "opening_line", "request"]
 
 Augment = Callable[[Any], Any]
 
@@ -42,6 +47,7 @@ class Request:
         augment: changes a batch of training pixels, or None.
         views: fixed changed versions of each training image, or None; `augment` then serves where nothing is stored.
         store: where values are found again, or None.
+        skip: leave out images that cannot be read.
     """
 
     epochs: int
@@ -53,6 +59,7 @@ class Request:
     views: FixedViews | None = None
     store: Store | None = None
     seed: int = 0
+    skip: bool = False
 
     @property
     def redraws(self) -> bool:
@@ -76,36 +83,77 @@ def request(epochs: object, batch_size: object, rate: object, callbacks: object,
     )
 
 
-def fit_head(
-    network: Network,
-    data: LabelledImages,
-    validation: LabelledImages | None,
-    class_weights: npt.NDArray[np.float32],
-    asked: Request,
-) -> Phase:
+def fit_head(network: Network, material: Material, class_weight: object, asked: Request) -> tuple[Phase, Examined]:
     """The first phase: the head, on features of the frozen backbone."""
     cut = network.cut_before_head()
     part = FrozenPart(cut.frozen, network.size, f"{network.record.name}/features")
-    if asked.redraws:
-        say(
-            "With augmentation, every epoch computes the features of newly changed images; views=8 would compute 8 changed "
-            "versions of each image once.",
-            asked.verbose,
-        )
     started = time.monotonic()
-    if asked.redraws:
-        values, held_out = _live(part, data, validation, asked, keep_validation=True)
+    if asked.augment is None:
+        examined, values, held_out = _examined_and_computed(part, material, asked)
     else:
-        values, held_out = _stored(part, data, validation, asked, "computing features")
+        examined = inspected(material, network.size, asked)
+        values, held_out = _augmented(part, examined, asked)
     seconds = time.monotonic() - started
+    data, validation = examined.training, examined.validation
     network.set_feature_scale(_unit_scale(_sample(values, part, data, asked)))
     outcome = train(
         cut.trained,
-        Data(values, data.codes),
+        Data(values, data.codes, data.images),
         _labelled(held_out, validation),
-        _settings(asked, class_weights, keep_best=False, title="fit"),
+        _settings(asked, class_weights(class_weight, data.codes, data.classes), keep_best=False, title="fit"),
     )
-    return _finished("fit", cut, outcome, seconds, asked.verbose)
+    return _finished("fit", cut, outcome, seconds, examined.skipped, asked.verbose), examined
+
+
+def _examined_and_computed(
+    part: FrozenPart, material: Material, asked: Request
+) -> tuple[Examined, Values, Values | None]:
+    """One pass for both: what the doctor wants to know, and the features."""
+
+    def look(images: Images, findings: Findings) -> list[Rows]:
+        return compute(part, Plan(images), asked.store, asked.verbose, "computing features", findings=findings)
+
+    examined = examine(material, asked.skip, look)
+    _say_faults(examined, asked.verbose)
+    (tensors, others), (rows, other_rows) = examined.computed, examined.rows
+    held_out = None if examined.validation is None else StoredValues(others, other_rows[np.newaxis])
+    return examined, StoredValues(tensors, rows[np.newaxis]), held_out
+
+
+def _augmented(part: FrozenPart, examined: Examined, asked: Request) -> tuple[Values, Values | None]:
+    """Features of changed images: new ones in each epoch, or those of fixed views."""
+    data, validation = examined.training, examined.validation
+    if not asked.redraws:
+        return _stored(part, data, validation, asked, "computing features")
+    say(
+        "With augmentation, every epoch computes the features of newly changed images; views=8 would compute 8 changed "
+        "versions of each image once.",
+        asked.verbose,
+    )
+    return _live(part, data, validation, asked, keep_validation=True)
+
+
+def inspected(material: Material, size: tuple[int, int], asked: Request) -> Examined:
+    """A pass that only looks, where the values cannot be computed before it is known which images are good."""
+
+    def look(images: Images, findings: Findings) -> None:
+        inspect(images, size, asked.store, findings, asked.verbose, "checking images")
+
+    examined = examine(material, asked.skip, look)
+    _say_faults(examined, asked.verbose)
+    return examined
+
+
+def _say_faults(examined: Examined, verbose: str | int) -> None:
+    """One line of what the doctor found, and one of what is left out."""
+    report, skipped = examined.report, examined.skipped
+    if skipped:
+        say(
+            f"{len(skipped):,} images cannot be read and are left out; history_.skipped names them with the reasons.",
+            verbose,
+        )
+    if report.faults:
+        say(f"The doctor looked at {report.summary()}; print(report_) lists them.", verbose)
 
 
 def fine_tune(
@@ -113,8 +161,9 @@ def fine_tune(
     at: At,
     data: LabelledImages,
     validation: LabelledImages | None,
-    class_weights: npt.NDArray[np.float32],
+    class_weight: object,
     asked: Request,
+    skipped: dict[str, str],
 ) -> Phase:
     """A later phase: everything from `at` on, on the values before it.
 
@@ -130,11 +179,11 @@ def fine_tune(
     with network.changing():
         outcome = train(
             cut.trained,
-            Data(values, data.codes),
+            Data(values, data.codes, data.images),
             _labelled(held_out, validation),
-            _settings(asked, class_weights, keep_best=True, title="fine_tune"),
+            _settings(asked, class_weights(class_weight, data.codes, data.classes), keep_best=True, title="fine_tune"),
         )
-    return _finished("fine_tune", cut, outcome, seconds, asked.verbose)
+    return _finished("fine_tune", cut, outcome, seconds, skipped, asked.verbose)
 
 
 def _values_at(
@@ -205,20 +254,13 @@ def _live(
     asked: Request,
     keep_validation: bool,
 ) -> tuple[Values, Values | None]:
-    """Values that are computed anew in each epoch; those of validation images once if they are to be kept.
-
-    Files are read once before training, so that a bad one does not show in the middle of it.
-    """
-    if isinstance(data.images, ImageFiles):
-        refuse_unreadable(data.images, asked.verbose)
+    """Values that are computed anew in each epoch; those of validation images once if they are to be kept."""
     values = LiveValues(data.images, part, asked.augment)
     if validation is None:
         return values, None
     if keep_validation:
         plan = Plan(validation.images)
         return values, StoredValues.of(compute(part, plan, asked.store, asked.verbose, "computing validation features"))
-    if isinstance(validation.images, ImageFiles):
-        refuse_unreadable(validation.images, asked.verbose)
     return values, LiveValues(validation.images, part)
 
 
@@ -242,7 +284,7 @@ def _unit_scale(features: npt.NDArray[Any]) -> float:
 
 def _settings(
     asked: Request,
-    class_weights: npt.NDArray[np.float32],
+    weights: npt.NDArray[np.float32],
     keep_best: bool,
     title: str,
 ) -> Settings:
@@ -251,7 +293,7 @@ def _settings(
         asked.epochs,
         asked.batch_size,
         asked.seed,
-        class_weights,
+        weights,
         asked.callbacks,
         keep_best,
         title,
@@ -260,7 +302,7 @@ def _settings(
 
 
 def _labelled(values: Values | None, images: LabelledImages | None) -> Data | None:
-    return None if values is None or images is None else Data(values, images.codes)
+    return None if values is None or images is None else Data(values, images.codes, images.images)
 
 
 def _intention(cut: Cut, network: Network) -> str:
@@ -276,8 +318,10 @@ def _intention(cut: Cut, network: Network) -> str:
     )
 
 
-def _finished(name: str, cut: Cut, outcome: Outcome, pass_seconds: float, verbose: str | int) -> Phase:
-    phase = Phase(name, cut.first_layer, outcome.metrics, outcome.kept, outcome.seconds, pass_seconds)
+def _finished(
+    name: str, cut: Cut, outcome: Outcome, pass_seconds: float, skipped: dict[str, str], verbose: str | int
+) -> Phase:
+    phase = Phase(name, cut.first_layer, outcome.metrics, outcome.kept, outcome.seconds, pass_seconds, skipped)
     say(_summary(phase, outcome), verbose)
     return phase
 
@@ -304,11 +348,12 @@ def _summary(phase: Phase, outcome: Outcome) -> str:
     )
 
 
-def opening_line(data: LabelledImages, validation: LabelledImages | None, network: Network) -> str:
+def opening_line(material: Material, network: Network) -> str:
     """What `fit` is about to do."""
     height, width = network.size
-    held_out = "none" if validation is None else len(validation)
+    training, drawn = material.positions()
+    held_out = len(drawn) if material.apart is None else len(material.apart)
     return (
-        f"fit trains a head for {len(data.classes)} classes on {network.record.name} at {height} x {width} px: "
-        f"{len(data)} images for training, {held_out} for validation."
+        f"fit trains a head for {len(material.images.classes)} classes on {network.record.name} at {height} x {width} px: "
+        f"{len(training)} images for training, {held_out or 'none'} for validation."
     )

@@ -47,14 +47,20 @@ class Predictions(Sequence[Prediction]):
         classes: class names `(n_classes,)`.
         probabilities: float32 `(n, n_classes)`, rows add up to 1.
         paths: a path or None per image.
+        skipped: image -> reason, of those that could not be read and are not among them (``on_bad_image="skip"``).
     """
 
     def __init__(
-        self, classes: npt.NDArray[Any], probabilities: npt.NDArray[np.float32], paths: Sequence[str | None]
+        self,
+        classes: npt.NDArray[Any],
+        probabilities: npt.NDArray[np.float32],
+        paths: Sequence[str | None],
+        skipped: Mapping[str, str] | None = None,
     ) -> None:
         self.classes = classes
         self.probabilities = probabilities
         self.paths = list(paths)
+        self.skipped = dict(skipped or {})
         self._codes = probabilities.argmax(axis=1) if len(probabilities) else np.zeros(0, np.int64)
 
     @property
@@ -181,6 +187,7 @@ class Phase:
         kept: the epoch, counted from 1, whose weights the classifier has; 0 = those from before the phase.
         seconds: wall time of the training, the pass over the images not counted.
         pass_seconds: wall time of the pass over the images.
+        skipped: image -> reason, of those that could not be read and were left out; not part of a saved classifier.
     """
 
     name: str
@@ -189,6 +196,7 @@ class Phase:
     kept: int
     seconds: float = 0.0
     pass_seconds: float = 0.0
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def epochs(self) -> int:
@@ -211,6 +219,11 @@ class History:
     def metrics(self) -> list[str]:
         """The names that ``history[name]`` takes."""
         return list(dict.fromkeys(name for phase in self.phases for name in phase.metrics))
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Image -> reason, of those that could not be read and were left out (``on_bad_image="skip"``), in all phases."""
+        return {name: reason for phase in self.phases for name, reason in phase.skipped.items()}
 
     def __getitem__(self, name: str) -> list[float]:
         if name not in self.metrics:
@@ -243,7 +256,8 @@ class History:
             for phase in self.phases
             for epoch in range(phase.epochs)
         ]
-        return _table(["phase", "epoch", *shown], rows) + "\n* the epoch whose weights were kept"
+        left_out = f"\n{len(self.skipped):,} images could not be read and were left out" if self.skipped else ""
+        return _table(["phase", "epoch", *shown], rows) + "\n* the epoch whose weights were kept" + left_out
 
     def __repr__(self) -> str:
         return f"<History: {len(self)} epochs in {len(self.phases)} phases>"

@@ -1,9 +1,10 @@
-"""Training and validation images: given apart, or divided by a seed and the images' names alone."""
+"""Training and validation images: given apart, or divided by a seed, the images' names and their contents."""
 
 from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from .errors import InvalidInputError
 from .images import LabelledImages, read_labelled, split_pair
 from .labels import Codes
 
-__all__ = ["VALIDATION", "Indices", "divide", "stratified_split", "validation_share"]
+__all__ = ["VALIDATION", "Indices", "Material", "read_material", "stratified_split", "validation_share"]
 
 Indices = npt.NDArray[np.int64]
 
@@ -75,15 +76,57 @@ def validation_share(validation: object) -> float | None:
     return None
 
 
-def divide(
-    data: LabelledImages, validation: object, fraction: float | None, seed: int
-) -> tuple[LabelledImages, LabelledImages | None]:
-    """The images to train on and those to validate on; `fraction` is what `validation_share` made of `validation`."""
-    if fraction is None:
-        held_out_data, held_out_labels = split_pair(validation)
-        held_out = read_labelled(held_out_data, held_out_labels, data.classes, "validation data")
-        return data.absolute(), held_out.absolute()
-    if fraction == 0:
-        return data.absolute(), None
-    training, validating = stratified_split(data.codes, data.names, fraction, seed)
-    return data.subset(training).absolute(), data.subset(validating).absolute()
+@dataclass(frozen=True)
+class Material:
+    """Labelled images, and how they are divided.
+
+    Attributes:
+        images: those to train on, and those that are drawn from them for validation.
+        apart: validation images that were given, or None.
+        share: of `images` that is held out, 0 for none.
+    """
+
+    images: LabelledImages
+    apart: LabelledImages | None
+    share: float
+    seed: int
+
+    def positions(self, keys: npt.NDArray[np.uint8] | None = None) -> tuple[Indices, Indices]:
+        """Where in `images` those for training and those for validation are; copies by content fall on one side.
+
+        Args:
+            keys: uint8 `(n, k)`, what stands for the content of each image; None = it is not known.
+
+        Raises:
+            InvalidInputError: too few images to divide.
+        """
+        if not self.share:
+            return np.arange(len(self.images)), np.zeros(0, np.int64)
+        names = self.images.names if keys is None else _names_by_content(self.images.names, keys)
+        return stratified_split(self.images.codes, names, self.share, self.seed)
+
+
+def _names_by_content(names: Sequence[str], keys: npt.NDArray[np.uint8]) -> list[str]:
+    """The names of images, copies under the name of the one that comes first by name."""
+    first: dict[bytes, str] = {}
+    contents = [key.tobytes() for key in keys]
+    for name, content in zip(names, contents, strict=True):
+        first[content] = min(name, first.get(content, name))
+    return [first[content] for content in contents]
+
+
+def read_material(
+    data: LabelledImages, validation: object, share: float | None, seed: int, lenient: bool = False
+) -> Material:
+    """What there is to train and validate on; `share` is what `validation_share` made of `validation`.
+
+    Raises:
+        InvalidInputError: the validation data breaks a rule, or there are too few images to divide.
+    """
+    apart = None
+    if share is None:
+        given, labels = split_pair(validation)
+        apart = read_labelled(given, labels, data.classes, "validation data", lenient=lenient).absolute()
+    material = Material(data.absolute(), apart, share or 0.0, seed)
+    material.positions()
+    return material

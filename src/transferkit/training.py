@@ -2,6 +2,9 @@
 
 One compiled step serves all cases. Where the values are stored feature vectors, many such steps are one
 compiled loop: Keras's own `fit` spends several times the arithmetic of a small head on each step.
+
+Numbers that go wrong stop training in the epoch where they appear. Each step gives its loss and the sum of all
+weights, which is NaN or infinite as soon as one of them is; the numbers of a whole compiled loop are looked at in one go.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from .errors import InvalidInputError, TrainingError, bad_argument
+from .errors import InvalidInputError, TrainingError, bad_argument, some_of
+from .images import Images
 from .labels import Codes
 from .network import TrainedPart
 from .progress import Bar, say
@@ -32,18 +36,34 @@ Weights = list[npt.NDArray[Any]]
 BLOCK_BYTES = 2**23
 # Feature vectors that are scored in one call; images and feature maps come in batches as in training.
 SCORED_ROWS = 4096
+# Adam moves each weight by about the rate in each step. Weights are mostly below 1, those of a head on features of unit
+# size as well: a rate above this is a slip, such as 1e6 for 1e-6.
+HIGHEST_RATE = 100.0
+# A mean cross-entropy of so many nats says that the wrong class was held for certain, up to e^-1000, image after image.
+# No training that learns gets there; weights that ran away without becoming infinite do.
+HIGHEST_LOSS = 1000.0
+# What a step gives, in this order: the sums of its losses and right answers, the sum of all weights, the rate.
+LOSS, CORRECT, WEIGHTS, RATE = range(4)
+UNCHANGED = "the classifier is as it was before the call."  # how each message of a stopped training ends
 BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
 
 
 @dataclass(frozen=True)
 class Data:
-    """Values at the cut with the codes of their classes."""
+    """Values at the cut with the codes of their classes, and the images that errors name, if these are known."""
 
     values: Values
     codes: Codes
+    images: Images | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    def names(self, positions: npt.NDArray[np.int64]) -> list[str]:
+        """How errors name the images at these positions."""
+        if self.images is None:
+            return []
+        return [self.images.path(index) or self.images.name(index) for index in positions.tolist()]
 
 
 @dataclass(frozen=True)
@@ -64,6 +84,17 @@ class Settings:
     keep_best: bool
     title: str
     verbose: str | int
+
+
+@dataclass
+class _Tally:
+    """The numbers of an epoch so far: sums of losses and right answers, the highest rate, the worst batch."""
+
+    loss: float = 0.0
+    correct: float = 0.0
+    rate: float = 0.0
+    worst: float = -math.inf
+    worst_batch: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 @dataclass
@@ -92,12 +123,26 @@ def check_callbacks(callbacks: object) -> list[keras.callbacks.Callback]:
 
 
 def check_rate(rate: object, callbacks: Sequence[keras.callbacks.Callback]) -> Any:
-    """A learning rate: a positive number, or a Keras schedule if no callback sets rates."""
+    """A learning rate: a positive number up to 100, or a Keras schedule if no callback sets rates.
+
+    Raises:
+        InvalidInputError: something else, a number or a schedule's first value that no training survives, or both a
+            schedule and a callback that sets rates.
+    """
     schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
     number = isinstance(rate, (int, float, np.number)) and not isinstance(rate, bool)
     if not schedule and not (number and 0 < float(rate) < math.inf):  # type: ignore[arg-type]
         raise bad_argument(
             "learning_rate", rate, "must be a number above 0 or a Keras schedule", "Pass for example 0.001"
+        )
+    first = _first_value(rate) if schedule else float(rate)  # type: ignore[arg-type]
+    if first is not None and not 0 <= first <= HIGHEST_RATE:  # a schedule may begin at 0, to warm up
+        start = f"starts at {first:g}, and " if schedule else ""
+        raise bad_argument(
+            "learning_rate",
+            rate,
+            f"{start}must be at most {HIGHEST_RATE:g}: Adam moves each weight by about the rate in each step",
+            "Pass for example 0.001",
         )
     setters = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
     clash = [type(callback).__name__ for callback in callbacks if isinstance(callback, setters)]
@@ -109,13 +154,21 @@ def check_rate(rate: object, callbacks: Sequence[keras.callbacks.Callback]) -> A
     return rate if schedule else float(rate)  # type: ignore[arg-type]
 
 
+def _first_value(schedule: Any) -> float | None:
+    """A schedule's rate of the first step, None where it cannot be had outside of training."""
+    try:
+        return float(schedule(0))
+    except Exception:  # a schedule of the user's may need whatever it likes
+        return None
+
+
 def train(part: TrainedPart, data: Data, validation: Data | None, settings: Settings) -> Outcome:
     """Train the part in place.
 
     If it is stopped (an error, Ctrl-C), the part goes back to the state before.
 
     Raises:
-        TrainingError: the loss became NaN or infinite.
+        TrainingError: loss or weights became NaN or infinite, or the loss of an epoch so high that nothing is learnt.
     """
     part.compile(optimizer=settings.optimizer, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return _Run(part, data, validation, settings).run()
@@ -147,42 +200,113 @@ class _Run:
                 callbacks.on_train_begin()
                 for epoch in range(1, settings.epochs + 1):
                     callbacks.on_epoch_begin(epoch - 1)
+                    self._refuse_wrong_weights(f"before the first step of epoch {epoch}")
                     logs = self._epoch(epoch)
                     self._record(epoch, logs)
                     callbacks.on_epoch_end(epoch - 1, logs)
                     if self.part.stop_training:
                         break
                 callbacks.on_train_end(logs)
+            self._keep()
+            self._refuse_wrong_weights("after the last epoch")
         except BaseException:
             _set_weights(self.part, self.before)
             raise
-        self._keep()
         self.outcome.seconds = time.monotonic() - started
         return self.outcome
 
     def _score_before(self) -> None:
         """The validation score that this phase has to beat."""
         if self.settings.keep_best and self.validation is not None:
-            before = self.loop.evaluate(self.validation)
+            before = _means(*self.loop.losses(self.validation))
             self.outcome.before = before
             self.best_score = _score(before)
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         order = self.random.permutation(len(self.data))
+        self.epoch, self.tally = epoch, _Tally()
         run = self._fused_epoch if self._can_fuse() else self._stepped_epoch
-        totals = run(order, epoch - 1)
-        loss, correct = float(totals[0]), float(totals[1])
+        run(order, epoch - 1)
         self.bar.advance(0, title=f"{self.settings.title}, epoch {epoch} of {self.settings.epochs}")
-        logs = {"loss": loss / len(self.data), "accuracy": correct / len(self.data)}
-        if not math.isfinite(logs["loss"]):
-            raise TrainingError(
-                f"The loss became {logs['loss']} in epoch {epoch}: the learning rate is too high for this data, or the data "
-                f"holds values that are no numbers. Lower learning_rate; the classifier is as it was before."
-            )
+        logs = {"loss": self.tally.loss / len(self.data), "accuracy": self.tally.correct / len(self.data)}
+        self._refuse_divergence(logs["loss"])
         if self.validation is not None:
-            logs.update({f"val_{name}": value for name, value in self.loop.evaluate(self.validation).items()})
+            logs.update({f"val_{name}": value for name, value in self._validated(self.validation).items()})
         logs["learning_rate"] = float(self.loop.optimizer.learning_rate)
         return logs
+
+    def _count(self, numbers: npt.NDArray[np.float32], positions: npt.NDArray[np.int64]) -> None:
+        """Add what some steps gave, one row each, to the epoch's tally; the first step that went wrong stops training.
+
+        Args:
+            numbers: float32 `(steps, 4)`, the columns as `LOSS` and its like say.
+            positions: the images of these steps, one batch after the other.
+        """
+        tally, size = self.tally, self.settings.batch_size
+        finite = np.isfinite(numbers).all(axis=1)
+        if not finite.all():
+            wrong = int(finite.argmin())
+            tally.rate = float(np.maximum(tally.rate, numbers[: wrong + 1, RATE].max()))  # NaN stays NaN
+            raise self._wrong_step(numbers[wrong], positions[wrong * size : (wrong + 1) * size])
+        sums = numbers.sum(axis=0, dtype=np.float64)
+        tally.loss, tally.correct = tally.loss + float(sums[LOSS]), tally.correct + float(sums[CORRECT])
+        tally.rate = max(tally.rate, float(numbers[:, RATE].max()))
+        means = numbers[:, LOSS] / np.minimum(size, len(positions) - size * np.arange(len(numbers)))
+        worst = int(means.argmax())
+        if means[worst] > tally.worst:
+            tally.worst, tally.worst_batch = float(means[worst]), positions[worst * size : (worst + 1) * size]
+
+    def _wrong_step(self, numbers: npt.NDArray[np.float32], batch: npt.NDArray[np.int64]) -> TrainingError:
+        """The error of a step after which the loss or a weight is not finite."""
+        loss = float(numbers[LOSS]) / len(batch)
+        weights = f"The weights became NaN or infinite (the loss was {loss:.4g})"
+        what = weights if math.isfinite(loss) else f"The loss became {_word(loss)}"
+        names = self.data.names(batch)
+        return TrainingError(
+            f"{what} in epoch {self.epoch}, {self._at_rate()}{_of_batch(', in the batch of', names)}: training goes on with "
+            f"finite numbers alone. Lower learning_rate, or look at "
+            f"{'these images' if names else 'the images'} and what the augmentation makes of them; {UNCHANGED}",
+            names,
+        )
+
+    def _refuse_divergence(self, loss: float) -> None:
+        limit = HIGHEST_LOSS * max(1.0, float(self.settings.class_weights.max()))
+        if loss <= limit:
+            return
+        names = self.data.names(self.tally.worst_batch)
+        raise TrainingError(
+            f"The mean loss of epoch {self.epoch} was {loss:.4g}, {self._at_rate()}"
+            f"{_of_batch(', the highest in the batch of', names)}: a training that learns stays below {limit:g}. Lower "
+            f"learning_rate, or check whether {'these images' if names else 'some images'} hold far larger values than the "
+            f"others; {UNCHANGED}",
+            names,
+        )
+
+    def _refuse_wrong_weights(self, when: str) -> None:
+        """What the steps gave was looked at already: this finds what came in between them."""
+        if math.isfinite(self.loop.sum_of_weights()):
+            return
+        raise TrainingError(
+            f"The trained weights hold NaN or infinite values {when}, which no step of training brought in: training goes "
+            f"on with finite numbers alone. Look at the callbacks, and at the weights that it started from; {UNCHANGED}"
+        )
+
+    def _validated(self, validation: Data) -> dict[str, float]:
+        """The figures of validation; a loss that is NaN or infinite stops training as one of its own does."""
+        losses, correct = self.loop.losses(validation)
+        wrong = np.flatnonzero(~np.isfinite(losses))
+        if wrong.size:
+            names = validation.names(wrong)
+            raise TrainingError(
+                f"The validation loss became {_word(float(losses[wrong[0]]))} in epoch {self.epoch}, {self._at_rate()}"
+                f"{_of_batch(', for', names)}: validation needs finite numbers, as training does. Lower learning_rate, or "
+                f"look at {'these images' if names else 'the validation images'}; {UNCHANGED}",
+                names,
+            )
+        return _means(losses, correct)
+
+    def _at_rate(self) -> str:
+        return f"at a learning rate of {self.tally.rate:g}"
 
     def _can_fuse(self) -> bool:
         values = self.data.values
@@ -190,32 +314,27 @@ class _Run:
             return False
         return all(len(tensor.shape) == 2 for tensor in values.tensors)
 
-    def _fused_epoch(self, order: npt.NDArray[np.int64], epoch: int) -> tuple[float, float]:
+    def _fused_epoch(self, order: npt.NDArray[np.int64], epoch: int) -> None:
         """Many steps in one compiled call."""
         values, size = self.data.values, self.settings.batch_size
         assert isinstance(values, StoredValues)
         rows = max(1, BLOCK_BYTES // (values.row_bytes * size)) * size  # whole batches
         blocks = [order[start : start + rows] for start in range(0, len(order), rows)]
-        loss = correct = 0.0
         for block, arrays in zip(blocks, values.batches(blocks, epoch), strict=True):
-            block_loss, block_correct = self.loop.steps(arrays, self.data.codes[block])
-            loss, correct = loss + float(block_loss), correct + float(block_correct)
+            self._count(self.loop.steps(arrays, self.data.codes[block]), block)
             self.bar.advance(-(-len(block) // size))
-        return loss, correct
 
-    def _stepped_epoch(self, order: npt.NDArray[np.int64], epoch: int) -> tuple[float, float]:
+    def _stepped_epoch(self, order: npt.NDArray[np.int64], epoch: int) -> None:
         size = self.settings.batch_size
         batches = [order[start : start + size] for start in range(0, len(order), size)]
-        loss = correct = 0.0
         for step, (batch, values) in enumerate(zip(batches, self.data.values.batches(batches, epoch), strict=True)):
             if self.hooks is not None:
                 self.hooks.on_train_batch_begin(step)
-            step_loss, step_correct = self.loop.step(values, self.data.codes[batch])
-            loss, correct = loss + float(step_loss), correct + float(step_correct)
+            numbers = self.loop.step(values, self.data.codes[batch])
+            self._count(numbers, batch)
             if self.hooks is not None:
-                self.hooks.on_train_batch_end(step, {"loss": float(step_loss) / len(batch)})
+                self.hooks.on_train_batch_end(step, {"loss": float(numbers[0, LOSS]) / len(batch)})
             self.bar.advance()
-        return loss, correct
 
     def _record(self, epoch: int, logs: dict[str, float]) -> None:
         for name, value in logs.items():
@@ -257,31 +376,36 @@ class _Loop:
         self._compiled_steps = tf.function(self._steps, input_signature=[values, codes])
         self._compiled_score = tf.function(self._score_batch, input_signature=[values, codes])
 
-    def step(self, values: list[npt.NDArray[Any]], codes: Codes) -> tuple[tf.Tensor, tf.Tensor]:
-        """One step: the sum of its losses and of its right answers."""
-        result: tuple[tf.Tensor, tf.Tensor] = self._compiled_step(self._as_inputs(values), codes)
-        return result
+    def step(self, values: list[npt.NDArray[Any]], codes: Codes) -> npt.NDArray[np.float32]:
+        """One step: float32 `(1, 4)`, the columns as `LOSS` and its like say."""
+        numbers: npt.NDArray[np.float32] = self._compiled_step(self._as_inputs(values), codes).numpy()
+        return numbers[np.newaxis]
 
-    def steps(self, values: list[npt.NDArray[Any]], codes: Codes) -> tuple[tf.Tensor, tf.Tensor]:
-        """A step for each batch of these, one after the other, in one call."""
-        result: tuple[tf.Tensor, tf.Tensor] = self._compiled_steps(self._as_inputs(values), codes)
-        return result
+    def steps(self, values: list[npt.NDArray[Any]], codes: Codes) -> npt.NDArray[np.float32]:
+        """A step for each batch of these, one after the other, in one call: a row for each."""
+        numbers: npt.NDArray[np.float32] = self._compiled_steps(self._as_inputs(values), codes).numpy()
+        return numbers
+
+    def sum_of_weights(self) -> float:
+        """NaN or infinite if one of the trained weights is."""
+        return float(self._sum_of_weights())
 
     def _as_inputs(self, values: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         """What was stored in half precision, in the precision that is computed in."""
         return [array.astype(dtype, copy=False) for array, dtype in zip(values, self.dtypes, strict=True)]
 
-    def evaluate(self, data: Data) -> dict[str, float]:
-        """Mean cross-entropy and accuracy, without dropout and class weights."""
+    def losses(self, data: Data) -> tuple[npt.NDArray[np.float32], float]:
+        """The cross-entropy of each image `(n,)` and the number of right answers, without dropout and class weights."""
         size = self.batch_size if len(self.part.inputs[0].shape) > 2 else SCORED_ROWS
         batches = [np.arange(start, min(start + size, len(data))) for start in range(0, len(data), size)]
-        loss = correct = 0.0
+        losses, correct = np.empty(len(data), np.float32), 0.0
         for batch, values in zip(batches, data.values.batches(batches), strict=True):
-            batch_loss, batch_correct = self._compiled_score(self._as_inputs(values), data.codes[batch])
-            loss, correct = loss + float(batch_loss), correct + float(batch_correct)
-        return {"loss": loss / len(data), "accuracy": correct / len(data)}
+            batch_losses, batch_correct = self._compiled_score(self._as_inputs(values), data.codes[batch])
+            losses[batch], correct = batch_losses.numpy(), correct + float(batch_correct)
+        return losses, correct
 
-    def _step(self, values: list[tf.Tensor], codes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _step(self, values: list[tf.Tensor], codes: tf.Tensor) -> tf.Tensor:
+        rate = tf.cast(self.optimizer.learning_rate, tf.float32)  # before the step counts as done
         with tf.GradientTape() as tape:
             logits = self.part(_unpacked(values), training=True)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits)
@@ -290,24 +414,49 @@ class _Loop:
             total = tf.add_n([loss, *self.part.losses])
             scaled = self.optimizer.scale_loss(total)
         gradients = tape.gradient(scaled, [variable.value for variable in self.variables])
+        # Gradients are not looked at: where the loss is scaled, infinite ones are expected, and their step is left out.
         self.optimizer.apply(gradients, self.variables)
-        return loss * tf.cast(tf.size(codes), tf.float32), _correct(logits, codes)
+        return tf.stack(
+            [loss * tf.cast(tf.size(codes), tf.float32), _correct(logits, codes), self._sum_of_weights(), rate]
+        )
 
-    def _steps(self, values: list[tf.Tensor], codes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        loss = correct = tf.constant(0.0)
-        for start in tf.range(0, tf.size(codes), self.batch_size):
+    def _steps(self, values: list[tf.Tensor], codes: tf.Tensor) -> tf.Tensor:
+        count = -(-tf.size(codes) // self.batch_size)
+        numbers = tf.TensorArray(tf.float32, count, element_shape=(4,))
+        for step in tf.range(count):
+            start = step * self.batch_size
             stop = start + self.batch_size
-            step_loss, step_correct = self._step([value[start:stop] for value in values], codes[start:stop])
-            loss, correct = loss + step_loss, correct + step_correct
-        return loss, correct
+            numbers = numbers.write(step, self._step([value[start:stop] for value in values], codes[start:stop]))
+        return numbers.stack()
+
+    def _sum_of_weights(self) -> tf.Tensor:
+        """One number that NaN and infinity in any weight show in: what is not finite stays so in sums.
+
+        In float32, since the sum of many small weights can exceed float16.
+        """
+        return tf.add_n([tf.reduce_sum(tf.cast(variable.value, tf.float32)) for variable in self.variables])
 
     def _score_batch(self, values: list[tf.Tensor], codes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         logits = self.part(_unpacked(values), training=False)
-        return tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits)), _correct(logits, codes)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits), _correct(logits, codes)
 
 
 def _correct(logits: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(tf.argmax(logits, axis=-1) == codes, tf.float32))
+
+
+def _means(losses: npt.NDArray[np.float32], correct: float) -> dict[str, float]:
+    """Mean cross-entropy and accuracy."""
+    return {"loss": float(losses.mean(dtype=np.float64)), "accuracy": correct / len(losses)}
+
+
+def _word(number: float) -> str:
+    return "NaN" if math.isnan(number) else "infinite"
+
+
+def _of_batch(words: str, names: list[str]) -> str:
+    """The words with the first few of the names, nothing where no names are known."""
+    return f"{words} {some_of(names)}" if names else ""
 
 
 def _score(figures: dict[str, float], prefix: str = "") -> tuple[float, float]:

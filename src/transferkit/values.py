@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .decoding import Pixels, in_background, load
+from .decoding import load
 from .frozen import THREADS, FrozenPart
 from .images import Images
+from .resizing import Pixels
 from .store import MappedRows
+from .workers import in_background
 
 __all__ = ["LiveValues", "Rows", "StoredValues", "Values"]
 

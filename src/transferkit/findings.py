@@ -1,0 +1,189 @@
+"""What a pass sees of the images that go through it: their contents, thumbnails, and what is odd about each one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from .decoding import PIXEL_RULE, decode, header_of, read_bytes
+from .errors import ImageReadError
+from .formats import EXTENSIONS, Header
+from .images import ImageFiles, Images
+from .likeness import THUMBNAIL_BYTES, thumbnail
+from .resizing import Pixels, Size, resize
+from .segments import KEY_BYTES
+from .store import Shelf, Store, Writer, content_key
+
+__all__ = ["Album", "Findings", "Look", "OpenedImage", "all_unreadable"]
+
+TINY = 32  # pixels of the shorter side
+
+Oddity = tuple[str, str]  # a kind of fault and its detail
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of one image.
+
+    Attributes:
+        key: stands for its content.
+        thumbnail: uint8 `(THUMBNAIL_BYTES,)`.
+        is_new: whether the thumbnail was made just now.
+    """
+
+    key: bytes
+    thumbnail: npt.NDArray[np.uint8]
+    is_new: bool
+    oddities: tuple[Oddity, ...] = ()
+
+
+@dataclass
+class Findings:
+    """What a pass saw of `count` images.
+
+    Attributes:
+        looks: whether it looks for more than images that cannot be read.
+        goes_on: whether the others are computed although some cannot be read.
+        lists_all: whether a format whose package is not installed is one more fault, and no end of the pass.
+        keys: uint8 `(count, 16)`, zeros where an image was not read.
+        thumbnails: uint8 `(count, THUMBNAIL_BYTES)`.
+        failures: by position.
+        oddities: (kind, detail) pairs by position.
+    """
+
+    count: int
+    looks: bool = True
+    goes_on: bool = False
+    lists_all: bool = False
+    failures: dict[int, ImageReadError] = field(default_factory=dict)
+    oddities: dict[int, tuple[Oddity, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rows = self.count if self.looks else 0
+        self.keys = np.zeros((rows, KEY_BYTES), np.uint8)
+        self.thumbnails = np.zeros((rows, THUMBNAIL_BYTES), np.uint8)
+
+    def note(self, index: int, look: Look) -> None:
+        self.keys[index] = np.frombuffer(look.key, np.uint8)
+        self.thumbnails[index] = look.thumbnail
+        if look.oddities:
+            self.oddities[index] = look.oddities
+
+    def good(self) -> npt.NDArray[np.int64]:
+        """int64 `(n,)`: the positions of the images that can be read."""
+        return np.setdiff1d(np.arange(self.count), np.fromiter(self.failures, np.int64, len(self.failures)))
+
+    def reasons(self, images: Images) -> dict[str, str]:
+        """Path or name -> why it cannot be read."""
+        reasons: dict[str, str] = {}
+        for index in sorted(self.failures):
+            (reason,) = self.failures[index].failures.values()
+            reasons[images.path(index) or images.name(index)] = reason
+        return reasons
+
+    def part(self, start: int, stop: int) -> Findings:
+        """What was seen of some of the images, as if they had been looked at alone."""
+        part = Findings(stop - start, self.looks, self.goes_on, self.lists_all)
+        part.keys, part.thumbnails = self.keys[start:stop], self.thumbnails[start:stop]
+        part.failures = {index - start: error for index, error in self.failures.items() if start <= index < stop}
+        part.oddities = {index - start: found for index, found in self.oddities.items() if start <= index < stop}
+        return part
+
+
+class Album:
+    """Thumbnails by content: found in a store, else made and kept there."""
+
+    def __init__(self, store: Store | None) -> None:
+        self._shelf: Shelf | None = None
+        self._writer: Writer | None = None
+        if store is not None:
+            self._shelf = store.shelf(f"thumbnails/1/{PIXEL_RULE}", (("uint8", (THUMBNAIL_BYTES,)),))
+            self._writer = self._shelf.writer()
+
+    def find(self, key: bytes) -> npt.NDArray[np.uint8] | None:
+        """The thumbnail of an image that was decoded before; from any thread."""
+        row = None if self._shelf is None else self._shelf.get(key)
+        return None if row is None else row[0]
+
+    def keep(self, look: Look) -> None:
+        """Store a new one; from one thread."""
+        if self._writer is not None and look.is_new:
+            self._writer.put(look.key, (look.thumbnail,))
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+class OpenedImage:
+    """One image, read once, decoded once, and only if need be."""
+
+    def __init__(self, images: Images, index: int, size: Size, keyed: bool) -> None:
+        self._size = size
+        self._name, self._path = images.name(index), images.path(index)
+        self._content = read_bytes(images, index) if isinstance(images, ImageFiles) else images.array(index)
+        self._header: Header | None = None
+        self._pixels: Pixels | None = None
+        self.key = content_key(self._content) if keyed else index.to_bytes(KEY_BYTES, "big")
+
+    def pixels(self) -> Pixels:
+        """float32 `(height, width, 3)`, RGB 0-255, upright, of the wanted size."""
+        if self._pixels is None:
+            content = self._content
+            image = decode(content, self._name, self._size, self._header) if isinstance(content, bytes) else content
+            self._pixels = resize(image, self._size)
+        return self._pixels
+
+    def look(self, album: Album) -> Look:
+        """What the doctor wants to know; it is decoded unless its thumbnail shows that it was before."""
+        if isinstance(self._content, bytes):
+            self._header = header_of(self._content, self._name)
+            oddities = _of_header(self._header, self._path or "")
+        else:
+            oddities = _of_size(*self._content.shape[:2])
+        found = album.find(self.key)
+        if found is not None:
+            return Look(self.key, found, False, oddities)
+        return Look(self.key, thumbnail(self.pixels()), True, oddities)
+
+
+def _of_header(header: Header, path: str) -> tuple[Oddity, ...]:
+    found = [*_of_size(header.height, header.width), *_of_name(header.format, Path(path).suffix.lower())]
+    if header.orientation > 1:
+        found.append(("sideways", f"EXIF orientation {header.orientation}; it is turned upright"))
+    if header.oddity:
+        found.append(("unusual mode", f"{header.oddity}; it is brought to 8-bit RGB"))
+    if header.frames > 1:
+        found.append(("animated", f"{header.frames} pictures; the first one counts"))
+    return tuple(found)
+
+
+def _of_size(height: int, width: int) -> tuple[Oddity, ...]:
+    return (("tiny", f"{width} x {height} pixels"),) if 0 < min(height, width) < TINY else ()
+
+
+def _of_name(format_name: str, suffix: str) -> tuple[Oddity, ...]:
+    if suffix in EXTENSIONS.get(format_name, (suffix,)):
+        return ()
+    article = "an" if format_name in ("ICO", "AVIF") else "a"
+    return (("wrong extension", f"it is {article} {format_name}, whatever its name says"),)
+
+
+def all_unreadable(errors: dict[int, ImageReadError], remedy: str = "") -> ImageReadError:
+    """One error that names all images that cannot be read, in the order of the data."""
+    ordered = [errors[index] for index in sorted(errors)]
+    failures = {name: reason for error in ordered for name, reason in error.failures.items()}
+    kinds = {name: kind for error in ordered for name, kind in error.kinds.items()}
+    if len(errors) == 1:
+        return ImageReadError(f"{ordered[0]}{remedy}", failures, kinds)
+    named = "; ".join(f"{name}: {reason}" for name, reason in list(failures.items())[:20])
+    more = f"; and {len(failures) - 20} more in .failures of this error" if len(failures) > 20 else ""
+    return ImageReadError(
+        f"{len(failures)} images cannot be read ({named}{more}): every image must be whole and of a known format. Repair "
+        f"them or take them out; check_images(data) lists all faults of a data set.{remedy}",
+        failures,
+        kinds,
+    )

@@ -1,0 +1,193 @@
+"""What the doctor says: faults by name, as a table, a DataFrame, or a page with thumbnails."""
+
+from __future__ import annotations
+
+import base64
+import html
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ._public import public
+from .decoding import decode, read_bytes
+from .errors import ImageReadError, InvalidInputError, MissingExtraError, bad_argument
+from .images import ImageFiles, Images
+from .resizing import resize
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Fault", "Report", "Sources"]
+
+SHOWN = 5  # faults of a kind that the table lists
+THUMBNAILS = 100  # pictures of a kind on the page
+SIDE = 128  # pixels of their longer side
+
+# Where the image of a fault comes from, by its name.
+Sources = dict[str, tuple[Images, int]]
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222; }
+h2 { margin-top: 2rem; border-bottom: 1px solid #ccc; } h2.serious { border-color: #c00; color: #a00; }
+figure { display: inline-block; width: 300px; margin: .5rem; vertical-align: top; overflow-wrap: anywhere; }
+figure img { margin-right: .3rem; border: 1px solid #ddd; } figcaption { font-size: 13px; } small { color: #666; }
+td, th { padding: 0 1rem .1rem 0; text-align: left; }
+"""
+
+
+@public
+class Fault(NamedTuple):
+    """One thing that is wrong, or that may be.
+
+    Attributes:
+        kind: for example ``"truncated"`` or ``"duplicate"``; the documentation lists them.
+        where: the file, the folder or the class.
+        detail: what is wrong with it.
+        serious: training would fail, or learn or measure something wrong.
+        other: the image that a duplicate is a copy of.
+    """
+
+    kind: str
+    where: str
+    detail: str
+    serious: bool
+    other: str | None = None
+
+
+@public
+@dataclass
+class Report:
+    """The faults of a data set; prints as a short table.
+
+    Attributes:
+        faults: all of them, the serious ones first.
+        counts: class name -> number of images.
+        n_images: how many images were looked at.
+    """
+
+    faults: list[Fault] = field(default_factory=list)
+    counts: dict[Any, int] = field(default_factory=dict)
+    n_images: int = 0
+    _sources: Sources = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing serious was found."""
+        return not any(fault.serious for fault in self.faults)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row per fault, with the columns kind, where, detail, serious and other (extra ``pandas``)."""
+        try:
+            import pandas
+        except ImportError:
+            raise MissingExtraError("A DataFrame", "pandas") from None
+        return pandas.DataFrame(self.faults, columns=list(Fault._fields))
+
+    def html(self, path: str | PathLike[str]) -> None:
+        """Write one page with all faults and thumbnails of the images; it needs no other file.
+
+        Args:
+            path: ends in ``.html``; a file that is there is replaced.
+
+        Raises:
+            InvalidInputError: another ending, or its folder does not exist.
+
+        Example:
+            >>> import transferkit as tk
+            >>> tk.check_images("photos/train", verbose=0).html("report.html")
+        """
+        target = _target(path)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            temporary.write_text(self._page(), encoding="utf-8", errors="backslashreplace")
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def summary(self) -> str:
+        """One line: how many images, and how many faults of each kind."""
+        head = f"{self.n_images:,} images of {len(self.counts)} classes"
+        kinds = Counter(fault.kind for fault in self.faults)
+        return f"{head}: {', '.join(f'{count:,} {kind}' for kind, count in kinds.items()) or 'no faults found'}"
+
+    def __str__(self) -> str:
+        head = f"{self.n_images:,} images of {len(self.counts)} classes"
+        if not self.faults:
+            return f"{head}: no faults found"
+        lines = [f"{head}: {sum(f.serious for f in self.faults):,} serious faults, {len(self.faults):,} in all", ""]
+        for kind, faults in self._by_kind():
+            lines.append(f"{'!' if faults[0].serious else ' '} {len(faults):6,}  {kind}")
+            lines += [f"{'':10}{_one_line(fault.where)}: {fault.detail}" for fault in faults[:SHOWN]]
+            if len(faults) > SHOWN:
+                lines.append(f"{'':10}... and {len(faults) - SHOWN:,} more in .faults")
+        return "\n".join([*lines, "", "! training would fail, or learn or measure something wrong"])
+
+    def _by_kind(self) -> Iterable[tuple[str, list[Fault]]]:
+        kinds: dict[str, list[Fault]] = {}
+        for fault in self.faults:
+            kinds.setdefault(fault.kind, []).append(fault)
+        return kinds.items()
+
+    def _page(self) -> str:
+        counts = "".join(f"<tr><td>{_safe(name)}</td><td>{count:,}</td></tr>" for name, count in self.counts.items())
+        sections = "".join(self._section(kind, faults) for kind, faults in self._by_kind())
+        return (
+            f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Check of images</title><style>{STYLE}'
+            f"</style></head><body><h1>Check of images</h1><p>{_safe(self.summary())}</p><table><tr><th>class</th>"
+            f"<th>images</th></tr>{counts}</table>{sections}</body></html>\n"
+        )
+
+    def _section(self, kind: str, faults: list[Fault]) -> str:
+        head = f"<h2{' class=serious' if faults[0].serious else ''}>{_safe(kind)} <small>{len(faults):,}</small></h2>"
+        figures = "".join(self._figure(fault) for fault in faults[:THUMBNAILS])
+        rest = f"<p>... and {len(faults) - THUMBNAILS:,} more in .faults</p>" if len(faults) > THUMBNAILS else ""
+        return head + figures + rest
+
+    def _figure(self, fault: Fault) -> str:
+        pictures = "".join(
+            _picture(*self._sources[name]) for name in (fault.where, fault.other) if name in self._sources
+        )
+        caption = f"{_safe(fault.where)}<br><small>{_safe(fault.detail)}</small>"
+        return f"<figure>{pictures}<figcaption>{caption}</figcaption></figure>"
+
+
+def _picture(images: Images, index: int) -> str:
+    """A thumbnail as a part of the page; nothing where the image cannot be shown."""
+    try:
+        if isinstance(images, ImageFiles):
+            image = decode(read_bytes(images, index), images.name(index), (SIDE, SIDE))
+        else:
+            image = images.array(index)
+    except (ImageReadError, MissingExtraError):
+        return ""
+    height, width = image.shape[:2]
+    scale = min(1.0, SIDE / max(height, width))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    small = np.clip(resize(image, size), 0, 255).round().astype(np.uint8)
+    data = base64.b64encode(tf.io.encode_jpeg(small, quality=85).numpy()).decode()
+    return f'<img src="data:image/jpeg;base64,{data}" width="{size[1]}" height="{size[0]}" alt="">'
+
+
+def _target(path: object) -> Path:
+    if not isinstance(path, (str, PathLike)) or not str(path).endswith(".html"):
+        raise bad_argument("path", path, "must end in .html", "Pass for example 'report.html'")
+    target = Path(path)
+    if not target.absolute().parent.is_dir():
+        raise InvalidInputError(f"The folder of {str(path)!r} does not exist: it must be there. Make it first.")
+    return target
+
+
+def _safe(text: object) -> str:
+    return html.escape(str(text))
+
+
+def _one_line(text: str) -> str:
+    """A name as one line, whatever it holds."""
+    return text if text.isprintable() else repr(text)
