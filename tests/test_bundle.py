@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 import transferkit as tk
-from transferkit import bundle
-from transferkit import classifier as classifier_module
+from transferkit import bundle, phases
 
 
 @pytest.fixture
@@ -81,11 +80,11 @@ def test_the_same_folder_is_divided_as_it_was(make, photos, tmp_path):
     clf.save(tmp_path / "pets.keras")
     loaded = tk.TransferClassifier.load(tmp_path / "pets.keras")
     seen = []
-    original = classifier_module.divide
+    original = phases.inspected
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classifier_module, "divide", lambda *a: seen.append(original(*a)) or seen[-1])
+        patch.setattr(phases, "inspected", lambda *a: seen.append(original(*a)) or seen[-1])
         loaded.fine_tune(photos / "train", at="stage2", epochs=1, verbose=0)
-    assert seen[0][1].names == clf._fitted.validation.names
+    assert seen[0].validation.names == clf._fitted.validation.names
     assert loaded.seed is None
 
 

@@ -10,13 +10,15 @@ import pytest
 from conftest import TINY
 
 import transferkit as tk
-from transferkit import features, findings, frozen
+from transferkit import features, findings, forecast, frozen, shelves
 from transferkit import store as store_module
 from transferkit.features import Plan, compute
+from transferkit.findings import Album, Findings
 from transferkit.frozen import FrozenPart
 from transferkit.images import read_images
 from transferkit.network import assemble
-from transferkit.store import MappedRows, Shelf, Store
+from transferkit.shelves import MappedRows, Shelf
+from transferkit.store import Store
 from transferkit.values import LiveValues, StoredValues
 
 
@@ -152,14 +154,53 @@ def test_value_bytes(part):
     assert part.value_bytes(10) == 4 * 10 * 16
 
 
-def test_images_that_no_pass_would_read_are_read_before_training(tmp_path, photos):
+def test_a_look_names_every_bad_file_and_decodes_the_good_ones_once(tmp_path, photos, store, monkeypatch):
     paths = sorted((photos / "test").glob("*/*.png"))
     for name in ("one.png", "two.png"):
         (tmp_path / name).write_bytes(b"")
         paths.append(tmp_path / name)
-    with pytest.raises(tk.ImageReadError, match="2 images cannot be read"):
-        features.refuse_unreadable(read_images(paths), 0)
-    features.refuse_unreadable(read_images(paths[:-2]), 0)
+    calls = count_decodings(monkeypatch)
+    for _ in range(2):
+        seen = Findings(len(paths))
+        features.inspect(read_images(paths), (32, 32), store, seen, 0, "")
+        assert sorted(seen.failures) == [len(paths) - 2, len(paths) - 1]
+        assert seen.good().tolist() == list(range(len(paths) - 2))
+        assert seen.keys[:-2].any(axis=1).all() and seen.thumbnails[:-2].any(axis=1).all()
+    assert len(calls) == len(paths) - 2
+
+
+def test_a_pass_looks_and_computes_at_once(part, images, store, monkeypatch):
+    calls = count_decodings(monkeypatch)
+    seen, again = Findings(len(images)), Findings(len(images))
+    first = values_of(part, images, store, findings=seen)
+    assert len(calls) == len(images)
+    assert np.array_equal(first, values_of(part, images, store, findings=again))
+    assert len(calls) == len(images)
+    assert np.array_equal(seen.thumbnails, again.thumbnails) and np.array_equal(seen.keys, again.keys)
+    assert np.array_equal(first, values_of(part, images))
+
+
+@pytest.mark.parametrize("memory", [2**28, 1])
+def test_a_pass_that_goes_on_computes_the_good_images(part, photos, tmp_path, store, monkeypatch, memory):
+    monkeypatch.setattr(features, "MEMORY_BYTES", memory)
+    paths = sorted((photos / "test").glob("*/*.png"))
+    known = values_of(part, read_images(paths))
+    (tmp_path / "bad.png").write_bytes(b"GIF")
+    seen = Findings(len(paths) + 2, looks=False, goes_on=True)
+    bad = tmp_path / "bad.png"
+    rows = compute(part, Plan(read_images([bad, *paths[:5], bad, *paths[5:]])), store, 0, "", findings=seen)[0]
+    assert sorted(seen.failures) == [0, 6]
+    assert np.array_equal(rows[seen.good()], known)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_no_numbers_are_an_error_that_names_the_image(network, photos, store, value):
+    kernel = network.backbone.get_layer("stage2_conv").kernel
+    kernel.assign(np.full(kernel.shape, value, np.float32))
+    part = FrozenPart(network.features_model(), (32, 32), "tiny/features")
+    with pytest.raises(tk.WeightsError, match=r"NaN or infinite for .*red\.png"):
+        values_of(part, read_images(photos / "new" / "red.png"), store)
+    assert not list(store.segments())
 
 
 # ---- what is stored ----
@@ -207,8 +248,8 @@ def test_one_changed_pixel_is_another_image(part, pictures, store, monkeypatch):
     x, _ = pictures
     values_of(part, read_images(x), store)
     computed = []
-    original = features.resize
-    monkeypatch.setattr(features, "resize", lambda image, size: computed.append(1) or original(image, size))
+    original = findings.resize
+    monkeypatch.setattr(findings, "resize", lambda image, size: computed.append(1) or original(image, size))
     values_of(part, read_images(x.copy()), store)
     assert not computed
     changed = x.copy()
@@ -233,7 +274,7 @@ def test_another_size_is_another_computation(network, images, store, monkeypatch
 def test_large_values_stay_on_disk(part, images, store, monkeypatch, stored):
     expected = values_of(part, images)
     monkeypatch.setattr(features, "MEMORY_BYTES", 100)
-    monkeypatch.setattr(store_module, "SEGMENT_BYTES", 300)
+    monkeypatch.setattr(shelves, "SEGMENT_BYTES", 300)
     rows = compute(part, Plan(images), store if stored else None, 0, "")[0]
     assert isinstance(rows, MappedRows)
     assert np.array_equal(rows[np.arange(len(images))], expected)
@@ -246,7 +287,7 @@ def test_large_values_stay_on_disk(part, images, store, monkeypatch, stored):
 
 def test_the_same_image_twice_has_two_rows_on_disk(part, pictures, store, monkeypatch):
     monkeypatch.setattr(features, "MEMORY_BYTES", 10)
-    monkeypatch.setattr(store_module, "SEGMENT_BYTES", 200)
+    monkeypatch.setattr(shelves, "SEGMENT_BYTES", 200)
     x = np.repeat(pictures[0][:5], 4, axis=0)
     assert np.array_equal(values_of(part, read_images(x), store), values_of(part, read_images(x)))
 
@@ -276,7 +317,7 @@ def test_half_precision_is_near_and_never_infinite(part, images, store):
     assert halved.dtype == np.float16
     assert halved == pytest.approx(exact, rel=1e-3, abs=1e-3)
     huge = lambda images: [np.full((len(images), 16), 1e30, np.float32)]  # noqa: E731
-    worker = features._Worker(part, Plan(images), None, (("float16", (16,)),))
+    worker = features._Worker(part, Plan(images), None, (("float16", (16,)),), Findings(0), Album(None))
     assert np.isfinite(worker._in_storage_form(huge(np.zeros(3)))[0]).all()
 
 
@@ -284,7 +325,7 @@ def test_half_precision_is_near_and_never_infinite(part, images, store):
 
 
 def test_a_long_pass_says_how_long_it_will_take(part, images, store, monkeypatch, capsys):
-    monkeypatch.setattr(features, "FORECAST_SECONDS", 0.0)
+    monkeypatch.setattr(forecast, "FORECAST_SECONDS", 0.0)
     many = images.subset(list(range(18)) * 20)
     monkeypatch.setattr(Shelf, "find", lambda *_: None)
     compute(part, Plan(many), store, 1, "computing")
@@ -296,7 +337,7 @@ def test_a_long_pass_says_how_long_it_will_take(part, images, store, monkeypatch
 
 def test_what_is_stored_needs_no_forecast(part, images, store, monkeypatch, capsys):
     values_of(part, images, store)
-    monkeypatch.setattr(features, "FORECAST_SECONDS", 0.0)
+    monkeypatch.setattr(forecast, "FORECAST_SECONDS", 0.0)
     compute(part, Plan(images.subset(list(range(18)) * 20)), store, 1, "computing")
     assert not capsys.readouterr().out
 

@@ -24,7 +24,7 @@ ORDER = """
 _version _public errors
 arguments arrays datasets orientation formats folders labels images splits resizing decoding workers
 progress sources records applications backbones hub places transfers downloads weights
-loading segments store cache fingerprints network folding frozen values
+loading segments shelves store cache fingerprints network folding frozen values
 augmentation likeness findings forecast placement features report doctor examination training
 plots results gallery
 phases inference bundle

@@ -14,9 +14,11 @@ from helpers import steady
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transferkit import shelves
 from transferkit import store as store_module
 from transferkit.segments import Row, Tensors, is_segment
-from transferkit.store import MappedRows, Store, content_key
+from transferkit.shelves import MappedRows, content_key
+from transferkit.store import Store
 
 FORM: Tensors = (("float32", (3, 2)), ("uint8", (5,)))
 
@@ -63,7 +65,7 @@ def test_bytes_have_one_key_exactly_when_they_are_equal(first: bytes, second: by
 
 
 def test_a_key_does_not_change_between_runs() -> None:
-    code = "from transferkit.store import content_key as k; import numpy as np; print(k(b'photo').hex(), k(np.eye(3)).hex())"
+    code = "from transferkit.shelves import content_key as k; import numpy as np; print(k(b'photo').hex(), k(np.eye(3)).hex())"
     other = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60).stdout
     assert other.split() == [content_key(b"photo").hex(), content_key(np.eye(3)).hex()]
 
@@ -148,7 +150,7 @@ def test_rows_are_found_however_they_were_written(tmp_path_factory, numbers: lis
 
 
 def test_a_full_file_is_written_before_the_end(store, monkeypatch):
-    monkeypatch.setattr(store_module, "SEGMENT_BYTES", 100)
+    monkeypatch.setattr(shelves, "SEGMENT_BYTES", 100)
     writer = store.shelf("network", FORM).writer()
     settled = [writer.put(key(number), row(number)) for number in range(10)]  # 29 bytes each
     assert [len(keys) for keys in settled] == [0, 0, 0, 4, 0, 0, 0, 4, 0, 0]
@@ -156,7 +158,7 @@ def test_a_full_file_is_written_before_the_end(store, monkeypatch):
 
 
 def test_a_slow_pass_writes_from_time_to_time(store, monkeypatch):
-    monkeypatch.setattr(store_module, "SEGMENT_SECONDS", -1.0)
+    monkeypatch.setattr(shelves, "SEGMENT_SECONDS", -1.0)
     writer = store.shelf("network", FORM).writer()
     assert writer.put(key(0), row(0)) == [key(0)]
 
@@ -164,7 +166,7 @@ def test_a_slow_pass_writes_from_time_to_time(store, monkeypatch):
 def test_many_small_files_become_one(store):
     for number in range(200):
         fill(store, range(number, number + 1))
-    assert len(list(store.segments())) < 2 * store_module.SMALL_FILES
+    assert len(list(store.segments())) < 2 * shelves.SMALL_FILES
     assert all(found(Store(store.folder), number) for number in range(200))
 
 

@@ -179,7 +179,8 @@ class TransferClassifier(Estimator):
             UnknownBackboneError: no such backbone.
             ImageReadError: images that cannot be read, all of them named.
             WeightsError: the weights cannot be had.
-            TrainingError: the loss became NaN or infinite.
+            TrainingError: the loss or the weights became NaN or infinite, or the loss too large to learn from; it names
+                the images of the batch.
 
         If it fails, a classifier that was fitted before is still what it was.
         """
@@ -257,7 +258,8 @@ class TransferClassifier(Estimator):
             NotFittedError: `fit` comes first.
             InvalidInputError: an argument or the data break a rule, or `data` is None and there is none of `fit`.
             ImageReadError: images that cannot be read, all of them named.
-            TrainingError: the loss became NaN or infinite.
+            TrainingError: the loss or the weights became NaN or infinite, or the loss too large to learn from; it names
+                the images of the batch.
 
         If it fails or is stopped with Ctrl-C, the classifier is what it was before.
 

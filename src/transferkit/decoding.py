@@ -22,7 +22,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from .errors import ImageReadError, MissingExtraError
-from .formats import DamagedHeaderError, Header, is_cut_off, open_with_pillow, read_header
+from .formats import DamagedHeaderError, Header, first_picture, is_cut_off, open_with_pillow, quiet_pillow, read_header
 from .images import ImageFiles, Images
 from .orientation import upright
 from .resizing import Pixels, Size, power_of_two, resize
@@ -39,6 +39,8 @@ BACKGROUND = 255.0
 # A picture of more pixels than this is refused by its header, before any of it is inflated. The largest sensors of
 # phones have 200 million.
 MAX_PIXELS = 200_000_000
+# Formats whose header always tells the size: without it, a decoder might find more pixels than that.
+TOLD_BY_HEADER = frozenset(["JPEG", "PNG", "GIF", "BMP", "WebP"])
 # A file of more bytes is not read at all: it holds no picture that small.
 MAX_BYTES = 2**30
 
@@ -107,13 +109,15 @@ def decode(data: bytes, name: str = "image", size: Size | None = None, header: H
     """
     header = header_of(data, name) if header is None else header
     try:
+        if header.format in TOLD_BY_HEADER and not header.height * header.width:
+            raise _DamagedError("its header tells no size")
         if header.format == "JPEG":
             return _decode_jpeg(data, header, size)
         decoder = _decoder(data, header)
         if decoder is None:
             return np.ascontiguousarray(_decode_with_pillow(data, name))
         image = decoder(data, header)
-    except (tf.errors.OpError, _PillowError) as error:
+    except (tf.errors.OpError, _DamagedError) as error:
         if is_cut_off(data, header):
             raise unreadable(name, f"the {header.format} is cut off", "truncated") from error
         raise unreadable(name, _reason(header, error)) from error
@@ -139,19 +143,19 @@ def header_of(data: bytes, name: str = "image") -> Header:
     return header
 
 
-class _PillowError(Exception):
-    """Whatever Pillow's plugins raise."""
+class _DamagedError(Exception):
+    """What a picture cannot be decoded for, whatever Pillow's plugins raise included."""
 
 
 def _decoder(data: bytes, header: Header) -> Callable[[bytes, Header], Image] | None:
     """Who decodes this without Pillow, where TensorFlow does it rightly; None = Pillow alone.
 
-    TensorFlow inflates all pictures of a GIF, blackens what is transparent in it, and takes palettes of BMPs for
-    colours; animated WebP makes it write beyond its memory (2.21).
+    TensorFlow blackens what is transparent in a GIF, and takes palettes of BMPs for colours; animated WebP makes it
+    write beyond its memory (2.21).
     """
     if header.format == "PNG":
         return _decode_png
-    if header.format == "GIF" and not header.has_alpha and header.height * header.width * header.frames <= MAX_PIXELS:
+    if header.format == "GIF" and not header.oddity:
         return _decode_gif
     if header.format == "WebP" and data[12:16] in (b"VP8 ", b"VP8L"):  # one picture and nothing else
         return _decode_webp
@@ -170,6 +174,8 @@ def _decode_jpeg(data: bytes, header: Header, size: Size | None) -> Image:
     image: Image = np.asarray(tf.io.decode_jpeg(data, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE"))
     if ratio > 1:
         image = image[: shape[0] // ratio, : shape[1] // ratio]
+    if header.orientation == 1:
+        return image
     return np.ascontiguousarray(upright(image, header.orientation))
 
 
@@ -180,7 +186,8 @@ def _decode_png(data: bytes, header: Header) -> Image:
 
 
 def _decode_gif(data: bytes, header: Header) -> Image:  # noqa: ARG001  # as the others
-    image: Image = np.asarray(tf.io.decode_image(data, channels=3, expand_animations=False))
+    # TensorFlow would inflate all pictures before it takes the first.
+    image: Image = np.asarray(tf.io.decode_image(first_picture(data), channels=3, expand_animations=False))
     return image
 
 
@@ -198,8 +205,12 @@ def _on_background(rgba: Image) -> Image:
     rgb, alpha = rgba[..., :3], rgba[..., 3:]
     if alpha.min() == 255:
         return rgb
-    share = alpha.astype(np.float32) / 255
-    return np.round(rgb * share + BACKGROUND * (1 - share)).astype(np.uint8)
+    shown = np.empty(rgb.shape, np.uint8)
+    for start in range(0, len(rgba), 64):  # in strips: as floats, all of a large picture would take eight bytes for one
+        strip = slice(start, start + 64)
+        share = alpha[strip].astype(np.float32) / 255
+        shown[strip] = np.round(rgb[strip] * share + BACKGROUND * (1 - share))
+    return shown
 
 
 def _decode_with_pillow(data: bytes, name: str) -> Image:
@@ -210,9 +221,9 @@ def _decode_with_pillow(data: bytes, name: str) -> Image:
     except ImportError:
         raise MissingExtraError(f"Reading {name}", "images") from None
     except Exception as error:
-        raise _PillowError(f"{type(error).__name__}: {error}") from error
+        raise _DamagedError(_in_words(error)) from error
     try:
-        with opened:
+        with quiet_pillow, opened:
             image = ImageOps.exif_transpose(opened)
             if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
                 return _on_background(np.asarray(image.convert("RGBA")))
@@ -220,14 +231,20 @@ def _decode_with_pillow(data: bytes, name: str) -> Image:
                 return _scaled_to_8_bits(np.asarray(image), image.mode.startswith("I;16") or opened.format == "PPM")
             return np.asarray(image.convert("RGB"))
     except Exception as error:
-        raise _PillowError(f"{type(error).__name__}: {error}") from error
+        raise _DamagedError(_in_words(error)) from error
+
+
+def _in_words(error: Exception) -> str:
+    """What a plugin of Pillow says, in one line and without the place of a buffer in memory."""
+    text = " ".join(str(error).partition(" <_io.BytesIO")[0].split())
+    return f"{type(error).__name__}: {text}"[:200]
 
 
 def _scaled_to_8_bits(grey: npt.NDArray[Any], whole_range: bool) -> Image:
     """Grey values of more than 8 bits: a plain conversion would clip nearly all of them."""
-    values = grey.astype(np.float64)
-    if not np.isfinite(values).all():
+    if not np.isfinite(grey).all():
         raise ValueError("it holds values that are no numbers")
+    values = grey.astype(np.float64)
     low, high = (0.0, 65535.0) if whole_range else (float(values.min()), float(values.max()))
     scaled = np.round((values - low) * (255 / ((high - low) or 1))).astype(np.uint8)
     return np.repeat(scaled[..., np.newaxis], 3, axis=-1)
@@ -235,6 +252,8 @@ def _scaled_to_8_bits(grey: npt.NDArray[Any], whole_range: bool) -> Image:
 
 def _reason(header: Header, error: Exception) -> str:
     """What TensorFlow or Pillow says, without the part that names its operation."""
+    if header.format == "JPEG" and header.mode.endswith("bit"):
+        return f"JPEGs of {header.mode.removesuffix('-bit')} bits per colour are not known here"
     text = str(error.message) if isinstance(error, tf.errors.OpError) else str(error)
     text = text.partition("[Op:")[0].replace("{{function_node", "{{").strip()
     text = text.rpartition("}}")[2].strip().rstrip(".")

@@ -8,7 +8,7 @@
     ├── ImageReadError(ValueError)         one or more image files cannot be read; ``.failures`` names them
     ├── WeightsError(RuntimeError)         weights cannot be found, fetched, or do not fit the backbone
     ├── NotFittedError(RuntimeError)       predict, evaluate, fine_tune or save before fit
-    ├── TrainingError(RuntimeError)        the numbers went wrong: a loss that is NaN or infinite
+    ├── TrainingError(RuntimeError)        the numbers went wrong; ``.images`` names those of the batch
     ├── BundleError(RuntimeError)          a saved classifier that is damaged, foreign or incomplete
     └── MissingExtraError(ImportError)     an optional package is not installed; names the command
 

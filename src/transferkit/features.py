@@ -24,7 +24,8 @@ from .placement import NoRoomError, Placement
 from .progress import Bar
 from .resizing import Pixels, Size
 from .segments import Row, Segment, Tensors
-from .store import Shelf, Store, Writer, has_room_for_temporary
+from .shelves import Shelf, Writer
+from .store import Store, has_room_for_temporary
 from .values import Rows
 from .workers import in_background
 

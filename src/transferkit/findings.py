@@ -15,7 +15,8 @@ from .images import ImageFiles, Images
 from .likeness import THUMBNAIL_BYTES, thumbnail
 from .resizing import Pixels, Size, resize
 from .segments import KEY_BYTES
-from .store import Shelf, Store, Writer, content_key
+from .shelves import Shelf, Writer, content_key
+from .store import Store
 
 __all__ = ["Album", "Findings", "Look", "OpenedImage", "all_unreadable"]
 

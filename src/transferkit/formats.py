@@ -16,7 +16,16 @@ from typing import Any
 
 from .orientation import of_exif, of_xmp
 
-__all__ = ["EXTENSIONS", "DamagedHeaderError", "Header", "is_cut_off", "open_with_pillow", "read_header"]
+__all__ = [
+    "EXTENSIONS",
+    "DamagedHeaderError",
+    "Header",
+    "first_picture",
+    "is_cut_off",
+    "open_with_pillow",
+    "quiet_pillow",
+    "read_header",
+]
 
 EXTENSIONS: dict[str, frozenset[str]] = {
     "JPEG": frozenset([".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"]),
@@ -46,8 +55,6 @@ PILLOW_MODES = {
 
 # Others, such as EPS, would start programs of theirs.
 PILLOW_FORMATS = ["AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"]
-
-_opening = threading.Lock()
 
 
 class DamagedHeaderError(Exception):
@@ -100,16 +107,43 @@ def read_header(data: bytes) -> Header:
 def open_with_pillow(data: bytes) -> Any:
     """A file as Pillow's image, not decoded yet.
 
-    Pillow warns of what it passes over without naming the file; the doctor says what matters.
-
     Raises:
         ImportError: Pillow is not installed.
     """
     from PIL import Image
 
-    with _opening, warnings.catch_warnings():  # the filters are those of the whole process: one at a time
-        warnings.simplefilter("ignore")
+    with quiet_pillow:
         return Image.open(io.BytesIO(data), formats=PILLOW_FORMATS)
+
+
+class _QuietPillow:
+    """While a thread is in here, warnings of Pillow are not shown: they do not name the file; the doctor does.
+
+    Filters are those of the whole process. The first thread that enters sets them, the last one that leaves takes them
+    back, so that none waits for another.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._before.__exit__(None, None, None)
+
+
+quiet_pillow = _QuietPillow()
 
 
 def is_cut_off(data: bytes, header: Header) -> bool:
@@ -146,25 +180,32 @@ def _jpeg(data: bytes) -> Header:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(marker, where its content begins, where it ends) of each segment before the pixels of a JPEG."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
+    """(marker, where its content begins, where it ends) of each segment before the pixels of a JPEG.
+
+    What lies between two segments is passed over, as decoders do: a size that they find must not be missed here.
+    """
+    at = data.find(b"\xff", 2)
+    while 0 <= at <= len(data) - 4:
         marker = data[at + 1]
         if marker == 0xFF:  # a fill byte
             at += 1
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:  # they stand alone
-            at += 2
-        elif marker in (0xDA, 0xD9):
+            continue
+        if marker in (0xDA, 0xD9):
             return
+        if marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD7:  # no marker, or one that stands alone
+            at += 2
         else:
             length = struct.unpack_from(">H", data, at + 2)[0]
             yield marker, at + 4, at + 2 + length
             at += 2 + max(length, 2)
+        at = data.find(b"\xff", at)
 
 
 def _png(data: bytes) -> Header:
     """The header and the chunks before the pixels (PNG, third edition, 11.2.1 and 11.3)."""
     width, height, bits, colour = struct.unpack_from(">IIBB", data, 16)
+    if data[12:16] != b"IHDR":
+        return Header("PNG")
     mode = "16-bit" if bits == 16 else "1-bit" if bits == 1 and colour == 0 else ""
     header, exif, xmp = Header("PNG", height, width, mode, colour in (4, 6)), None, None
     for kind, start, stop in _chunks(data):
@@ -216,25 +257,40 @@ def _png_text(kind: bytes, content: bytes) -> bytes:
 def _gif(data: bytes) -> Header:
     """The screen, the pictures and the extensions (GIF89a, 18 to 23)."""
     width, height, packed = struct.unpack_from("<HHB", data, 6)
-    at, frames, has_alpha = 13 + _palette_bytes(packed), 0, False
-    while at < len(data):
-        if data[at] == 0x21:  # an extension
-            if data[at + 1] == 0xF9 and not frames:
-                has_alpha = bool(data[at + 3] & 1)
-            at = _after_blocks(data, at + 2)
-        elif data[at] == 0x2C:  # a picture
+    frames, has_alpha, has_palette = 0, False, bool(packed & 0x80)
+    for kind, start, _ in _blocks(data):
+        if kind == 0x2C:
             if not frames:  # it may be larger than the screen
-                left, top, across, down, _ = struct.unpack_from("<HHHHB", data, at + 1)
+                left, top, across, down, packed = struct.unpack_from("<HHHHB", data, start + 1)
                 width, height = max(width, left + across), max(height, top + down)
+                has_palette |= bool(packed & 0x80)
             frames += 1
-            at = _after_blocks(data, at + 11 + _palette_bytes(data[at + 9] if at + 9 < len(data) else 0))
-        else:  # the trailer, or something that should not be there
-            break
-    return Header("GIF", height, width, "", has_alpha, max(1, frames))
+        elif not frames and data[start + 1 : start + 2] == b"\xf9":
+            has_alpha = bool(data[start + 3 : start + 4] and data[start + 3] & 1)
+    return Header("GIF", height, width, "" if has_palette else "no palette", has_alpha, max(1, frames))
 
 
-def _palette_bytes(packed: int) -> int:
-    return 3 * 2 ** ((packed & 7) + 1) if packed & 0x80 else 0
+def first_picture(data: bytes) -> bytes:
+    """A GIF without those that follow its first picture, which may be any number of any size."""
+    for kind, _, stop in _blocks(data):
+        if kind == 0x2C:
+            return data[:stop] + b"\x3b" if stop < len(data) else data
+    return data
+
+
+def _blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(0x2C for a picture or 0x21 for an extension, where it begins, where it ends) of each block of a GIF."""
+    at = 13 + _palette_bytes(data[10:11])
+    while at < len(data) and data[at] in (0x21, 0x2C):  # else the trailer, or something that should not be there
+        content = at + 2 if data[at] == 0x21 else at + 11 + _palette_bytes(data[at + 9 : at + 10])
+        stop = _after_blocks(data, content)
+        yield data[at], at, stop
+        at = stop
+
+
+def _palette_bytes(packed: bytes) -> int:
+    """How long the palette is that these bits announce."""
+    return 3 * 2 ** ((packed[0] & 7) + 1) if packed and packed[0] & 0x80 else 0
 
 
 def _after_blocks(data: bytes, at: int) -> int:
@@ -282,7 +338,7 @@ def _by_pillow(format_name: str) -> Callable[[bytes], Header]:
 
     def read(data: bytes) -> Header:
         try:
-            with open_with_pillow(data) as image:
+            with quiet_pillow, open_with_pillow(data) as image:
                 mode = PILLOW_MODES.get(image.mode, "16-bit" if image.mode.startswith("I;16") else "")
                 alpha = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
                 orientation = image.getexif().get(0x0112) or 1

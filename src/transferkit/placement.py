@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from .segments import Segment
-from .store import MappedRows, Shelf, Store
+from .shelves import MappedRows, Shelf
+from .store import Store
 from .values import Rows
 
 __all__ = ["NoRoomError", "Placement"]

@@ -1,9 +1,9 @@
 """One size for every image, without aliasing, and the same for files and arrays.
 
-First by whole factors, by averaging areas, until less than a factor of two is left; then bilinear interpolation does
-the rest. Plain bilinear interpolation reads two pixels per output pixel and skips those between them, which aliases
-fine patterns; the antialiased kind costs two thirds of the throughput. The aspect ratio is not kept, as in Keras's own
-image loading.
+First by whole factors, by averaging areas, until less than a factor of two is left, or two and a quarter; then
+bilinear interpolation does the rest. Plain bilinear interpolation reads two pixels per output pixel and skips those
+between them, which aliases fine patterns where many are skipped; the antialiased kind costs two thirds of the
+throughput. The aspect ratio is not kept, as in Keras's own image loading.
 
 The factor of an image that is much larger than wanted is a multiple of a power of two, so that a large JPEG can be
 reduced by that power while it is decoded.
@@ -23,6 +23,9 @@ __all__ = ["Pixels", "Size", "power_of_two", "resize"]
 Pixels = npt.NDArray[np.float32]
 Size = tuple[int, int]
 
+# A side this many times as long as wanted is averaged first: bilinear interpolation alone would skip more than every
+# ninth pixel. Photos of 500 px on a side, which most collections have, are 2.23 times 224.
+LEAST_FACTOR = 2.25
 # Fresh memory costs as much as the sums that go into it: each thread keeps so many bytes of it.
 SCRATCH_BYTES = 2**22
 
@@ -54,7 +57,10 @@ def power_of_two(shape: Size, size: Size) -> int:
 def _whole_factors(shape: Size, size: Size) -> tuple[int, int]:
     """By how much each side is reduced before the interpolation."""
     power = power_of_two(shape, size)
-    down, across = (side // (power * wanted) or 1 for side, wanted in zip(shape, size, strict=True))
+    down, across = (
+        side // (power * wanted) if side >= LEAST_FACTOR * power * wanted else 1
+        for side, wanted in zip(shape, size, strict=True)
+    )
     return power * down, power * across
 
 
@@ -68,21 +74,22 @@ def _area_sums(image: npt.NDArray[Any], down: int, across: int) -> npt.NDArray[A
         return image
     height, width = image.shape[0] // down, image.shape[1] // across
     exact = np.uint16 if image.dtype == np.uint8 and down * across <= 257 else np.float32
-    rows = image
-    if down > 1:
-        rows = _memory("rows", (height, image.shape[1], 3), exact)
+    rows = _memory("rows", (height, image.shape[1], 3), exact)
+    if down == 1:
+        np.copyto(rows, image[:height])  # sums of one type are twice as fast as those that convert
+    else:
         np.add(image[: height * down : down], image[1 : height * down : down], out=rows, dtype=exact)
-        for start in range(2, down):
-            np.add(rows, image[start : height * down : down], out=rows)
+    for start in range(2, down):
+        np.add(rows, image[start : height * down : down], out=rows)
     if across == 1:
         return rows
     sums = _memory("sums", (height, width, 3), exact)
     stop = width * across
     for channel in range(3):
         columns = sums[..., channel]
-        np.add(rows[:height, :stop:across, channel], rows[:height, 1:stop:across, channel], out=columns, dtype=exact)
+        np.add(rows[:, :stop:across, channel], rows[:, 1:stop:across, channel], out=columns)
         for start in range(2, across):
-            np.add(columns, rows[:height, start:stop:across, channel], out=columns)
+            np.add(columns, rows[:, start:stop:across, channel], out=columns)
     return sums
 
 

@@ -14,7 +14,7 @@ from .decoding import load
 from .frozen import THREADS, FrozenPart
 from .images import Images
 from .resizing import Pixels
-from .store import MappedRows
+from .shelves import MappedRows
 from .workers import in_background
 
 __all__ = ["LiveValues", "Rows", "StoredValues", "Values"]
