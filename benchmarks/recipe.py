@@ -31,8 +31,9 @@ from transferkit.images import LabelledImages, read_labelled
 from transferkit.loading import build_with_weights
 from transferkit.network import Network, assemble
 from transferkit.splits import stratified_split
+from transferkit.steps import Data, Settings
 from transferkit.store import Store
-from transferkit.training import Data, Settings, train
+from transferkit.training import train
 from transferkit.values import StoredValues
 
 ROOT = Path(__file__).parents[1]

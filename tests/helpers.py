@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, settings
-from PIL import Image
+from PIL import Image, ImageOps
 
 import transferkit as tk
+from transferkit.decoding import decode
 
 # The same examples on every run. The function-scoped fixtures of conftest only change folder and registry.
 steady = settings(
@@ -65,10 +68,50 @@ def class_folder(root: Path, counts: dict[str, int]) -> Path:
     return root
 
 
+def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """The bytes of an image file."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def by_pillow(data: bytes) -> npt.NDArray[np.int64]:
+    """Upright RGB; what is transparent lies on white, and grey of 16 bits is scaled by its whole range."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of palettes and broken EXIF
+        image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+        if image.mode.startswith("I"):
+            grey = np.round(np.asarray(image) / 257).astype(np.int64)
+            if "transparency" in image.info:
+                grey[np.asarray(image) == image.info["transparency"]] = 255
+            return np.repeat(grey[..., np.newaxis], 3, axis=-1)
+        if image.mode == "F":
+            grey = np.asarray(image, np.float64)
+            grey = np.round((grey - grey.min()) * 255 / (grey.max() - grey.min())).astype(np.int64)
+            return np.repeat(grey[..., np.newaxis], 3, axis=-1)
+        if image.has_transparency_data:
+            rgba = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        return np.asarray(image.convert("RGB")).astype(np.int64)
+
+
+def as_by_pillow(data: bytes, tolerance: float = 2) -> None:
+    """The pixels of a file are those that Pillow finds, and of the form that all images have."""
+    image, known = decode(data), by_pillow(data)
+    assert image.shape == known.shape
+    assert image.dtype == np.uint8
+    assert image.flags.c_contiguous
+    assert np.abs(image - known).mean() <= tolerance
+
+
+ODD_IMAGES = (
+    Path(os.environ.get("TRANSFERKIT_TEST_ASSETS") or Path(__file__).parents[2] / "shared") / "data" / "odd_images"
+)
+
+
 def odd_image(name: str) -> Path:
     """One of the odd images among the shared test data; skips, with the reason, where they are missing."""
-    root = Path(os.environ.get("TRANSFERKIT_TEST_ASSETS") or Path(__file__).parents[2] / "shared")
-    path = root / "data" / "odd_images" / name
+    path = ODD_IMAGES / name
     if not path.exists():
         pytest.skip(f"no real photos: {path} is missing (set TRANSFERKIT_TEST_ASSETS)")
     return path

@@ -25,7 +25,7 @@ _version _public errors
 arguments arrays datasets orientation formats folders labels images splits resizing decoding workers
 progress sources records applications backbones hub places transfers downloads weights
 loading segments shelves store cache fingerprints network folding frozen values
-augmentation likeness findings forecast placement features report doctor examination training
+augmentation likeness findings forecast placement features report doctor examination rates steps training
 plots results gallery
 phases inference bundle
 estimator classifier

@@ -19,7 +19,9 @@ import transferkit as tk
 from transferkit import training
 from transferkit.images import ImageArrays, ImageFiles
 from transferkit.network import TrainedPart
-from transferkit.training import Data, Settings, check_rate, train
+from transferkit.rates import check_rate
+from transferkit.steps import Data, Settings
+from transferkit.training import train
 from transferkit.values import StoredValues
 
 Make = Callable[..., tk.TransferClassifier]

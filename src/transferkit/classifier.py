@@ -36,11 +36,11 @@ from .labels import class_weights
 from .loading import build_with_weights
 from .network import At, Network, assemble
 from .progress import say
+from .rates import LearningRate
 from .records import Backbone
 from .report import Report
 from .results import Evaluation, History, Predictions
 from .splits import VALIDATION, Material, read_material, validation_share
-from .training import LearningRate
 from .weights import Source, WeightsChoice, check_weights, find_weights, size_note
 
 if TYPE_CHECKING:

@@ -66,23 +66,29 @@ def read_bytes(images: ImageFiles, index: int) -> bytes:
     """
     name = images.name(index)
     try:
-        handle = os.open(images.paths[index], os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with open(handle, "rb") as file:  # noqa: PTH123  # a handle, not a path
-            state = os.fstat(handle)
+        with open(images.paths[index], "rb", opener=_opened_without_waiting) as file:  # Path.open has none
+            state = os.fstat(file.fileno())
             if not stat.S_ISREG(state.st_mode):
                 raise unreadable(name, "it is not a regular file", "not a regular file")
             if state.st_size > MAX_BYTES:
                 raise unreadable(name, f"its {state.st_size:,} bytes are too many for a picture", "huge")
             return file.read()
-    except OSError as error:
+    except ImageReadError:
+        raise
+    except (OSError, ValueError) as error:  # the latter of a name that no file can have
         kind = "unreadable" if _is_regular(images.paths[index]) else "not a regular file"
-        raise unreadable(name, error.strerror or str(error), kind) from error
+        raise unreadable(name, getattr(error, "strerror", None) or str(error), kind) from error
+
+
+def _opened_without_waiting(path: str, flags: int) -> int:
+    """A FIFO that nobody writes to would be waited for."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _is_regular(path: Path) -> bool:
     try:
         return stat.S_ISREG(path.stat().st_mode)
-    except OSError:
+    except (OSError, ValueError):
         return not path.is_symlink()  # a link that leads nowhere
 
 
@@ -120,6 +126,8 @@ def decode(data: bytes, name: str = "image", size: Size | None = None, header: H
     except (tf.errors.OpError, _DamagedError) as error:
         if is_cut_off(data, header):
             raise unreadable(name, f"the {header.format} is cut off", "truncated") from error
+        if type(error.__cause__).__name__ == "DecompressionBombError":  # Pillow's, which may not be installed
+            raise unreadable(name, f"the {header.format} has too many pixels", "huge") from error
         raise unreadable(name, _reason(header, error)) from error
     return np.ascontiguousarray(upright(image, header.orientation))
 

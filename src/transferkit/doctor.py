@@ -14,7 +14,7 @@ from .cache import open_store
 from .features import inspect
 from .findings import Findings
 from .images import LabelledImages, read_labelled, split_pair
-from .likeness import contrast, pairs_alike
+from .likeness import pairs_alike, spread
 from .report import Fault, Report, Sources
 
 __all__ = ["Examinee", "check_images", "diagnose"]
@@ -132,7 +132,7 @@ def _odd(one: Examinee) -> Iterator[Fault]:
         for kind, detail in findings.oddities[index]:
             yield Fault(kind, one.name(index), detail, False)
     good = findings.good()
-    for index in good[contrast(findings.thumbnails[good]) < FLAT].tolist():
+    for index in good[spread(findings.thumbnails[good]) < FLAT].tolist():
         yield Fault("flat", one.name(index), "one colour all over, as far as can be seen", False)
 
 

@@ -94,9 +94,7 @@ def _typed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _typed_objects(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     missing = [i for i, value in enumerate(array) if _is_missing(value)]
     if missing:
-        raise InvalidInputError(
-            f"The labels at {some_of(missing)} are missing: every image needs a label. Fill them in or drop the images."
-        )
+        raise _missing(missing)
     values = [v.decode("utf-8", "surrogateescape") if isinstance(v, bytes) else v for v in array]
     kinds = {"str" if isinstance(v, str) else np.asarray(v).dtype.kind for v in values}
     if len(kinds) > 1 or not kinds <= {"str", "i", "u", "b", "f"}:
@@ -107,12 +105,21 @@ def _typed_objects(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return _typed(np.array(values)) if values else np.array([], dtype=str)
 
 
+def _missing(positions: list[int]) -> InvalidInputError:
+    return InvalidInputError(
+        f"The labels at {some_of(positions)} are missing: every image needs a label. Fill them in or drop the images."
+    )
+
+
 def _is_missing(value: object) -> bool:
     """None, NaN (which differs from itself), or pandas's NA (which does not tell)."""
     return value is None or type(value).__name__ in ("NAType", "NaTType") or bool(value != value)
 
 
 def _whole_numbers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    missing = np.flatnonzero(np.isnan(array)).tolist()
+    if missing:
+        raise _missing(missing)
     bad = np.flatnonzero(~np.isfinite(array) | (array != np.round(array)))
     if bad.size:
         raise InvalidInputError(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from .resizing import Pixels, resize
 
-__all__ = ["THUMBNAIL_BYTES", "contrast", "pairs_alike", "thumbnail"]
+__all__ = ["THUMBNAIL_BYTES", "contrast", "pairs_alike", "spread", "thumbnail"]
 
 GRID = 9  # areas along each side of the grey thumbnail
 COLOURS = 3  # along each side of the coloured one
@@ -54,6 +54,12 @@ def contrast(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
         return np.zeros(0, np.int64)
     grey = thumbnails[:, : GRID * GRID].astype(np.int64)
     return np.asarray(grey.max(axis=1) - grey.min(axis=1))
+
+
+def spread(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """int64 `(n,)`: the largest difference between two areas of each, in brightness or in one colour, 0-255."""
+    colours = thumbnails[:, GRID * GRID :].reshape(len(thumbnails), COLOURS * COLOURS, 3).astype(np.int64)
+    return np.maximum(contrast(thumbnails), (colours.max(axis=1) - colours.min(axis=1)).max(axis=1))
 
 
 def pairs_alike(thumbnails: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int]]:

@@ -22,10 +22,12 @@ from .labels import class_weights
 from .network import At, Cut, Network
 from .placement import NoRoomError
 from .progress import readable, say
+from .rates import LearningRate, check_callbacks, check_rate
 from .results import Phase
 from .splits import Material
+from .steps import Data, Settings
 from .store import DEFAULT_LIMIT, Store
-from .training import Data, LearningRate, Outcome, Settings, check_callbacks, check_rate, train
+from .training import Outcome, train
 from .values import LiveValues, Rows, StoredValues, Values
 
 __all__ = ["Augment", "Request", "fine_tune", "fit_head", "inspected", "opening_line", "request"]
@@ -153,7 +155,7 @@ def _say_faults(examined: Examined, verbose: str | int) -> None:
             verbose,
         )
     if report.faults:
-        say(f"The doctor looked at {report.summary()}; print(report_) lists them.", verbose)
+        say(f"The doctor looked at {report.summary()}; report_ lists them.", verbose)
 
 
 def fine_tune(

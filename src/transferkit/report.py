@@ -124,7 +124,7 @@ class Report:
         lines = [f"{head}: {sum(f.serious for f in self.faults):,} serious faults, {len(self.faults):,} in all", ""]
         for kind, faults in self._by_kind():
             lines.append(f"{'!' if faults[0].serious else ' '} {len(faults):6,}  {kind}")
-            lines += [f"{'':10}{_one_line(fault.where)}: {fault.detail}" for fault in faults[:SHOWN]]
+            lines += [f"{'':10}{_one_line(fault.where)}: {_one_line(fault.detail)}" for fault in faults[:SHOWN]]
             if len(faults) > SHOWN:
                 lines.append(f"{'':10}... and {len(faults) - SHOWN:,} more in .faults")
         return "\n".join([*lines, "", "! training would fail, or learn or measure something wrong"])
@@ -179,6 +179,8 @@ def _target(path: object) -> Path:
     if not isinstance(path, (str, PathLike)) or not str(path).endswith(".html"):
         raise bad_argument("path", path, "must end in .html", "Pass for example 'report.html'")
     target = Path(path)
+    if target.is_dir():
+        raise bad_argument("path", str(path), "is a folder, and must name a file", "Pass for example 'report.html'")
     if not target.absolute().parent.is_dir():
         raise InvalidInputError(f"The folder of {str(path)!r} does not exist: it must be there. Make it first.")
     return target
@@ -189,5 +191,5 @@ def _safe(text: object) -> str:
 
 
 def _one_line(text: str) -> str:
-    """A name as one line, whatever it holds."""
+    """A name, or a sentence with one, as one line, whatever it holds."""
     return text if text.isprintable() else repr(text)

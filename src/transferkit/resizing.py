@@ -58,7 +58,7 @@ def _whole_factors(shape: Size, size: Size) -> tuple[int, int]:
     """By how much each side is reduced before the interpolation."""
     power = power_of_two(shape, size)
     down, across = (
-        side // (power * wanted) if side >= LEAST_FACTOR * power * wanted else 1
+        side // (power * wanted) if side // power >= LEAST_FACTOR * wanted else 1  # as of what was decoded reduced
         for side, wanted in zip(shape, size, strict=True)
     )
     return power * down, power * across

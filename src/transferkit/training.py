@@ -1,7 +1,4 @@
-"""The trained part on values at the cut: steps, epochs, callbacks, and the state that is kept.
-
-One compiled step serves all cases. Where the values are stored feature vectors, many such steps are one
-compiled loop: Keras's own `fit` spends several times the arithmetic of a small head on each step.
+"""The trained part on values at the cut: epochs, callbacks, and the state that is kept.
 
 Numbers that go wrong stop training in the epoch where they appear. Each step gives its loss and the sum of all
 weights, which is NaN or infinite as soon as one of them is; the numbers of a whole compiled loop are looked at in one go.
@@ -11,79 +8,30 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
-from .errors import InvalidInputError, TrainingError, bad_argument, some_of
-from .images import Images
-from .labels import Codes
+from .errors import TrainingError, some_of
 from .network import TrainedPart
 from .progress import Bar, say
-from .values import StoredValues, Values
+from .steps import CORRECT, LOSS, RATE, Data, Loop, Settings
+from .values import StoredValues
 
-__all__ = ["Data", "Outcome", "Settings", "check_callbacks", "check_rate", "train"]
+__all__ = ["Outcome", "train"]
 
-LearningRate = float | keras.optimizers.schedules.LearningRateSchedule
 Weights = list[npt.NDArray[Any]]
 
 # The compiled loop of an epoch takes values of about so many bytes at a time.
 BLOCK_BYTES = 2**23
-# Feature vectors that are scored in one call; images and feature maps come in batches as in training.
-SCORED_ROWS = 4096
-# Adam moves each weight by about the rate in each step. Weights are mostly below 1, those of a head on features of unit
-# size as well: a rate above this is a slip, such as 1e6 for 1e-6.
-HIGHEST_RATE = 100.0
 # A mean cross-entropy of so many nats says that the wrong class was held for certain, up to e^-1000, image after image.
 # No training that learns gets there; weights that ran away without becoming infinite do.
 HIGHEST_LOSS = 1000.0
-# What a step gives, in this order: the sums of its losses and right answers, the sum of all weights, the rate.
-LOSS, CORRECT, WEIGHTS, RATE = range(4)
 UNCHANGED = "the classifier is as it was before the call."  # how each message of a stopped training ends
 BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
-
-
-@dataclass(frozen=True)
-class Data:
-    """Values at the cut with the codes of their classes, and the images that errors name, if these are known."""
-
-    values: Values
-    codes: Codes
-    images: Images | None = None
-
-    def __len__(self) -> int:
-        return len(self.codes)
-
-    def names(self, positions: npt.NDArray[np.int64]) -> list[str]:
-        """How errors name the images at these positions."""
-        if self.images is None:
-            return []
-        return [self.images.path(index) or self.images.name(index) for index in positions.tolist()]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to train.
-
-    Attributes:
-        class_weights: float32 `(n_classes,)`.
-        keep_best: keep the best epoch by validation, or the state before; else keep the last epoch.
-    """
-
-    optimizer: keras.optimizers.Optimizer
-    epochs: int
-    batch_size: int
-    seed: int
-    class_weights: npt.NDArray[np.float32]
-    callbacks: Sequence[keras.callbacks.Callback]
-    keep_best: bool
-    title: str
-    verbose: str | int
 
 
 @dataclass
@@ -107,61 +55,6 @@ class Outcome:
     seconds: float = 0.0
 
 
-def check_callbacks(callbacks: object) -> list[keras.callbacks.Callback]:
-    """One Keras callback or several -> a list.
-
-    Raises:
-        InvalidInputError: something else is among them.
-    """
-    listed = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
-    for callback in listed:
-        if not isinstance(callback, keras.callbacks.Callback):
-            raise bad_argument(
-                "callbacks", callback, "must hold Keras callbacks", "Pass for example [keras.callbacks.CSVLogger(path)]"
-            )
-    return listed
-
-
-def check_rate(rate: object, callbacks: Sequence[keras.callbacks.Callback]) -> Any:
-    """A learning rate: a positive number up to 100, or a Keras schedule if no callback sets rates.
-
-    Raises:
-        InvalidInputError: something else, a number or a schedule's first value that no training survives, or both a
-            schedule and a callback that sets rates.
-    """
-    schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
-    number = isinstance(rate, (int, float, np.number)) and not isinstance(rate, bool)
-    if not schedule and not (number and 0 < float(rate) < math.inf):  # type: ignore[arg-type]
-        raise bad_argument(
-            "learning_rate", rate, "must be a number above 0 or a Keras schedule", "Pass for example 0.001"
-        )
-    first = _first_value(rate) if schedule else float(rate)  # type: ignore[arg-type]
-    if first is not None and not 0 <= first <= HIGHEST_RATE:  # a schedule may begin at 0, to warm up
-        start = f"starts at {first:g}, and " if schedule else ""
-        raise bad_argument(
-            "learning_rate",
-            rate,
-            f"{start}must be at most {HIGHEST_RATE:g}: Adam moves each weight by about the rate in each step",
-            "Pass for example 0.001",
-        )
-    setters = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
-    clash = [type(callback).__name__ for callback in callbacks if isinstance(callback, setters)]
-    if schedule and clash:
-        raise InvalidInputError(
-            f"The callback {clash[0]} sets the learning rate, which a schedule sets already: only one of them can. Pass "
-            f"learning_rate as a number, for example 0.001."
-        )
-    return rate if schedule else float(rate)  # type: ignore[arg-type]
-
-
-def _first_value(schedule: Any) -> float | None:
-    """A schedule's rate of the first step, None where it cannot be had outside of training."""
-    try:
-        return float(schedule(0))
-    except Exception:  # a schedule of the user's may need whatever it likes
-        return None
-
-
 def train(part: TrainedPart, data: Data, validation: Data | None, settings: Settings) -> Outcome:
     """Train the part in place.
 
@@ -181,7 +74,7 @@ class _Run:
         self.part, self.data, self.validation, self.settings = part, data, validation, settings
         self.random = np.random.default_rng(settings.seed)
         self.steps = -(-len(data) // settings.batch_size)
-        self.loop = _Loop(part, settings)
+        self.loop = Loop(part, settings)
         self.outcome = Outcome()
         self.before = self.best = _weights(part)
         self.best_score = (-math.inf, -math.inf)
@@ -359,92 +252,6 @@ class _Run:
                 self.outcome.kept = callback.best_epoch + 1
 
 
-class _Loop:
-    """The compiled functions of one phase."""
-
-    def __init__(self, part: TrainedPart, settings: Settings) -> None:
-        self.part = part
-        self.optimizer = part.optimizer  # compile wraps it where mixed precision needs the loss scaled
-        self.batch_size = settings.batch_size
-        self.variables = part.trainable_variables
-        self.class_weights = tf.constant(settings.class_weights)
-        self.optimizer.build(self.variables)
-        self.dtypes = [tensor.dtype for tensor in part.inputs]
-        values = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in part.inputs]
-        codes = tf.TensorSpec((None,), tf.int64)
-        self._compiled_step = tf.function(self._step, input_signature=[values, codes])
-        self._compiled_steps = tf.function(self._steps, input_signature=[values, codes])
-        self._compiled_score = tf.function(self._score_batch, input_signature=[values, codes])
-
-    def step(self, values: list[npt.NDArray[Any]], codes: Codes) -> npt.NDArray[np.float32]:
-        """One step: float32 `(1, 4)`, the columns as `LOSS` and its like say."""
-        numbers: npt.NDArray[np.float32] = self._compiled_step(self._as_inputs(values), codes).numpy()
-        return numbers[np.newaxis]
-
-    def steps(self, values: list[npt.NDArray[Any]], codes: Codes) -> npt.NDArray[np.float32]:
-        """A step for each batch of these, one after the other, in one call: a row for each."""
-        numbers: npt.NDArray[np.float32] = self._compiled_steps(self._as_inputs(values), codes).numpy()
-        return numbers
-
-    def sum_of_weights(self) -> float:
-        """NaN or infinite if one of the trained weights is."""
-        return float(self._sum_of_weights())
-
-    def _as_inputs(self, values: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-        """What was stored in half precision, in the precision that is computed in."""
-        return [array.astype(dtype, copy=False) for array, dtype in zip(values, self.dtypes, strict=True)]
-
-    def losses(self, data: Data) -> tuple[npt.NDArray[np.float32], float]:
-        """The cross-entropy of each image `(n,)` and the number of right answers, without dropout and class weights."""
-        size = self.batch_size if len(self.part.inputs[0].shape) > 2 else SCORED_ROWS
-        batches = [np.arange(start, min(start + size, len(data))) for start in range(0, len(data), size)]
-        losses, correct = np.empty(len(data), np.float32), 0.0
-        for batch, values in zip(batches, data.values.batches(batches), strict=True):
-            batch_losses, batch_correct = self._compiled_score(self._as_inputs(values), data.codes[batch])
-            losses[batch], correct = batch_losses.numpy(), correct + float(batch_correct)
-        return losses, correct
-
-    def _step(self, values: list[tf.Tensor], codes: tf.Tensor) -> tf.Tensor:
-        rate = tf.cast(self.optimizer.learning_rate, tf.float32)  # before the step counts as done
-        with tf.GradientTape() as tape:
-            logits = self.part(_unpacked(values), training=True)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits)
-            loss = tf.reduce_mean(losses * tf.gather(self.class_weights, codes))
-            # A backbone of the user's may carry regularizers; Keras collects their losses.
-            total = tf.add_n([loss, *self.part.losses])
-            scaled = self.optimizer.scale_loss(total)
-        gradients = tape.gradient(scaled, [variable.value for variable in self.variables])
-        # Gradients are not looked at: where the loss is scaled, infinite ones are expected, and their step is left out.
-        self.optimizer.apply(gradients, self.variables)
-        return tf.stack(
-            [loss * tf.cast(tf.size(codes), tf.float32), _correct(logits, codes), self._sum_of_weights(), rate]
-        )
-
-    def _steps(self, values: list[tf.Tensor], codes: tf.Tensor) -> tf.Tensor:
-        count = -(-tf.size(codes) // self.batch_size)
-        numbers = tf.TensorArray(tf.float32, count, element_shape=(4,))
-        for step in tf.range(count):
-            start = step * self.batch_size
-            stop = start + self.batch_size
-            numbers = numbers.write(step, self._step([value[start:stop] for value in values], codes[start:stop]))
-        return numbers.stack()
-
-    def _sum_of_weights(self) -> tf.Tensor:
-        """One number that NaN and infinity in any weight show in: what is not finite stays so in sums.
-
-        In float32, since the sum of many small weights can exceed float16.
-        """
-        return tf.add_n([tf.reduce_sum(tf.cast(variable.value, tf.float32)) for variable in self.variables])
-
-    def _score_batch(self, values: list[tf.Tensor], codes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        logits = self.part(_unpacked(values), training=False)
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits), _correct(logits, codes)
-
-
-def _correct(logits: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(tf.cast(tf.argmax(logits, axis=-1) == codes, tf.float32))
-
-
 def _means(losses: npt.NDArray[np.float32], correct: float) -> dict[str, float]:
     """Mean cross-entropy and accuracy."""
     return {"loss": float(losses.mean(dtype=np.float64)), "accuracy": correct / len(losses)}
@@ -478,7 +285,3 @@ def _weights(part: TrainedPart) -> Weights:
 def _set_weights(part: TrainedPart, weights: Weights) -> None:
     for variable, value in zip(part.trainable_variables, weights, strict=True):
         variable.assign(value)
-
-
-def _unpacked(values: list[tf.Tensor]) -> Any:
-    return values if len(values) > 1 else values[0]

@@ -1,0 +1,156 @@
+"""The compiled steps of training: a batch of values at the cut -> a better trained part, and the numbers of the step.
+
+One compiled step serves all cases. Where the values are stored feature vectors, many such steps are one
+compiled loop: Keras's own `fit` spends several times the arithmetic of a small head on each step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from .images import Images
+from .labels import Codes
+from .network import TrainedPart
+from .values import Values
+
+__all__ = ["CORRECT", "LOSS", "RATE", "WEIGHTS", "Data", "Loop", "Settings"]
+
+# Feature vectors that are scored in one call; images and feature maps come in batches as in training.
+SCORED_ROWS = 4096
+# What a step gives, in this order: the sums of its losses and right answers, the sum of all weights, the rate.
+LOSS, CORRECT, WEIGHTS, RATE = range(4)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Values at the cut with the codes of their classes, and the images that errors name, if these are known."""
+
+    values: Values
+    codes: Codes
+    images: Images | None = None
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def names(self, positions: npt.NDArray[np.int64]) -> list[str]:
+        """How errors name the images at these positions."""
+        if self.images is None:
+            return []
+        return [self.images.path(index) or self.images.name(index) for index in positions.tolist()]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train.
+
+    Attributes:
+        class_weights: float32 `(n_classes,)`.
+        keep_best: keep the best epoch by validation, or the state before; else keep the last epoch.
+    """
+
+    optimizer: keras.optimizers.Optimizer
+    epochs: int
+    batch_size: int
+    seed: int
+    class_weights: npt.NDArray[np.float32]
+    callbacks: Sequence[keras.callbacks.Callback]
+    keep_best: bool
+    title: str
+    verbose: str | int
+
+
+class Loop:
+    """The compiled functions of one phase."""
+
+    def __init__(self, part: TrainedPart, settings: Settings) -> None:
+        self.part = part
+        self.optimizer = part.optimizer  # compile wraps it where mixed precision needs the loss scaled
+        self.batch_size = settings.batch_size
+        self.variables = part.trainable_variables
+        self.class_weights = tf.constant(settings.class_weights)
+        self.optimizer.build(self.variables)
+        self.dtypes = [tensor.dtype for tensor in part.inputs]
+        values = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in part.inputs]
+        codes = tf.TensorSpec((None,), tf.int64)
+        self._compiled_step = tf.function(self._step, input_signature=[values, codes])
+        self._compiled_steps = tf.function(self._steps, input_signature=[values, codes])
+        self._compiled_score = tf.function(self._score_batch, input_signature=[values, codes])
+
+    def step(self, values: list[npt.NDArray[Any]], codes: Codes) -> npt.NDArray[np.float32]:
+        """One step: float32 `(1, 4)`, the columns as `LOSS` and its like say."""
+        numbers: npt.NDArray[np.float32] = self._compiled_step(self._as_inputs(values), codes).numpy()
+        return numbers[np.newaxis]
+
+    def steps(self, values: list[npt.NDArray[Any]], codes: Codes) -> npt.NDArray[np.float32]:
+        """A step for each batch of these, one after the other, in one call: a row for each."""
+        numbers: npt.NDArray[np.float32] = self._compiled_steps(self._as_inputs(values), codes).numpy()
+        return numbers
+
+    def sum_of_weights(self) -> float:
+        """NaN or infinite if one of the trained weights is."""
+        return float(self._sum_of_weights())
+
+    def _as_inputs(self, values: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        """What was stored in half precision, in the precision that is computed in."""
+        return [array.astype(dtype, copy=False) for array, dtype in zip(values, self.dtypes, strict=True)]
+
+    def losses(self, data: Data) -> tuple[npt.NDArray[np.float32], float]:
+        """The cross-entropy of each image `(n,)` and the number of right answers, without dropout and class weights."""
+        size = self.batch_size if len(self.part.inputs[0].shape) > 2 else SCORED_ROWS
+        batches = [np.arange(start, min(start + size, len(data))) for start in range(0, len(data), size)]
+        losses, correct = np.empty(len(data), np.float32), 0.0
+        for batch, values in zip(batches, data.values.batches(batches), strict=True):
+            batch_losses, batch_correct = self._compiled_score(self._as_inputs(values), data.codes[batch])
+            losses[batch], correct = batch_losses.numpy(), correct + float(batch_correct)
+        return losses, correct
+
+    def _step(self, values: list[tf.Tensor], codes: tf.Tensor) -> tf.Tensor:
+        rate = tf.cast(self.optimizer.learning_rate, tf.float32)  # before the step counts as done
+        with tf.GradientTape() as tape:
+            logits = self.part(_unpacked(values), training=True)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits)
+            loss = tf.reduce_mean(losses * tf.gather(self.class_weights, codes))
+            # A backbone of the user's may carry regularizers; Keras collects their losses.
+            total = tf.add_n([loss, *self.part.losses])
+            scaled = self.optimizer.scale_loss(total)
+        gradients = tape.gradient(scaled, [variable.value for variable in self.variables])
+        # Gradients are not looked at: where the loss is scaled, infinite ones are expected, and their step is left out.
+        self.optimizer.apply(gradients, self.variables)
+        return tf.stack(
+            [loss * tf.cast(tf.size(codes), tf.float32), _correct(logits, codes), self._sum_of_weights(), rate]
+        )
+
+    def _steps(self, values: list[tf.Tensor], codes: tf.Tensor) -> tf.Tensor:
+        count = -(-tf.size(codes) // self.batch_size)
+        numbers = tf.TensorArray(tf.float32, count, element_shape=(4,))
+        for step in tf.range(count):
+            start = step * self.batch_size
+            stop = start + self.batch_size
+            numbers = numbers.write(step, self._step([value[start:stop] for value in values], codes[start:stop]))
+        return numbers.stack()
+
+    def _sum_of_weights(self) -> tf.Tensor:
+        """One number that NaN and infinity in any weight show in: what is not finite stays so in sums.
+
+        In float32, since the sum of many small weights can exceed float16.
+        """
+        return tf.add_n([tf.reduce_sum(tf.cast(variable.value, tf.float32)) for variable in self.variables])
+
+    def _score_batch(self, values: list[tf.Tensor], codes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        logits = self.part(_unpacked(values), training=False)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits), _correct(logits, codes)
+
+
+def _correct(logits: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(tf.argmax(logits, axis=-1) == codes, tf.float32))
+
+
+def _unpacked(values: list[tf.Tensor]) -> Any:
+    return values if len(values) > 1 else values[0]
