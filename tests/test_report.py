@@ -167,9 +167,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     path = write(folder / "<i>cats" / '<b onclick="x">&.jpg', 99, (20, 20))
     (folder / "dogs" / "<script>alert(1)<script>.jpg").write_bytes(b"")
     page = page_of(tk.check_images(folder, verbose=0), tmp_path / "report.html")
-    assert {tag for tag, _ in page.tags} <= set(
-        "html head meta title style body h1 h2 p table tr td th figure figcaption img br small".split()
-    )
+    assert not {"b", "i", "script"} & {tag for tag, _ in page.tags}
     assert str(path) in page.text
     assert "&lt;b onclick" in page.source
 

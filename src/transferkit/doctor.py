@@ -136,6 +136,9 @@ def _odd(one: Examinee) -> Iterator[Fault]:
         yield Fault("flat", one.name(index), "one colour all over, as far as can be seen", False)
 
 
+Place = tuple[Examinee, int]
+
+
 def _duplicates(examined: Sequence[Examinee]) -> Iterator[Fault]:
     """The same content twice, and images that look alike, over all sets together."""
     places = [(one, index) for one in examined for index in one.findings.good().tolist()]
@@ -144,7 +147,8 @@ def _duplicates(examined: Sequence[Examinee]) -> Iterator[Fault]:
         twin = first.setdefault(one.findings.keys[index].tobytes(), number)
         if twin != number:
             yield _duplicate(places[twin], places[number])
-    alone = list(first.values())
+    # Tiny images have too little in them: handwritten ones all look alike.
+    alone = [number for number in first.values() if not _is_tiny(places[number])]
     if not alone:
         return
     thumbnails = np.stack([places[number][0].findings.thumbnails[places[number][1]] for number in alone])
@@ -152,7 +156,9 @@ def _duplicates(examined: Sequence[Examinee]) -> Iterator[Fault]:
         yield _near_duplicate(places[alone[earlier]], places[alone[later]])
 
 
-Place = tuple[Examinee, int]
+def _is_tiny(place: Place) -> bool:
+    one, index = place
+    return any(kind == "tiny" for kind, _ in one.findings.oddities.get(index, ()))
 
 
 def _duplicate(first: Place, second: Place) -> Fault:

@@ -59,7 +59,7 @@ def contrast(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
 def spread(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """int64 `(n,)`: the largest difference between two areas of each, in brightness or in one colour, 0-255."""
     colours = thumbnails[:, GRID * GRID :].reshape(len(thumbnails), COLOURS * COLOURS, 3).astype(np.int64)
-    return np.maximum(contrast(thumbnails), (colours.max(axis=1) - colours.min(axis=1)).max(axis=1))
+    return np.asarray(np.maximum(contrast(thumbnails), (colours.max(axis=1) - colours.min(axis=1)).max(axis=1)))
 
 
 def pairs_alike(thumbnails: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int]]:

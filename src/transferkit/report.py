@@ -180,7 +180,9 @@ def _target(path: object) -> Path:
         raise bad_argument("path", path, "must end in .html", "Pass for example 'report.html'")
     target = Path(path)
     if target.is_dir():
-        raise bad_argument("path", str(path), "is a folder, and must name a file", "Pass for example 'report.html'")
+        raise InvalidInputError(
+            f"{str(path)!r} is a folder: the page needs a file. Pass another path, or move it away."
+        )
     if not target.absolute().parent.is_dir():
         raise InvalidInputError(f"The folder of {str(path)!r} does not exist: it must be there. Make it first.")
     return target
