@@ -317,7 +317,7 @@ def test_half_precision_is_near_and_never_infinite(part, images, store):
     assert halved.dtype == np.float16
     assert halved == pytest.approx(exact, rel=1e-3, abs=1e-3)
     huge = lambda images: [np.full((len(images), 16), 1e30, np.float32)]  # noqa: E731
-    worker = features._Worker(part, Plan(images), None, (("float16", (16,)),), Findings(0), Album(None))
+    worker = features._Worker(part, Plan(images), None, (("float16", (16,)),), Findings(0), Album(None, (32, 32)))
     assert np.isfinite(worker._in_storage_form(huge(np.zeros(3)))[0]).all()
 
 

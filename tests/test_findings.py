@@ -48,7 +48,7 @@ def failure(name: str, reason: str = "damaged", kind: str = "unreadable") -> Ima
 
 
 def look_at(images: Images, store: Store | None = None, index: int = 0) -> Look:
-    album = Album(store)
+    album = Album(store, (32, 32))
     seen = OpenedImage(images, index, SIZE, keyed=True).look(album)
     album.keep(seen)
     album.close()
@@ -97,7 +97,7 @@ def test_a_part_is_what_would_have_been_seen_of_it_alone() -> None:
 
 def test_reasons_are_by_path_in_the_order_of_the_data() -> None:
     images = ImageFiles((Path("b.jpg"), Path("x.jpg"), Path("a.jpg")))
-    seen = Findings(3, looks=False, failures={2: failure("'a.jpg'", "gone"), 0: failure("'b.jpg'", "empty")})
+    seen = Findings(3, looks=False, failures={2: failure("a.jpg", "gone"), 0: failure("b.jpg", "empty")})
     assert list(seen.reasons(images).items()) == [("b.jpg", "empty"), ("a.jpg", "gone")]
 
 
@@ -111,7 +111,7 @@ def test_reasons_of_arrays_are_by_position() -> None:
 
 def test_an_image_is_read_once_and_decoded_once(tmp_path: Path, work: list[str]) -> None:
     image = OpenedImage(read_images(write(tmp_path / "a.jpg", 1, (60, 90))), 0, SIZE, keyed=True)
-    seen = image.look(Album(None))
+    seen = image.look(Album(None, (32, 32)))
     assert image.pixels() is image.pixels()
     assert image.pixels().shape == (*SIZE, 3)
     assert work == ["read_bytes", "decode"]
@@ -159,8 +159,8 @@ def test_what_cannot_be_read_is_an_error_of_its_kind(tmp_path: Path, name: str) 
     path = str(tmp_path / name)
     with refused(ImageReadError, path) as caught:
         look_at(ImageFiles((tmp_path / name,)))
-    assert caught.value.kinds == {repr(path): kind}
-    assert list(caught.value.failures) == [repr(path)]
+    assert caught.value.kinds == {path: kind}
+    assert list(caught.value.failures) == [path]
 
 
 def test_an_array_is_looked_at_like_a_file(store: Store) -> None:
@@ -182,12 +182,12 @@ def test_without_keys_images_of_one_content_are_told_apart(tmp_path: Path) -> No
 
 
 def test_a_thumbnail_outlives_the_album(tmp_path: Path) -> None:
-    first = Album(Store(tmp_path))
+    first = Album(Store(tmp_path), (32, 32))
     assert first.find(KEY) is None
     first.keep(Look(KEY, SMALL, True))
     first.keep(Look(OTHER_KEY, SMALL, False))  # known already: not written again
     first.close()
-    second = Album(Store(tmp_path))
+    second = Album(Store(tmp_path), (32, 32))
     found = second.find(KEY)
     assert found is not None
     assert found.tolist() == SMALL.tolist()
@@ -196,7 +196,7 @@ def test_a_thumbnail_outlives_the_album(tmp_path: Path) -> None:
 
 
 def test_an_album_without_a_store_keeps_nothing() -> None:
-    album = Album(None)
+    album = Album(None, (32, 32))
     album.keep(Look(KEY, SMALL, True))
     album.close()
     assert album.find(KEY) is None
@@ -216,7 +216,7 @@ def test_several_failures_are_one_error_in_the_order_of_the_data() -> None:
     error = all_unreadable(errors, " Do this.")
     assert list(error.failures.items()) == [("b.jpg", "empty"), ("a.jpg", "damaged"), ("c.jpg", "damaged")]
     assert error.kinds["b.jpg"] == "empty file"
-    assert str(error).startswith("3 images cannot be read (b.jpg: empty; a.jpg: damaged; c.jpg: damaged)")
+    assert str(error).startswith("3 images cannot be read ('b.jpg': empty; 'a.jpg': damaged; 'c.jpg': damaged)")
     assert str(error).endswith("Do this.")
     assert "check_images" in str(error)
 

@@ -15,19 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from transferkit import decoding, formats
+from transferkit import decoding, headers
 from transferkit.decoding import decode, header_of
 from transferkit.errors import ImageReadError
-from transferkit.formats import (
-    EXTENSIONS,
-    DamagedHeaderError,
-    Header,
-    first_picture,
-    is_cut_off,
-    open_with_pillow,
-    quiet_pillow,
-    read_header,
-)
+from transferkit.formats import EXTENSIONS, is_cut_off, read_header
+from transferkit.headers import DamagedHeaderError, Header, first_picture
+from transferkit.pillow import open_with_pillow, quiet_pillow
 
 PHOTO = Image.fromarray(picture(0, (24, 33)))
 KINDS = {
@@ -252,8 +245,8 @@ def with_text(kind: str, length: int) -> bytes:
 
 @pytest.mark.parametrize("kind", ["iTXt", "zTXt"])
 def test_a_png_with_a_text_that_inflates_to_more_than_a_megabyte_is_refused(kind: str) -> None:
-    as_by_pillow(with_text(kind, formats.MAX_TEXT), 0)
-    data = with_text(kind, formats.MAX_TEXT + 1)
+    as_by_pillow(with_text(kind, headers.MAX_TEXT), 0)
+    data = with_text(kind, headers.MAX_TEXT + 1)
     assert len(data) < 5000
     with pytest.raises(DamagedHeaderError):
         read_header(data)
@@ -263,7 +256,7 @@ def test_a_png_with_a_text_that_inflates_to_more_than_a_megabyte_is_refused(kind
 
 
 def test_a_large_colour_profile_is_no_bomb() -> None:
-    profile = np.random.default_rng(0).integers(0, 4, formats.MAX_TEXT + 1000, dtype=np.uint8).tobytes()
+    profile = np.random.default_rng(0).integers(0, 4, headers.MAX_TEXT + 1000, dtype=np.uint8).tobytes()
     assert read_header(saved(PHOTO, "PNG", icc_profile=profile)) == Header("PNG", 24, 33)
 
 

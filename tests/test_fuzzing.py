@@ -201,7 +201,7 @@ def load_or_name(path: Path) -> None:
     try:
         assert load(ImageFiles((path,)), 0, (8, 8)).shape == (8, 8, 3)
     except ImageReadError as error:
-        assert list(error.failures) == [repr(str(path))]
+        assert list(error.failures) == [str(path)]
 
 
 @steady

@@ -233,7 +233,6 @@ def test_copies_by_content_fall_on_one_side(contents, share, seed) -> None:
     assert not {contents[i] for i in training} & {contents[i] for i in validation}
 
 
-@pytest.mark.xfail(reason="copies in several classes are drawn in each class by itself")
 @steady
 @given(st.lists(st.integers(0, 30), min_size=8, max_size=60), SEEDS)
 def test_copies_in_two_classes_fall_on_one_side(contents, seed) -> None:

@@ -20,7 +20,6 @@ from .augmentation import Augmentation, augmenter, fixed_views
 from .backbones import get_backbone
 from .errors import (
     BundleError,
-    ImageReadError,
     InvalidInputError,
     NotFittedError,
     UnknownBackboneError,
@@ -28,9 +27,9 @@ from .errors import (
 )
 from .estimator import Estimator
 from .examination import check_policy
-from .findings import Findings
+from .findings import Findings, all_unreadable
 from .gallery import show_images
-from .images import Images, LabelledImages, read_images, read_labelled
+from .images import ImageFiles, Images, LabelledImages, read_images, read_labelled
 from .inference import Predictor
 from .labels import class_weights
 from .loading import build_with_weights
@@ -315,13 +314,11 @@ class TransferClassifier(Estimator):
         fitted = self._fitted_or_raise("evaluate")
         skip, verbose = check_policy(on_bad_image), check_verbose(verbose)
         images = read_labelled(data, labels, fitted.classes, "test data", lenient=skip)
-        predictions, kept = self._predicted(fitted, images.images, skip, verbose, "evaluating")
-        if not len(kept):
-            raise ImageReadError(
-                f"None of the {len(images)} test images can be read: some must be. Check them with check_images(data).",
-                predictions.skipped,
-            )
-        return Evaluation(predictions, images.codes[kept])
+        findings = Findings(len(images), looks=False, goes_on=skip)
+        predictions = self._predicted(fitted, images.images, findings, verbose, "evaluating")
+        if not len(predictions):
+            raise all_unreadable(findings.failures, " None is left to evaluate on.")
+        return Evaluation(predictions, images.codes[findings.good()])
 
     def predict(self, images: object, *, on_bad_image: str = "raise", verbose: str | int = "auto") -> Predictions:
         """The most probable class of each image.
@@ -344,18 +341,18 @@ class TransferClassifier(Estimator):
         """
         fitted = self._fitted_or_raise("predict")
         skip, verbose = check_policy(on_bad_image), check_verbose(verbose)
-        return self._predicted(fitted, read_images(images, lenient=skip), skip, verbose, "predicting")[0]
+        found = read_images(images, lenient=skip)
+        findings = Findings(len(found), looks=False, goes_on=skip)
+        return self._predicted(fitted, found, findings, verbose, "predicting")
 
     def _predicted(
-        self, fitted: _Fitted, images: Images, skip: bool, verbose: str | int, title: str
-    ) -> tuple[Predictions, npt.NDArray[np.int64]]:
-        """Predictions, and the positions of the images that they are of."""
-        findings = Findings(len(images), looks=False, goes_on=True) if skip else None
+        self, fitted: _Fitted, images: Images, findings: Findings, verbose: str | int, title: str
+    ) -> Predictions:
+        """Predictions of the images that can be read; the findings tell which these are."""
         store = cache.open_store(self.cache)
         probabilities = fitted.predictor.probabilities(images, store, verbose, title, findings)
-        kept = np.arange(len(images)) if findings is None else findings.good()
-        skipped = {} if findings is None else findings.reasons(images)
-        return Predictions(fitted.classes, probabilities, [images.path(i) for i in kept.tolist()], skipped), kept
+        paths = [images.path(index) for index in findings.good().tolist()]
+        return Predictions(fitted.classes, probabilities, paths, _left_out(images) | findings.reasons(images))
 
     def predict_proba(self, images: object, *, verbose: str | int = "auto") -> npt.NDArray[np.float32]:
         """The probabilities of all classes, float32 `(n, n_classes)`; columns in the order of `classes_`.
@@ -471,6 +468,11 @@ class TransferClassifier(Estimator):
         if name == "report_":
             raise AttributeError("report_ is there after fit; a saved classifier does not have it. Call check_images.")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+def _left_out(images: Images) -> dict[str, str]:
+    """Folders that cannot be looked into, and why."""
+    return {str(folder): reason for folder, reason in images.left_out} if isinstance(images, ImageFiles) else {}
 
 
 def _pretrained(record: Backbone, source: Source, size: tuple[int, int], seed: int, verbose: str | int) -> keras.Model:

@@ -22,9 +22,11 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from .errors import ImageReadError, MissingExtraError
-from .formats import DamagedHeaderError, Header, first_picture, is_cut_off, open_with_pillow, quiet_pillow, read_header
+from .formats import is_cut_off, read_header
+from .headers import DamagedHeaderError, Header, first_picture
 from .images import ImageFiles, Images
 from .orientation import upright
+from .pillow import open_with_pillow, quiet_pillow
 from .resizing import Pixels, Size, power_of_two, resize
 
 __all__ = ["PIXEL_RULE", "decode", "header_of", "load", "read_bytes", "unreadable"]
@@ -54,7 +56,7 @@ def load(images: Images, index: int, size: Size) -> Pixels:
         ImageReadError: the file cannot be read; the message names it.
     """
     if isinstance(images, ImageFiles):
-        return resize(decode(read_bytes(images, index), images.name(index), size), size)
+        return resize(decode(read_bytes(images, index), str(images.paths[index]), size), size)
     return resize(images.array(index), size)
 
 
@@ -64,7 +66,7 @@ def read_bytes(images: ImageFiles, index: int) -> bytes:
     Raises:
         ImageReadError: it cannot be read, or is no regular file; a FIFO or a device is never waited for.
     """
-    name = images.name(index)
+    name = str(images.paths[index])
     try:
         with open(images.paths[index], "rb", opener=_opened_without_waiting) as file:  # Path.open has none
             state = os.fstat(file.fileno())
@@ -95,7 +97,7 @@ def _is_regular(path: Path) -> bool:
 def unreadable(name: str, reason: str, kind: str = "unreadable") -> ImageReadError:
     """The one wording of an image that cannot be read."""
     return ImageReadError(
-        f"The image {name} cannot be read ({reason}): every image must be whole and of a known format. Repair it or "
+        f"The image {name!r} cannot be read ({reason}): every image must be whole and of a known format. Repair it or "
         f"take it out.",
         {name: reason},
         {name: kind},
@@ -227,7 +229,7 @@ def _decode_with_pillow(data: bytes, name: str) -> Image:
 
         opened = open_with_pillow(data)
     except ImportError:
-        raise MissingExtraError(f"Reading {name}", "images") from None
+        raise MissingExtraError(f"Reading {name!r}", "images") from None
     except Exception as error:
         raise _DamagedError(_in_words(error)) from error
     try:

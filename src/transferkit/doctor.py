@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ._public import public
 from .arguments import check_verbose
@@ -15,7 +16,7 @@ from .features import inspect
 from .findings import Findings
 from .images import LabelledImages, read_labelled, split_pair
 from .likeness import pairs_alike, spread
-from .report import Fault, Report, Sources
+from .report import Fault, Report, name_of
 
 __all__ = ["Examinee", "check_images", "diagnose"]
 
@@ -34,10 +35,7 @@ class Examinee(NamedTuple):
 
     def name(self, index: int) -> str:
         """A file's path, or an array's place."""
-        images = self.data.images
-        return images.path(index) or images.name(index) + (
-            f" of the {self.what} data" if self.what != "training" else ""
-        )
+        return name_of(self.what, self.data.images, index)
 
 
 @public
@@ -105,18 +103,8 @@ def diagnose(examined: Sequence[Examinee]) -> Report:
     listed = np.bincount(data.codes, minlength=len(data.classes)).tolist()
     counts = dict(zip(data.classes.tolist(), listed, strict=True))
     faults.sort(key=lambda fault: not fault.serious)
-    return Report(faults, counts, sum(len(one.data) for one in examined), _sources(examined, faults))
-
-
-def _sources(examined: Sequence[Examinee], faults: Iterable[Fault]) -> Sources:
-    """Where the images that the faults name come from."""
-    named = {name for fault in faults for name in (fault.where, fault.other)}
-    return {
-        name: (one.data.images, index)
-        for one in examined
-        for index in range(len(one.data))
-        if (name := one.name(index)) in named
-    }
+    shown = [(one.what, one.data.images) for one in examined]
+    return Report(faults, counts, sum(len(one.data) for one in examined), shown)
 
 
 def _unreadable(one: Examinee) -> Iterator[Fault]:
@@ -141,24 +129,33 @@ Place = tuple[Examinee, int]
 
 def _duplicates(examined: Sequence[Examinee]) -> Iterator[Fault]:
     """The same content twice, and images that look alike, over all sets together."""
-    places = [(one, index) for one in examined for index in one.findings.good().tolist()]
-    first: dict[bytes, int] = {}
-    for number, (one, index) in enumerate(places):
-        twin = first.setdefault(one.findings.keys[index].tobytes(), number)
-        if twin != number:
-            yield _duplicate(places[twin], places[number])
-    # Tiny images have too little in them: handwritten ones all look alike.
-    alone = [number for number in first.values() if not _is_tiny(places[number])]
-    if not alone:
+    good = [one.findings.good() for one in examined]
+    sets = np.repeat(np.arange(len(examined)), [len(found) for found in good])
+    indices = np.concatenate(good)
+    if not len(indices):
         return
-    thumbnails = np.stack([places[number][0].findings.thumbnails[places[number][1]] for number in alone])
-    for earlier, later in pairs_alike(thumbnails):
-        yield _near_duplicate(places[alone[earlier]], places[alone[later]])
+
+    def place(number: int) -> Place:
+        return examined[sets[number]], int(indices[number])
+
+    keys = np.concatenate([one.findings.keys[found] for one, found in zip(examined, good, strict=True)])
+    _, first, inverse = np.unique(keys.view(f"V{keys.shape[1]}").ravel(), return_index=True, return_inverse=True)
+    twins = first[inverse]
+    for number in np.flatnonzero(twins != np.arange(len(twins))).tolist():
+        yield _duplicate(place(twins[number]), place(number))
+    # Tiny images have too little in them: handwritten ones all look alike.
+    large = np.concatenate([_are_large(one)[found] for one, found in zip(examined, good, strict=True)])
+    alone = np.sort(first)
+    alone = alone[large[alone]]
+    thumbnails = np.concatenate([one.findings.thumbnails[found] for one, found in zip(examined, good, strict=True)])
+    for earlier, later in pairs_alike(thumbnails[alone]):
+        yield _near_duplicate(place(alone[earlier]), place(alone[later]))
 
 
-def _is_tiny(place: Place) -> bool:
-    one, index = place
-    return any(kind == "tiny" for kind, _ in one.findings.oddities.get(index, ()))
+def _are_large(one: Examinee) -> npt.NDArray[np.bool_]:
+    large = np.ones(len(one.data), np.bool_)
+    large[[index for index, odd in one.findings.oddities.items() if any(kind == "tiny" for kind, _ in odd)]] = False
+    return large
 
 
 def _duplicate(first: Place, second: Place) -> Fault:

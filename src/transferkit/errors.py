@@ -57,8 +57,8 @@ class ImageReadError(TransferKitError, ValueError):
     """One or more images cannot be read.
 
     Attributes:
-        failures: image name -> reason, in the order of the data.
-        kinds: image name -> what kind of fault it is: ``"unreadable"``, ``"truncated"``, ``"not an image"``,
+        failures: path -> reason, in the order of the data.
+        kinds: path -> what kind of fault it is: ``"unreadable"``, ``"truncated"``, ``"not an image"``,
             ``"empty file"``, ``"huge"`` or ``"not a regular file"``.
     """
 

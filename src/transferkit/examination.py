@@ -11,14 +11,12 @@ import numpy.typing as npt
 
 from .doctor import Examinee, diagnose
 from .errors import InvalidInputError, bad_argument, some_of
-from .findings import Findings, all_unreadable
+from .findings import REMEDY, Findings, all_unreadable
 from .images import Images, LabelledImages, joined
 from .report import Report
 from .splits import Indices, Material
 
 __all__ = ["Examined", "check_policy", "examine"]
-
-REMEDY = " Pass on_bad_image='skip' to go on without them."
 
 # Looks at images, each once, and may return what it computed of them.
 Look = Callable[[Images, Findings], Any]

@@ -94,7 +94,7 @@ def compute(
         NoRoomError: `in_memory` is False, and the disk is full.
     """
     seen = Findings(len(plan.images), looks=False) if findings is None else findings
-    album = Album(store if seen.looks else None)
+    album = Album(store if seen.looks else None, part.size)
     try:
         rows = _rows(part, plan, store, seen, album, verbose, title, half, in_memory)
     finally:
@@ -146,7 +146,7 @@ def inspect(
     images: Images, size: Size, store: Store | None, findings: Findings, verbose: str | int, title: str
 ) -> None:
     """Read every image once, and decode what the store does not know; `findings` takes what is seen."""
-    album = Album(store)
+    album = Album(store, size)
 
     def look(index: int) -> Look:
         return OpenedImage(images, index, size, keyed=True).look(album)
@@ -164,7 +164,7 @@ def inspect(
                 except MissingExtraError as error:
                     if not findings.lists_all:
                         raise
-                    findings.failures[index] = unreadable(images.name(index), str(error))
+                    findings.failures[index] = unreadable(images.path(index) or images.name(index), str(error))
                     continue
                 findings.note(index, seen)
                 album.keep(seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import numpy.typing as npt
 
 from .decoding import PIXEL_RULE, decode, header_of, read_bytes
 from .errors import ImageReadError
-from .formats import EXTENSIONS, Header
+from .formats import EXTENSIONS
+from .headers import Header
 from .images import ImageFiles, Images
 from .likeness import THUMBNAIL_BYTES, thumbnail
 from .resizing import Pixels, Size, resize
@@ -18,8 +20,10 @@ from .segments import KEY_BYTES
 from .shelves import Shelf, Writer, content_key
 from .store import Store
 
-__all__ = ["Album", "Findings", "Look", "OpenedImage", "all_unreadable"]
+__all__ = ["REMEDY", "Album", "Findings", "Look", "OpenedImage", "all_unreadable"]
 
+# How the error of images that cannot be read ends where they can be left out.
+REMEDY = " Pass on_bad_image='skip' to go on without them."
 TINY = 32  # pixels of the shorter side
 
 Oddity = tuple[str, str]  # a kind of fault and its detail
@@ -71,7 +75,7 @@ class Findings:
         self.keys[index] = np.frombuffer(look.key, np.uint8)
         self.thumbnails[index] = look.thumbnail
         if look.oddities:
-            self.oddities[index] = look.oddities
+            self.oddities[index] = _shared(look.oddities)
 
     def good(self) -> npt.NDArray[np.int64]:
         """int64 `(n,)`: the positions of the images that can be read."""
@@ -95,13 +99,16 @@ class Findings:
 
 
 class Album:
-    """Thumbnails by content: found in a store, else made and kept there."""
+    """Thumbnails by content: found in a store, else made and kept there.
 
-    def __init__(self, store: Store | None) -> None:
+    Those that were made from images of another size may differ a little, so each size has its own.
+    """
+
+    def __init__(self, store: Store | None, size: Size) -> None:
         self._shelf: Shelf | None = None
         self._writer: Writer | None = None
         if store is not None:
-            self._shelf = store.shelf(f"thumbnails/1/{PIXEL_RULE}", (("uint8", (THUMBNAIL_BYTES,)),))
+            self._shelf = store.shelf(f"thumbnails/1/{size}/{PIXEL_RULE}", (("uint8", (THUMBNAIL_BYTES,)),))
             self._writer = self._shelf.writer()
 
     def find(self, key: bytes) -> npt.NDArray[np.uint8] | None:
@@ -124,7 +131,7 @@ class OpenedImage:
 
     def __init__(self, images: Images, index: int, size: Size, keyed: bool) -> None:
         self._size = size
-        self._name, self._path = images.name(index), images.path(index)
+        self._name = images.path(index) or images.name(index)
         self._content = read_bytes(images, index) if isinstance(images, ImageFiles) else images.array(index)
         self._header: Header | None = None
         self._pixels: Pixels | None = None
@@ -142,7 +149,7 @@ class OpenedImage:
         """What the doctor wants to know; it is decoded unless its thumbnail shows that it was before."""
         if isinstance(self._content, bytes):
             self._header = header_of(self._content, self._name)
-            oddities = _of_header(self._header, self._path or "")
+            oddities = _of_header(self._header, Path(self._name).suffix.lower())
         else:
             oddities = _of_size(*self._content.shape[:2])
         found = album.find(self.key)
@@ -151,8 +158,14 @@ class OpenedImage:
         return Look(self.key, thumbnail(self.pixels()), True, oddities)
 
 
-def _of_header(header: Header, path: str) -> tuple[Oddity, ...]:
-    found = [*_of_size(header.height, header.width), *_of_name(header.format, Path(path).suffix.lower())]
+@lru_cache(maxsize=4096)
+def _shared(oddities: tuple[Oddity, ...]) -> tuple[Oddity, ...]:
+    """One tuple for all images that are odd in one way: there may be many."""
+    return oddities
+
+
+def _of_header(header: Header, suffix: str) -> tuple[Oddity, ...]:
+    found = [*_of_size(header.height, header.width), *_of_name(header.format, suffix)]
     if header.orientation > 1:
         found.append(("sideways", f"EXIF orientation {header.orientation}; it is turned upright"))
     if header.oddity:
@@ -180,7 +193,7 @@ def all_unreadable(errors: dict[int, ImageReadError], remedy: str = "") -> Image
     kinds = {name: kind for error in ordered for name, kind in error.kinds.items()}
     if len(errors) == 1:
         return ImageReadError(f"{ordered[0]}{remedy}", failures, kinds)
-    named = "; ".join(f"{name}: {reason}" for name, reason in list(failures.items())[:20])
+    named = "; ".join(f"{name!r}: {reason}" for name, reason in list(failures.items())[:20])
     more = f"; and {len(failures) - 20} more in .failures of this error" if len(failures) > 20 else ""
     return ImageReadError(
         f"{len(failures)} images cannot be read ({named}{more}): every image must be whole and of a known format. Repair "

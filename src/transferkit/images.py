@@ -37,9 +37,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Images in files, by path."""
+    """Images in files, by path.
+
+    Attributes:
+        left_out: folders that could not be looked into, and why.
+    """
 
     paths: tuple[Path, ...]
+    left_out: tuple[tuple[Path, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -187,7 +192,8 @@ def read_images(images: object, lenient: bool = False) -> Images:
     if isinstance(images, (str, os.PathLike)):
         path = _named_path(images)
         if path.is_dir():
-            return ImageFiles(tuple(list_files(path, lenient).files))
+            found = list_files(path, lenient)
+            return ImageFiles(tuple(found.files), tuple(found.unreadable))
         return ImageFiles(_existing([path], lenient))
     if _are_paths(images):
         return ImageFiles(_existing(list(images), lenient))  # type: ignore[call-overload]
@@ -223,7 +229,8 @@ def _from_folder(
         if set(found.labels) <= set(spelled):
             raw = np.array([spelled[label] for label in found.labels])
     names = tuple(os.fsdecode(os.fsencode(path.relative_to(found.root).as_posix())) for path in found.files)
-    return LabelledImages(ImageFiles(tuple(found.files)), encode(raw, classes, what), classes, names, found)
+    files = ImageFiles(tuple(found.files), tuple(found.left_out.unreadable))
+    return LabelledImages(files, encode(raw, classes, what), classes, names, found)
 
 
 def _from_paths(

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .features import Plan, compute
-from .findings import Findings
+from .findings import REMEDY, Findings, all_unreadable
 from .frozen import FrozenPart
 from .images import Images
 from .network import Network
@@ -27,14 +27,20 @@ class Predictor:
         self._revision: int | None = None
 
     def probabilities(
-        self, images: Images, store: Store | None, verbose: str | int, title: str, findings: Findings | None = None
+        self, images: Images, store: Store | None, verbose: str | int, title: str, findings: Findings
     ) -> npt.NDArray[np.float32]:
-        """float32 `(n, n_classes)`; rows add up to 1. With `findings`, of the images that can be read alone."""
+        """float32 `(n, n_classes)`, of the images that can be read; rows add up to 1.
+
+        Raises:
+            ImageReadError: some cannot, all of them named; not if `findings` goes on without them.
+        """
         nothing = np.zeros((0, self._head.output.shape[-1]), np.float32)
         if not len(images):
             return nothing
         features = compute(self._current_part(), Plan(images), store, verbose, title, findings=findings)[0]
-        rows = np.arange(len(images)) if findings is None else findings.good()
+        if findings.failures and not findings.goes_on:
+            raise all_unreadable(findings.failures, REMEDY)
+        rows = findings.good()
         chunks = [features[rows[start : start + CHUNK]] for start in range(0, len(rows), CHUNK)]
         return np.concatenate(
             [nothing, *(np.asarray(self._head(chunk, training=False), np.float32) for chunk in chunks)]

@@ -32,6 +32,7 @@ NOISE = 2
 MIN_CONTRAST = 12
 BANDS = 16
 NEIGHBOURS = 12
+PIECE = 4096
 ONES = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 
 
@@ -52,14 +53,15 @@ def contrast(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """int64 `(n,)`: the difference between the brightest and the darkest area of each, 0-255."""
     if not len(thumbnails):
         return np.zeros(0, np.int64)
-    grey = thumbnails[:, : GRID * GRID].astype(np.int64)
-    return np.asarray(grey.max(axis=1) - grey.min(axis=1))
+    grey = thumbnails[:, : GRID * GRID]
+    return np.asarray(grey.max(axis=1).astype(np.int64) - grey.min(axis=1))
 
 
 def spread(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """int64 `(n,)`: the largest difference between two areas of each, in brightness or in one colour, 0-255."""
-    colours = thumbnails[:, GRID * GRID :].reshape(len(thumbnails), COLOURS * COLOURS, 3).astype(np.int64)
-    return np.asarray(np.maximum(contrast(thumbnails), (colours.max(axis=1) - colours.min(axis=1)).max(axis=1)))
+    colours = thumbnails[:, GRID * GRID :].reshape(len(thumbnails), COLOURS * COLOURS, 3)
+    ranges = (colours.max(axis=1) - colours.min(axis=1)).max(axis=1)
+    return np.asarray(np.maximum(contrast(thumbnails), ranges))
 
 
 def pairs_alike(thumbnails: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
@@ -71,7 +73,8 @@ def pairs_alike(thumbnails: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
     chosen = np.flatnonzero(contrast(thumbnails) >= MIN_CONTRAST)
     if len(chosen) < 2:
         return
-    bits = _bits(thumbnails[chosen])
+    # In pieces: the comparisons of one thumbnail take ten times its memory.
+    bits = np.concatenate([_bits(thumbnails[chosen[at : at + PIECE]]) for at in range(0, len(chosen), PIECE)])
     twin: dict[int, int] = {}
     for first, second in _candidates(bits):
         close = _distance(bits, first, second) <= MAX_BITS

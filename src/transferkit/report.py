@@ -6,7 +6,7 @@ import base64
 import html
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -24,14 +24,16 @@ from .resizing import resize
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Fault", "Report", "Sources"]
+__all__ = ["Fault", "Report", "name_of"]
 
 SHOWN = 5  # faults of a kind that the table lists
 THUMBNAILS = 100  # pictures of a kind on the page
 SIDE = 128  # pixels of their longer side
 
-# Where the image of a fault comes from, by its name.
-Sources = dict[str, tuple[Images, int]]
+# Sets of images, and what they are called.
+Shown = Sequence[tuple[str, Images]]
+# An image and its place, by the name that a fault gives it.
+Sources = Mapping[str, tuple[Images, int]]
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222; }
@@ -75,7 +77,7 @@ class Report:
     faults: list[Fault] = field(default_factory=list)
     counts: dict[Any, int] = field(default_factory=dict)
     n_images: int = 0
-    _sources: Sources = field(default_factory=dict, repr=False, compare=False)
+    _shown: Shown = field(default=(), repr=False, compare=False)
 
     @property
     def ok(self) -> bool:
@@ -137,32 +139,48 @@ class Report:
 
     def _page(self) -> str:
         counts = "".join(f"<tr><td>{_safe(name)}</td><td>{count:,}</td></tr>" for name, count in self.counts.items())
-        sections = "".join(self._section(kind, faults) for kind, faults in self._by_kind())
+        sources = self._sources()
+        sections = "".join(_section(kind, faults, sources) for kind, faults in self._by_kind())
         return (
             f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Check of images</title><style>{STYLE}'
             f"</style></head><body><h1>Check of images</h1><p>{_safe(self.summary())}</p><table><tr><th>class</th>"
             f"<th>images</th></tr>{counts}</table>{sections}</body></html>\n"
         )
 
-    def _section(self, kind: str, faults: list[Fault]) -> str:
-        head = f"<h2{' class=serious' if faults[0].serious else ''}>{_safe(kind)} <small>{len(faults):,}</small></h2>"
-        figures = "".join(self._figure(fault) for fault in faults[:THUMBNAILS])
-        rest = f"<p>... and {len(faults) - THUMBNAILS:,} more in .faults</p>" if len(faults) > THUMBNAILS else ""
-        return head + figures + rest
+    def _sources(self) -> Sources:
+        """Where the images of the faults come from, by the names in them."""
+        named = {name for fault in self.faults for name in (fault.where, fault.other)}
+        return {
+            name: (images, index)
+            for what, images in self._shown
+            for index in range(len(images))
+            if (name := name_of(what, images, index)) in named
+        }
 
-    def _figure(self, fault: Fault) -> str:
-        pictures = "".join(
-            _picture(*self._sources[name]) for name in (fault.where, fault.other) if name in self._sources
-        )
-        caption = f"{_safe(fault.where)}<br><small>{_safe(fault.detail)}</small>"
-        return f"<figure>{pictures}<figcaption>{caption}</figcaption></figure>"
+
+def name_of(what: str, images: Images, index: int) -> str:
+    """How a fault names an image: a file's path, or an array's place in the set that is called so."""
+    return images.path(index) or images.name(index) + (f" of the {what} data" if what != "training" else "")
+
+
+def _section(kind: str, faults: list[Fault], sources: Sources) -> str:
+    head = f"<h2{' class=serious' if faults[0].serious else ''}>{_safe(kind)} <small>{len(faults):,}</small></h2>"
+    figures = "".join(_figure(fault, sources) for fault in faults[:THUMBNAILS])
+    rest = f"<p>... and {len(faults) - THUMBNAILS:,} more in .faults</p>" if len(faults) > THUMBNAILS else ""
+    return head + figures + rest
+
+
+def _figure(fault: Fault, sources: Sources) -> str:
+    pictures = "".join(_picture(*sources[name]) for name in (fault.where, fault.other or "") if name in sources)
+    caption = f"{_safe(fault.where)}<br><small>{_safe(fault.detail)}</small>"
+    return f"<figure>{pictures}<figcaption>{caption}</figcaption></figure>"
 
 
 def _picture(images: Images, index: int) -> str:
     """A thumbnail as a part of the page; nothing where the image cannot be shown."""
     try:
         if isinstance(images, ImageFiles):
-            image = decode(read_bytes(images, index), images.name(index), (SIDE, SIDE))
+            image = decode(read_bytes(images, index), size=(SIDE, SIDE))
         else:
             image = images.array(index)
     except (ImageReadError, MissingExtraError):

@@ -25,15 +25,18 @@ def stratified_split(codes: Codes, names: Sequence[str], fraction: float, seed: 
     """Positions for training and for validation: disjoint, sorted, with each class in proportion.
 
     Images are ordered by `names` before they are drawn, so the order of listing does not matter;
-    images of one name (the same file listed twice) always fall on one side. Every class keeps an
-    image for training. The number of validation images is `fraction` of all, rounded, and at
-    least 1; what rounding leaves over goes to the classes with the largest remainders.
+    images of one name (the same file listed twice) always fall on one side, and those whose name stands
+    in several classes are all for training. Every class keeps an image for training. The number of
+    validation images is `fraction` of all, rounded, and at least 1; what rounding leaves over goes to the
+    classes with the largest remainders.
 
     Raises:
         InvalidInputError: no class has two images to divide.
     """
     groups = [_groups_of_class(codes, names, code) for code in range(int(codes.max()) + 1)]
-    room = np.array([max(len(group) - 1, 0) for group in groups])
+    bound = _in_several_classes(codes, names)
+    free = [[group for group in of_class if names[group[0]] not in bound] for of_class in groups]
+    room = np.array([max(min(len(some), len(every) - 1), 0) for some, every in zip(free, groups, strict=True)])
     if room.sum() == 0:
         raise InvalidInputError(
             f"`validation={fraction}` of {len(codes)} images leaves none for validation: a class must have two images "
@@ -41,7 +44,7 @@ def stratified_split(codes: Codes, names: Sequence[str], fraction: float, seed: 
         )
     wanted = _quotas(np.array([len(group) for group in groups]) * fraction, room)
     held_out: list[int] = []
-    for code, (group, quota) in enumerate(zip(groups, wanted, strict=True)):
+    for code, (group, quota) in enumerate(zip(free, wanted, strict=True)):
         order = np.random.default_rng([seed, code]).permutation(len(group))
         for chosen in order[:quota]:
             held_out += group[chosen]
@@ -55,6 +58,12 @@ def _groups_of_class(codes: Codes, names: Sequence[str], code: int) -> list[list
     for index in np.flatnonzero(codes == code).tolist():
         groups.setdefault(names[index], []).append(index)
     return [groups[name] for name in sorted(groups)]
+
+
+def _in_several_classes(codes: Codes, names: Sequence[str]) -> set[str]:
+    """The names that stand in more than one class: they cannot be held out in one of them alone."""
+    first: dict[str, int] = {}
+    return {name for name, code in zip(names, codes.tolist(), strict=True) if first.setdefault(name, code) != code}
 
 
 def _quotas(shares: npt.NDArray[np.float64], room: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

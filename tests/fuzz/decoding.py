@@ -47,7 +47,7 @@ def _decode_and_resize(data: bytes) -> None:
         image = decoding.decode(data, "file", size)
     except ImageReadError as error:
         assert list(error.failures) == list(error.kinds) == ["file"]
-        assert str(error).startswith("The image file cannot be read (")
+        assert str(error).startswith("The image 'file' cannot be read (")
         assert "\n" not in str(error) and len(str(error)) < 500, str(error)
         return
     assert image.dtype == "uint8" and image.ndim == 3 and image.shape[2] == 3
