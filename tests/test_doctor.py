@@ -499,3 +499,10 @@ def test_a_cache_of_its_own_folder_is_used(folder: Path, tmp_path: Path, decoded
 def test_progress_is_shown_only_if_asked_for(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     check(folder)
     assert capfd.readouterr() == ("", "")
+
+
+def test_one_file_under_two_labels_is_one_more_fault(folder: Path) -> None:
+    paths = [str(path) for path in sorted(folder.rglob("*.png"))]
+    labels = [Path(path).parent.name for path in paths]
+    found = faults(check([*paths, paths[0]], [*labels, "dogs"]), "conflicting duplicate")
+    assert [(fault.where, fault.other) for fault in found] == [(paths[0], paths[0])]

@@ -173,7 +173,7 @@ def test_validation_data_may_lose_a_class_but_not_all(folder: Path, held_out: Pa
     assert set(result.validation.codes.tolist()) == {1}
     for path in (held_out / "dogs").iterdir():
         path.write_bytes(b"")
-    with refused(InvalidInputError, "None of the validation images", "'cats', 'dogs'"):
+    with refused(InvalidInputError, "validation images can be read", "pass others"):
         examined(material(folder, held_out))
 
 

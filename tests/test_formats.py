@@ -419,3 +419,11 @@ def test_only_pillow_is_quiet_and_only_while_a_thread_is_inside() -> None:
     for thread in threads:
         thread.join()
     assert warnings.filters == before
+
+
+def test_a_bmp_with_the_header_of_os2_is_read_like_any_other() -> None:
+    pixels = np.asarray(PHOTO)[::-1, :, ::-1]
+    rows = b"".join(row.tobytes().ljust(-(-row.size // 4) * 4, b"\0") for row in pixels)
+    data = b"BM" + struct.pack("<IHHI", 26 + len(rows), 0, 0, 26) + struct.pack("<IHHHH", 12, 33, 24, 1, 24) + rows
+    assert (read_header(data).height, read_header(data).width) == (24, 33)
+    as_by_pillow(data, 0)

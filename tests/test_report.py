@@ -256,7 +256,7 @@ def test_a_page_that_cannot_be_made_leaves_the_old_one(tmp_path: Path, monkeypat
     target = tmp_path / "report.html"
     target.write_text("old")
     monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(tk.InvalidInputError, match="No space"):
         Report([TINY]).html(target)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
@@ -274,3 +274,14 @@ def test_a_folder_that_is_missing_or_in_the_way_is_refused(tmp_path: Path) -> No
     with refused(tk.InvalidInputError, "folder.html", "is a folder"):
         Report().html(tmp_path / "folder.html")
     assert [path.name for path in tmp_path.iterdir()] == ["folder.html"]
+
+
+def test_pictures_are_found_wherever_the_process_went(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = class_folder(tmp_path / "photos", {"cats": 10, "dogs": 10})
+    (folder / "cats" / "again.png").write_bytes((folder / "cats" / "003.png").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    report = tk.check_images("photos", verbose=0)
+    assert not Path(report.faults[0].where).is_absolute()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert page_of(report, tmp_path / "report.html").source.count("<img") == 2

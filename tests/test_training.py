@@ -375,3 +375,22 @@ def test_weights_that_a_callback_spoils_at_the_very_end_are_no_classifier(traine
         clf.fit(*given, epochs=1, callbacks=[spoiling], verbose=0)
     assert caught.value.images == []
     is_unchanged()
+
+
+class _SpoilsWhatIsNotTrained(keras.callbacks.Callback):
+    """Sets the statistics of BatchNormalization to NaN, which no step of training touches."""
+
+    def on_epoch_end(self, epoch: int, logs: object = None) -> None:
+        for variable in self.model.non_trainable_variables:
+            if "float" in str(variable.dtype):
+                variable.assign(variable * np.nan)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_weights_that_are_not_trained_are_looked_at_and_come_back_too(make, photos, epochs: int) -> None:
+    clf = make().fit(photos / "train", epochs=1, verbose=0)
+    before = [variable.numpy() for variable in clf.network_.variables]
+    with pytest.raises(tk.TrainingError, match="Look at the callbacks"):
+        clf.fine_tune(at="stage2", epochs=epochs, callbacks=[_SpoilsWhatIsNotTrained()], verbose=0)
+    after = [variable.numpy() for variable in clf.network_.variables]
+    assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))

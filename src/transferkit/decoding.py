@@ -169,8 +169,12 @@ def _decoder(data: bytes, header: Header) -> Callable[[bytes, Header], Image] | 
         return _decode_gif
     if header.format == "WebP" and data[12:16] in (b"VP8 ", b"VP8L"):  # one picture and nothing else
         return _decode_webp
-    plain = header.format == "BMP" and data[28:30] == b"\x18\0" and data[30:34] == b"\0\0\0\0"  # 24 bits, uncompressed
-    return _decode_bmp if plain else None
+    return _decode_bmp if header.format == "BMP" and _is_plain_bmp(data) else None
+
+
+def _is_plain_bmp(data: bytes) -> bool:
+    """24 bits a pixel, uncompressed, under a header of Windows."""
+    return data[14:18] != b"\x0c\0\0\0" and data[28:30] == b"\x18\0" and data[30:34] == b"\0\0\0\0"
 
 
 def _decode_jpeg(data: bytes, header: Header, size: Size | None) -> Image:

@@ -103,7 +103,8 @@ def diagnose(examined: Sequence[Examinee]) -> Report:
     listed = np.bincount(data.codes, minlength=len(data.classes)).tolist()
     counts = dict(zip(data.classes.tolist(), listed, strict=True))
     faults.sort(key=lambda fault: not fault.serious)
-    shown = [(one.what, one.data.images) for one in examined]
+    # Names as they were given; what is shown is found wherever the process goes later.
+    shown = [(one.what, one.data.images, one.data.images.absolute()) for one in examined]
     return Report(faults, counts, sum(len(one.data) for one in examined), shown)
 
 

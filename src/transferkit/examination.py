@@ -105,7 +105,12 @@ def _kept(data: LabelledImages, findings: Findings, what: str) -> npt.NDArray[np
     good = findings.good()
     listed, readable = (np.bincount(codes, minlength=len(data.classes)) for codes in (data.codes, data.codes[good]))
     lost = data.classes[(listed > 0) & (readable == 0)].tolist()
-    if (lost and what == "training") or not len(good):
+    if not len(good) and what == "validation":
+        raise InvalidInputError(
+            f"None of the {len(data)} validation images can be read: some must be. Repair them, or pass others; "
+            f"check_images(data, validation=...) names the faults."
+        )
+    if lost and what == "training":
         raise InvalidInputError(
             f"None of the {what} images of the class {some_of(lost)} can be read: every class needs some. Repair them, or "
             f"take the class out; check_images(data) names the faults."

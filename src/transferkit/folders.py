@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .errors import InvalidInputError, some_of
@@ -51,6 +51,17 @@ class ClassFolder:
     empty_classes: list[str]
     beside_classes: list[Path]
     left_out: FileList
+
+    def absolute(self) -> ClassFolder:
+        """What was left out, by names that stay right wherever the process goes later."""
+        out = self.left_out
+        left_out = FileList(
+            hidden=[path.absolute() for path in out.hidden],
+            not_images=[path.absolute() for path in out.not_images],
+            not_regular=[path.absolute() for path in out.not_regular],
+            unreadable=[(path.absolute(), reason) for path, reason in out.unreadable],
+        )
+        return replace(self, left_out=left_out, beside_classes=[path.absolute() for path in self.beside_classes])
 
 
 def is_hidden(name: str) -> bool:

@@ -89,7 +89,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def png(data: bytes) -> Header:
-    """The header and the chunks before the pixels (PNG, third edition, 11.2.1 and 11.3)."""
+    """The header and the chunks beside the pixels (PNG, third edition, 11.2.1 and 11.3)."""
     width, height, bits, colour = struct.unpack_from(">IIBB", data, 16)
     if data[12:16] != b"IHDR":
         return Header("PNG")
@@ -101,23 +101,33 @@ def png(data: bytes) -> Header:
         elif kind == b"acTL":
             header = replace(header, frames=max(1, struct.unpack_from(">I", data, start)[0]))
         elif kind == b"eXIf":
-            exif = of_exif(data[start:stop])
+            exif = exif or of_exif(data[start:stop])
         elif kind in (b"iTXt", b"zTXt", b"iCCP"):
             text = _png_text(kind, data[start:stop])
             if text.startswith(b"XML:com.adobe.xmp\0"):
                 xmp = of_xmp(text)
+            elif text.startswith(b"Raw profile type exif\0"):
+                exif = exif or _of_raw_profile(text)
     return replace(header, orientation=exif or xmp or 1)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, where its content begins, where it ends) of each chunk before the pixels of a PNG."""
+    """(kind, where its content begins, where it ends) of each chunk of a PNG; EXIF may stand behind the pixels."""
     at = 8
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I", data, at)[0], data[at + 4 : at + 8]
-        if kind in (b"IDAT", b"IEND"):
+        if kind == b"IEND":
             return
         yield kind, at + 8, at + 8 + length
         at += length + 12
+
+
+def _of_raw_profile(text: bytes) -> int | None:
+    """EXIF data that ImageMagick writes as text: a name, a length, and lines of hexadecimal digits."""
+    try:
+        return of_exif(bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii")).removeprefix(b"Exif\0\0"))
+    except ValueError:
+        return None
 
 
 def _png_text(kind: bytes, content: bytes) -> bytes:
@@ -188,7 +198,9 @@ def _after_blocks(data: bytes, at: int) -> int:
 
 
 def bmp(data: bytes) -> Header:
-    width, height, _, bits = struct.unpack_from("<iiHH", data, 18)
+    """The information header of Windows, or the shorter one of OS/2."""
+    form = "<HHHH" if struct.unpack_from("<I", data, 14)[0] == 12 else "<iiHH"
+    width, height, _, bits = struct.unpack_from(form, data, 18)
     return Header("BMP", abs(height), abs(width), "1-bit" if bits == 1 else "", bits == 32)
 
 

@@ -124,7 +124,8 @@ class LabelledImages:
 
     def absolute(self) -> LabelledImages:
         """To be kept: the same images, wherever the process goes later."""
-        return replace(self, images=self.images.absolute())
+        folder = None if self.folder is None else self.folder.absolute()
+        return replace(self, images=self.images.absolute(), folder=folder)
 
     def subset(self, indices: npt.NDArray[np.int64]) -> LabelledImages:
         chosen = indices.tolist()
@@ -151,7 +152,8 @@ def read_labelled(
             columns ``path`` and ``label``; a batched dataset of ``(image, label)``.
         classes: the known classes; None = those of the data, sorted, two at least.
         what: how errors call this data.
-        empty_classes: whether a folder may hold classes without images.
+        empty_classes: whether a folder may hold classes without images, and one file have two labels: the doctor lists
+            them.
         lenient: let files that are missing, or no regular files, and folders that cannot be looked into pass: whoever
             reads the images names them.
 
@@ -160,7 +162,7 @@ def read_labelled(
     """
     if _is_frame(data):
         _no_labels(labels, "a DataFrame has its labels in the column 'label'")
-        return _from_paths(_column(data, "path"), _column(data, "label"), classes, what, lenient)
+        return _from_paths(_column(data, "path"), _column(data, "label"), classes, what, lenient, empty_classes)
     if is_dataset(data):
         _no_labels(labels, "a dataset brings its own labels")
         return _from_dataset(data, classes, what)
@@ -173,7 +175,7 @@ def read_labelled(
             f"Pass labels=[...], or a folder with one folder per class."
         )
     if _are_paths(data):
-        return _from_paths(data, labels, classes, what, lenient)
+        return _from_paths(data, labels, classes, what, lenient, empty_classes)
     arrays = image_arrays(data, what)
     return _from_arrays(arrays, label_array(labels, len(arrays)), classes, None, what)
 
@@ -219,9 +221,10 @@ def _from_folder(
     raw = np.array(found.labels)
     if classes is None:
         if found.empty_classes and not empty_classes:
+            blocked = "".join(f" ({folder} cannot be read: {reason})" for folder, reason in found.left_out.unreadable)
             raise InvalidInputError(
-                f"The class folder {some_of(found.empty_classes)} in {str(found.root)!r} holds no images: every class "
-                f"must have some. Add images to it, or remove the folder."
+                f"The class folder {some_of(found.empty_classes)} in {str(found.root)!r} holds no images{blocked}: every "
+                f"class must have some. Add images to it, or remove the folder."
             )
         classes = class_names(np.array([*found.labels, *found.empty_classes]))
     elif classes.dtype.kind in "ib":  # folders are named in text, whatever the type of the classes
@@ -234,7 +237,7 @@ def _from_folder(
 
 
 def _from_paths(
-    data: Any, labels: object, classes: npt.NDArray[Any] | None, what: str, lenient: bool
+    data: Any, labels: object, classes: npt.NDArray[Any] | None, what: str, lenient: bool, two_labels: bool
 ) -> LabelledImages:
     listed = list(data)
     raw = label_array(labels, len(listed))
@@ -242,7 +245,8 @@ def _from_paths(
     paths = _existing(listed, lenient)
     classes = class_names(raw) if classes is None else classes
     codes = encode(raw, classes, what)
-    _refuse_two_labels(paths, codes, classes)
+    if not two_labels:
+        _refuse_two_labels(paths, codes, classes)
     return LabelledImages(ImageFiles(paths), codes, classes, tuple(map(str, paths)))
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 __all__ = ["of_exif", "of_xmp", "upright"]
 
 # As an attribute or as an element (XMP specification, part 2, 2.5: the tiff namespace).
-XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)\s*(\d)")
+XMP_ORIENTATION = re.compile(rb"tiff:Orientation\s*(?:=\s*[\"']|>)\s*(\d)")
 
 
 def of_exif(tiff: bytes) -> int | None:
@@ -25,9 +25,12 @@ def of_exif(tiff: bytes) -> int | None:
     try:
         directory = struct.unpack_from(order + "I", tiff, 4)[0]
         for entry in range(struct.unpack_from(order + "H", tiff, directory)[0]):
-            tag, kind, _, value = struct.unpack_from(order + "HHIH", tiff, directory + 2 + 12 * entry)
+            at = directory + 2 + 12 * entry
+            tag, kind = struct.unpack_from(order + "HH", tiff, at)
             if tag == 0x0112:
-                return value if kind == 3 and 1 <= value <= 8 else 1
+                # A short number, as the standard asks for, or a long one, as some programs write it.
+                value = struct.unpack_from(order + ("I" if kind == 4 else "H"), tiff, at + 8)[0]
+                return value if kind in (3, 4) and 1 <= value <= 8 else 1
     except struct.error:  # the directory points outside the segment
         pass
     return None

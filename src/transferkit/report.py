@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import html
 import os
 from collections import Counter
@@ -30,8 +31,8 @@ SHOWN = 5  # faults of a kind that the table lists
 THUMBNAILS = 100  # pictures of a kind on the page
 SIDE = 128  # pixels of their longer side
 
-# Sets of images, and what they are called.
-Shown = Sequence[tuple[str, Images]]
+# What a set of images is called, the images by the names in the faults, and by paths that stay right.
+Shown = Sequence[tuple[str, Images, Images]]
 # An image and its place, by the name that a fault gives it.
 Sources = Mapping[str, tuple[Images, int]]
 
@@ -99,19 +100,26 @@ class Report:
             path: ends in ``.html``; a file that is there is replaced.
 
         Raises:
-            InvalidInputError: another ending, or its folder does not exist.
+            InvalidInputError: another ending, or a place that cannot be written to.
 
         Example:
             >>> import transferkit as tk
             >>> tk.check_images("photos/train", verbose=0).html("report.html")
         """
         target = _target(path)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        page = self._page()
+        temporary = target.with_name(f".{os.getpid()}-{os.urandom(4).hex()}.tmp")
         try:
-            temporary.write_text(self._page(), encoding="utf-8", errors="backslashreplace")
+            temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
             temporary.replace(target)
+        except OSError as error:
+            raise InvalidInputError(
+                f"{str(path)!r} cannot be written ({error.strerror or error}): the page needs a place on the disk. Pass "
+                f"another path."
+            ) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
     def summary(self) -> str:
         """One line: how many images, and how many faults of each kind."""
@@ -151,8 +159,8 @@ class Report:
         """Where the images of the faults come from, by the names in them."""
         named = {name for fault in self.faults for name in (fault.where, fault.other)}
         return {
-            name: (images, index)
-            for what, images in self._shown
+            name: (there, index)
+            for what, images, there in self._shown
             for index in range(len(images))
             if (name := name_of(what, images, index)) in named
         }

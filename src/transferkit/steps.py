@@ -94,8 +94,9 @@ class Loop:
         return numbers
 
     def sum_of_weights(self) -> float:
-        """NaN or infinite if one of the trained weights is."""
-        return float(self._sum_of_weights())
+        """NaN or infinite if one of the weights is, those that are not trained among them."""
+        fixed = [variable for variable in self.part.non_trainable_variables if "float" in str(variable.dtype)]
+        return float(self._sum_of_weights()) + sum(float(tf.reduce_sum(variable.value)) for variable in fixed)
 
     def _as_inputs(self, values: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         """What was stored in half precision, in the precision that is computed in."""

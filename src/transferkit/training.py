@@ -76,7 +76,8 @@ class _Run:
         self.steps = -(-len(data) // settings.batch_size)
         self.loop = Loop(part, settings)
         self.outcome = Outcome()
-        self.before = self.best = _weights(part)
+        self.before = [(variable, variable.numpy()) for variable in part.variables]  # a callback may change any
+        self.best = _weights(part)
         self.best_score = (-math.inf, -math.inf)
 
     def run(self) -> Outcome:
@@ -103,7 +104,8 @@ class _Run:
             self._keep()
             self._refuse_wrong_weights("after the last epoch")
         except BaseException:
-            _set_weights(self.part, self.before)
+            for variable, value in self.before:
+                variable.assign(value)
             raise
         self.outcome.seconds = time.monotonic() - started
         return self.outcome
@@ -180,7 +182,7 @@ class _Run:
         if math.isfinite(self.loop.sum_of_weights()):
             return
         raise TrainingError(
-            f"The trained weights hold NaN or infinite values {when}, which no step of training brought in: training goes "
+            f"The weights hold NaN or infinite values {when}, which no step of training brought in: training goes "
             f"on with finite numbers alone. Look at the callbacks, and at the weights that it started from; {UNCHANGED}"
         )
 
