@@ -32,7 +32,7 @@ class Eye:
     def __call__(self, images: Images, findings: Findings) -> list[str]:
         self.calls.append(len(images))
         inspect(images, SIZE, None, findings, 0, "")
-        return [images.path(index) or images.name(index) for index in range(len(images))]
+        return [images.name(index) for index in range(len(images))]
 
 
 def examined(material: Material, skip: bool = True) -> Examined:

@@ -226,7 +226,7 @@ def test_a_dataset_is_read_with_and_without_labels(source) -> None:
 
 def test_errors_name_a_file_by_its_path_and_an_array_by_its_position(tmp_path: Path) -> None:
     path = write(tmp_path / "a.png")
-    assert read_images(path).name(0) == repr(str(path))
+    assert read_images(path).name(0) == str(path)
     assert read_images(BATCH).subset([3]).name(0) == "image 3"
 
 

@@ -29,7 +29,7 @@ from .estimator import Estimator
 from .examination import check_policy
 from .findings import Findings, all_unreadable
 from .gallery import show_images
-from .images import ImageFiles, Images, LabelledImages, read_images, read_labelled
+from .images import Images, LabelledImages, read_images, read_labelled
 from .inference import Predictor
 from .labels import class_weights
 from .loading import build_with_weights
@@ -352,7 +352,7 @@ class TransferClassifier(Estimator):
         store = cache.open_store(self.cache)
         probabilities = fitted.predictor.probabilities(images, store, verbose, title, findings)
         paths = [images.path(index) for index in findings.good().tolist()]
-        return Predictions(fitted.classes, probabilities, paths, _left_out(images) | findings.reasons(images))
+        return Predictions(fitted.classes, probabilities, paths, findings.reasons(images))
 
     def predict_proba(self, images: object, *, verbose: str | int = "auto") -> npt.NDArray[np.float32]:
         """The probabilities of all classes, float32 `(n, n_classes)`; columns in the order of `classes_`.
@@ -468,11 +468,6 @@ class TransferClassifier(Estimator):
         if name == "report_":
             raise AttributeError("report_ is there after fit; a saved classifier does not have it. Call check_images.")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-
-def _left_out(images: Images) -> dict[str, str]:
-    """Folders that cannot be looked into, and why."""
-    return {str(folder): reason for folder, reason in images.left_out} if isinstance(images, ImageFiles) else {}
 
 
 def _pretrained(record: Backbone, source: Source, size: tuple[int, int], seed: int, verbose: str | int) -> keras.Model:

@@ -85,7 +85,7 @@ def examine(material: Material, skip: bool, look: Look) -> Examined:
     kept = _kept(data, findings, "training")
     rest = replace(material, images=data.subset(kept))
     training, validation = rest.positions(findings.keys[kept])
-    skipped = _skipped(examined)
+    skipped = {name: reason for one in examined for name, reason in one.findings.reasons(one.data.images).items()}
     if apart is None:
         held_out = rest.images.subset(validation) if len(validation) else None
         rows = kept[training], kept[validation]
@@ -116,13 +116,3 @@ def _kept(data: LabelledImages, findings: Findings, what: str) -> npt.NDArray[np
             f"take the class out; check_images(data) names the faults."
         )
     return good
-
-
-def _skipped(examined: list[Examinee]) -> dict[str, str]:
-    """What is left out, by name: images, and folders that cannot be looked into."""
-    skipped: dict[str, str] = {}
-    for one in examined:
-        if one.data.folder is not None:
-            skipped |= {str(folder): reason for folder, reason in one.data.folder.left_out.unreadable}
-        skipped |= one.findings.reasons(one.data.images)
-    return skipped

@@ -164,7 +164,7 @@ def inspect(
                 except MissingExtraError as error:
                     if not findings.lists_all:
                         raise
-                    findings.failures[index] = unreadable(images.path(index) or images.name(index), str(error))
+                    findings.failures[index] = unreadable(images.name(index), str(error))
                     continue
                 findings.note(index, seen)
                 album.keep(seen)
@@ -318,7 +318,7 @@ class _Worker:
         if not all(np.isfinite(array).all() for array in arrays):
             bad = [n for n in range(len(missing)) if not all(np.isfinite(array[n]).all() for array in arrays)]
             indices = [self.plan.item(missing[n][0])[0] for n in bad]
-            names = [self.plan.images.path(index) or self.plan.images.name(index) for index in indices]
+            names = [self.plan.images.name(index) for index in indices]
             raise WeightsError(
                 f"The frozen layers give values that are NaN or infinite for {some_of(names)}: they must be numbers. Check "
                 f"the file of weights, the record's preprocessing, and an augmentation of your own."

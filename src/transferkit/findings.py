@@ -82,11 +82,12 @@ class Findings:
         return np.setdiff1d(np.arange(self.count), np.fromiter(self.failures, np.int64, len(self.failures)))
 
     def reasons(self, images: Images) -> dict[str, str]:
-        """Path or name -> why it cannot be read."""
-        reasons: dict[str, str] = {}
+        """What cannot be read -> why: folders that cannot be looked into, then images."""
+        folders = images.left_out if isinstance(images, ImageFiles) else ()
+        reasons = {str(folder): reason for folder, reason in folders}
         for index in sorted(self.failures):
             (reason,) = self.failures[index].failures.values()
-            reasons[images.path(index) or images.name(index)] = reason
+            reasons[images.name(index)] = reason
         return reasons
 
     def part(self, start: int, stop: int) -> Findings:
@@ -131,7 +132,7 @@ class OpenedImage:
 
     def __init__(self, images: Images, index: int, size: Size, keyed: bool) -> None:
         self._size = size
-        self._name = images.path(index) or images.name(index)
+        self._name = images.name(index)
         self._content = read_bytes(images, index) if isinstance(images, ImageFiles) else images.array(index)
         self._header: Header | None = None
         self._pixels: Pixels | None = None

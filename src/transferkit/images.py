@@ -53,12 +53,13 @@ class ImageFiles:
         return str(self.paths[index])
 
     def name(self, index: int) -> str:
-        """How an error names this image."""
-        return repr(str(self.paths[index]))
+        """How errors and reports name this image."""
+        return str(self.paths[index])
 
     def absolute(self) -> ImageFiles:
         """The same files, wherever the process goes later."""
-        return ImageFiles(tuple(path.absolute() for path in self.paths))
+        left_out = tuple((folder.absolute(), reason) for folder, reason in self.left_out)
+        return ImageFiles(tuple(path.absolute() for path in self.paths), left_out)
 
     def subset(self, indices: Iterable[int]) -> ImageFiles:
         return ImageFiles(tuple(self.paths[i] for i in indices))

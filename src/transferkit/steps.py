@@ -43,7 +43,7 @@ class Data:
         """How errors name the images at these positions."""
         if self.images is None:
             return []
-        return [self.images.path(index) or self.images.name(index) for index in positions.tolist()]
+        return [self.images.name(index) for index in positions.tolist()]
 
 
 @dataclass(frozen=True)
