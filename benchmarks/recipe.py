@@ -27,7 +27,8 @@ from transferkit import phases
 from transferkit.cache import open_store
 from transferkit.features import Plan, compute
 from transferkit.frozen import FrozenPart
-from transferkit.images import LabelledImages, read_labelled
+from transferkit.images import LabelledImages
+from transferkit.inputs import read_labelled
 from transferkit.loading import build_with_weights
 from transferkit.network import Network, assemble
 from transferkit.splits import stratified_split

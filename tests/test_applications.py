@@ -23,7 +23,7 @@ from transferkit.applications import TABLE
 from transferkit.features import Plan, compute
 from transferkit.folding import is_safe_in_threads
 from transferkit.frozen import FrozenPart
-from transferkit.images import read_images
+from transferkit.inputs import read_images
 from transferkit.network import Network, assemble
 from transferkit.store import Store
 

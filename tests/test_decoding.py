@@ -23,7 +23,8 @@ from PIL import Image
 from transferkit import decoding
 from transferkit.decoding import decode, load, read_bytes
 from transferkit.errors import ImageReadError, MissingExtraError
-from transferkit.images import ImageArrays, ImageFiles, read_images
+from transferkit.images import ImageArrays, ImageFiles
+from transferkit.inputs import read_images
 from transferkit.resizing import resize
 
 PHOTO = Image.fromarray(picture(0, (24, 33)))

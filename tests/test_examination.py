@@ -17,7 +17,8 @@ from transferkit.errors import ImageReadError, InvalidInputError
 from transferkit.examination import Examined, check_policy, examine
 from transferkit.features import inspect
 from transferkit.findings import Findings
-from transferkit.images import Images, LabelledImages, read_labelled
+from transferkit.images import Images, LabelledImages
+from transferkit.inputs import read_labelled
 from transferkit.splits import Material, read_material
 
 SIZE = (32, 32)

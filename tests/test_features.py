@@ -15,7 +15,7 @@ from transferkit import store as store_module
 from transferkit.features import Plan, compute
 from transferkit.findings import Album, Findings
 from transferkit.frozen import FrozenPart
-from transferkit.images import read_images
+from transferkit.inputs import read_images
 from transferkit.network import assemble
 from transferkit.shelves import MappedRows, Shelf
 from transferkit.store import Store

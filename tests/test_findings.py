@@ -13,7 +13,8 @@ from helpers import picture, refused, saved, write
 from transferkit import findings
 from transferkit.errors import ImageReadError
 from transferkit.findings import Album, Findings, Look, OpenedImage, all_unreadable
-from transferkit.images import ImageArrays, ImageFiles, Images, read_images
+from transferkit.images import ImageArrays, ImageFiles, Images
+from transferkit.inputs import read_images
 from transferkit.likeness import THUMBNAIL_BYTES, thumbnail
 from transferkit.resizing import resize
 from transferkit.store import Store

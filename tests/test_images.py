@@ -12,7 +12,8 @@ import tensorflow as tf
 from helpers import class_folder, picture, refused, write
 
 from transferkit.errors import InvalidInputError
-from transferkit.images import ImageArrays, ImageFiles, LabelledImages, read_images, read_labelled, split_pair
+from transferkit.images import ImageArrays, ImageFiles, LabelledImages
+from transferkit.inputs import read_images, read_labelled, split_pair
 
 BATCH = np.stack([picture(seed) for seed in range(5)])
 LABELS = ["dogs", "cats", "dogs", "owls", "cats"]

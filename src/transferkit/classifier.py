@@ -29,8 +29,9 @@ from .estimator import Estimator
 from .examination import check_policy
 from .findings import Findings, all_unreadable
 from .gallery import show_images
-from .images import Images, LabelledImages, read_images, read_labelled
+from .images import Images, LabelledImages
 from .inference import Predictor
+from .inputs import read_images, read_labelled
 from .labels import class_weights
 from .loading import build_with_weights
 from .network import At, Network, assemble
@@ -38,6 +39,7 @@ from .progress import say
 from .rates import LearningRate
 from .records import Backbone
 from .report import Report
+from .request import Request, request
 from .results import Evaluation, History, Predictions
 from .splits import VALIDATION, Material, read_material, validation_share
 from .weights import Source, WeightsChoice, check_weights, find_weights, size_note
@@ -183,7 +185,7 @@ class TransferClassifier(Estimator):
 
         If it fails, a classifier that was fitted before is still what it was.
         """
-        asked = phases.request(epochs, batch_size, learning_rate, callbacks, verbose)
+        asked = request(epochs, batch_size, learning_rate, callbacks, verbose)
         skip = check_policy(on_bad_image)
         record = get_backbone(self.backbone)
         size = record.input_size(check_size(self.input_size))
@@ -270,7 +272,7 @@ class TransferClassifier(Estimator):
             ['fit', 'fine_tune']
         """
         fitted = self._fitted_or_raise("fine_tune")
-        asked = phases.request(epochs, batch_size, learning_rate, callbacks, verbose)
+        asked = request(epochs, batch_size, learning_rate, callbacks, verbose)
         fitted.network.resolve(at)
         skip = check_policy(on_bad_image)
         # A new order of images for each phase, from the one seed.
@@ -434,9 +436,7 @@ class TransferClassifier(Estimator):
         chosen = self.augmentation if augmentation else None
         return show_images(data, labels, size=size, count=count, augmentation=chosen)
 
-    def _equipped(
-        self, asked: phases.Request, size: tuple[int, int], drawn: int, ordered: int, skip: bool
-    ) -> phases.Request:
+    def _equipped(self, asked: Request, size: tuple[int, int], drawn: int, ordered: int, skip: bool) -> Request:
         """What is asked, with the parts that the arguments of the constructor stand for, checked."""
         return replace(
             asked,

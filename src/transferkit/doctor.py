@@ -14,7 +14,8 @@ from .arguments import check_verbose
 from .cache import open_store
 from .features import inspect
 from .findings import Findings
-from .images import LabelledImages, read_labelled, split_pair
+from .images import LabelledImages
+from .inputs import read_labelled, split_pair
 from .likeness import pairs_alike, spread
 from .report import Fault, Report, name_of
 

@@ -14,7 +14,8 @@ from .arguments import check_count, check_seed, check_size
 from .augmentation import Augmentation, augmenter
 from .decoding import load
 from .errors import InvalidInputError
-from .images import ImageFiles, Images, read_images, read_labelled
+from .images import ImageFiles, Images
+from .inputs import read_images, read_labelled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

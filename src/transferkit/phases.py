@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from .arguments import check_count, check_verbose
-from .augmentation import FixedViews
 from .examination import Examined, examine
 from .features import Plan, compute, inspect, is_kept
 from .findings import Findings
@@ -22,67 +18,21 @@ from .labels import class_weights
 from .network import At, Cut, Network
 from .placement import NoRoomError
 from .progress import readable, say
-from .rates import LearningRate, check_callbacks, check_rate
+from .request import Request
 from .results import Phase
 from .splits import Material
 from .steps import Data, Settings
-from .store import DEFAULT_LIMIT, Store
+from .store import DEFAULT_LIMIT
 from .training import Outcome, train
 from .values import LiveValues, Rows, StoredValues, Values
 
-__all__ = ["Augment", "Request", "fine_tune", "fit_head", "inspected", "opening_line", "request"]
-
-Augment = Callable[[Any], Any]
+__all__ = ["fine_tune", "fit_head", "inspected", "opening_line"]
 
 # Where nothing outlives the call, activations of more bytes than this are computed anew in each epoch.
 ACTIVATION_BYTES = DEFAULT_LIMIT
 # Images that the size of features is measured on, where the features are not stored anyway, and where they are.
 SAMPLE = 256
 SAMPLE_OF_STORED = 16384
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a call of `fit` or `fine_tune` asks for, checked, and what both phases need besides.
-
-    Attributes:
-        augment: changes a batch of training pixels, or None.
-        views: fixed changed versions of each training image, or None; `augment` then serves where nothing is stored.
-        store: where values are found again, or None.
-        skip: leave out images that cannot be read.
-    """
-
-    epochs: int
-    batch_size: int
-    rate: LearningRate
-    callbacks: list[keras.callbacks.Callback]
-    verbose: str | int
-    augment: Augment | None = None
-    views: FixedViews | None = None
-    store: Store | None = None
-    seed: int = 0
-    skip: bool = False
-
-    @property
-    def redraws(self) -> bool:
-        """Whether every epoch sees newly changed images."""
-        return self.augment is not None and self.views is None
-
-
-def request(epochs: object, batch_size: object, rate: object, callbacks: object, verbose: object) -> Request:
-    """The arguments that `fit` and `fine_tune` share, checked before any work starts.
-
-    Raises:
-        InvalidInputError: one of them breaks a rule.
-    """
-    listed = check_callbacks(callbacks)
-    return Request(
-        check_count("epochs", epochs),
-        check_count("batch_size", batch_size, example=32),
-        check_rate(rate, listed),
-        listed,
-        check_verbose(verbose),
-    )
 
 
 def fit_head(network: Network, material: Material, class_weight: object, asked: Request) -> tuple[Phase, Examined]:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from .arguments import check_number
 from .errors import InvalidInputError
-from .images import LabelledImages, read_labelled, split_pair
+from .images import LabelledImages
+from .inputs import read_labelled, split_pair
 from .labels import Codes
 
 __all__ = ["VALIDATION", "Indices", "Material", "read_material", "stratified_split", "validation_share"]
