@@ -8,8 +8,11 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: quickstart test test-table test-slow check docs bench clean
 
+# The main job, on drawn shapes, or on photos: make quickstart PHOTOS=folder
+# (the shell gets the folder's name as a variable, so that no character in it means anything else)
+quickstart: export PHOTOS := $(value PHOTOS)
 quickstart: $(VENV)/installed
-	$(BIN)/python examples/quickstart.py
+	$(BIN)/python examples/quickstart.py $${PHOTOS:+"$$PHOTOS"}
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(WORKERS)

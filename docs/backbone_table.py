@@ -7,6 +7,7 @@ from pathlib import Path
 
 import transferkit as tk
 from transferkit.applications import TABLE
+from transferkit.tiny import TINY
 
 PAGE = Path(__file__).with_name("backbones.md")
 BEGIN, END = "<!-- table: written by docs/backbone_table.py -->\n", "<!-- end of table -->\n"
@@ -18,7 +19,6 @@ HEAD = """\
 
 def row(record: tk.Backbone) -> str:
     inside = [name for name, there in (("BN", record.batch_norm), ("Dropout", record.dropout)) if there]
-    file = record.weights_file(record.input_size(None))
     cells = [
         record.name,
         f"{record.parameters:,}",
@@ -28,10 +28,17 @@ def row(record: tk.Backbone) -> str:
         record.preprocessing,
         ", ".join(inside) or "-",
         ", ".join(map(str, record.weight_sizes)),
-        file.digest.partition(":")[0] if file and file.digest else "none known",
+        checked_by(record),
         stages(record.stages),
     ]
     return f"| {' | '.join(map(str, cells))} |\n"
+
+
+def checked_by(record: tk.Backbone) -> str:
+    file = record.weights_file(record.input_size(None))
+    if file is None:
+        return "in the package"
+    return file.digest.partition(":")[0] if file.digest else "none known"
 
 
 def stages(names: tuple[str, ...]) -> str:
@@ -52,7 +59,7 @@ def rendered(page: str) -> str:
     """The page with its table written anew."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
-    table = HEAD + "".join(map(row, TABLE))
+    table = HEAD + "".join(map(row, (TINY, *TABLE)))
     return f"{before}{BEGIN}{table}{END}{after}"
 
 

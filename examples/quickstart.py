@@ -1,10 +1,10 @@
-"""From a folder of photos to a saved classifier.
+"""From a folder of photos to a saved classifier, without a network: the backbone comes with the library.
 
     python examples/quickstart.py photos                 # one folder per class in photos/
-    python examples/quickstart.py                        # draws a small set of shapes itself, needs no network
+    python examples/quickstart.py                        # draws a small set of shapes itself
 
-Every fifth photo is set aside for the test. The classifier ends up in transferkit-quickstart.keras, or where
---output says.
+Every fifth photo of a class is set aside for the test. The classifier ends up in transferkit-quickstart.keras, or
+where --output says.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,55 +24,68 @@ import tensorflow as tf
 
 import transferkit as tk
 
-SHAPES = ("circles", "squares", "stripes", "triangles")
+SHAPES = ("circles", "squares", "stars", "stripes", "triangles")
+PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+EVERY = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train a classifier on a folder of photos, test it and save it.")
     parser.add_argument("folder", nargs="?", type=Path, help="holds one folder per class; without it, shapes are drawn")
-    parser.add_argument(
-        "--weights", default="pretrained", help="a file of MobileNetV2's weights, instead of a download"
-    )
     parser.add_argument("--output", type=Path, default=Path("transferkit-quickstart.keras"), metavar="FILE.keras")
     args = parser.parse_args(arguments)
 
     if args.folder is not None:
-        clf = tk.TransferClassifier("MobileNetV2", weights=args.weights, seed=0)
-        train_and_save(clf, args.folder, args.output)
+        folder = args.folder.expanduser()
+        training, test = divided(folder)
+        if len({path.parent for path in training}) < 2 or not test:
+            parser.error(
+                f"{folder} holds {len(training) + len(test)} photos in folders: a folder for each of two classes or more, "
+                f"with {EVERY} photos or more in each, is what it takes"
+            )
+        train_and_save(folder, training, test, args.output)
         return
-    print("No folder was given, so shapes are drawn. Random weights are enough for them; photos want pretrained ones.")
-    with tempfile.TemporaryDirectory() as folder:
-        draw_shapes(Path(folder))
-        clf = tk.TransferClassifier("MobileNetV2_0.35", weights=None, input_size=96, seed=0)
-        # Random layers have more to learn than pretrained ones: more of them are trained, at a higher rate.
-        train_and_save(clf, Path(folder), args.output, at="block_6", epochs=8, learning_rate=1e-3)
+    print("No folder was given, so shapes are drawn. For photos of yours: make quickstart PHOTOS=FOLDER")
+    with tempfile.TemporaryDirectory() as drawn:
+        draw_shapes(Path(drawn))
+        train_and_save(Path(drawn), *divided(Path(drawn)), args.output)
 
 
-def train_and_save(
-    clf: tk.TransferClassifier,
-    folder: Path,
-    output: Path,
-    at: str = "block_13",
-    epochs: int = 5,
-    learning_rate: float = 1e-5,
-) -> None:
-    """The main job, in the five calls that it takes."""
-    photos = [path for path in sorted(folder.glob("*/*")) if not path.name.startswith(".")]
-    test = photos[::5]
-    training = sorted(set(photos) - set(test))
+def divided(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The photos of all classes to train on, and those to test with; hidden folders and other files are left out."""
+    training: list[Path] = []
+    test: list[Path] = []
+    for kind in sorted(folder.glob("[!.]*/")):
+        photos = [path for path in sorted(kind.glob("[!.]*")) if path.suffix.lower() in PHOTOS]
+        test += photos[EVERY - 1 :: EVERY]
+        training += [path for number, path in enumerate(photos, 1) if number % EVERY]
+    return training, test
 
-    clf.fit(training, [path.parent.name for path in training])
-    clf.fine_tune(at=at, epochs=epochs, learning_rate=learning_rate)
-    evaluation = clf.evaluate(test, [path.parent.name for path in test])
-    print(f"\n{evaluation}\n")
-    some = test[:: max(1, len(test) // 12)][:12]
+
+def train_and_save(folder: Path, training: list[Path], test: list[Path], output: Path) -> None:
+    """The main job: train a head, fine-tune the last blocks, compare on photos that were set aside, save."""
+    labels, truth = ([path.parent.name for path in paths] for paths in (training, test))
+    clf = tk.TransferClassifier("TransferKitTiny", seed=0)
+
+    started = time.perf_counter()
+    clf.fit(training, labels)
+    first, first_seconds = clf.evaluate(test, truth), time.perf_counter() - started
+
+    started = time.perf_counter()
+    clf.fine_tune(at="block_6", learning_rate=1e-3)
+    tuned, tuned_seconds = clf.evaluate(test, truth), time.perf_counter() - started
+
+    print(f"\n{tuned}\n\n{'':<12}accuracy  seconds")
+    print(f"{'fit':<12}{first.accuracy:8.3f} {first_seconds:8.1f}")
+    print(f"{'fine_tune':<12}{tuned.accuracy:8.3f} {tuned_seconds:8.1f}\n")
+    some = test[:: max(1, len(test) // 10)][:10]
     for path, prediction in zip(some, clf.predict(some), strict=True):
         print(f"{path.relative_to(folder)}: {prediction.label} ({prediction.confidence:.0%})")
     clf.save(output)
     print(f"\nSaved as {output.resolve()}")
 
 
-def draw_shapes(folder: Path, count: int = 150, seed: int = 0) -> None:
+def draw_shapes(folder: Path, count: int = 100, seed: int = 0) -> None:
     """Write `count` pictures of each shape, one folder per shape."""
     rng = np.random.default_rng(seed)
     for shape in SHAPES:
@@ -82,18 +96,27 @@ def draw_shapes(folder: Path, count: int = 150, seed: int = 0) -> None:
 
 
 def draw(shape: str, rng: np.random.Generator, side: int = 96) -> npt.NDArray[np.uint8]:
-    """A bright shape on a dark ground, in random colours, at a random place, with noise: uint8 `(side, side, 3)`."""
-    y, x = np.mgrid[:side, :side] - side / 2 + rng.uniform(-side / 6, side / 6, (2, 1, 1))
-    radius = rng.uniform(side / 5, side / 3)
+    """A bright shape on a dark ground, in random colours, at a random place and angle: uint8 `(side, side, 3)`."""
+    y, x = np.mgrid[:side, :side] - side / 2 + rng.uniform(-side / 8, side / 8, (2, 1, 1))
+    turn = rng.uniform(0, 2 * np.pi)
+    angle, radius = np.arctan2(y, x) + turn, rng.uniform(side / 4, side / 2.5)
+    within = np.hypot(x, y) / radius
     inside = {
-        "circles": np.hypot(x, y) < radius,
-        "squares": np.maximum(np.abs(x), np.abs(y)) < 0.9 * radius,
-        "stripes": np.sin(11 * x / radius) > 0,
-        "triangles": (y < 0.8 * radius) & (2 * np.abs(x) < y + 1.2 * radius),
+        "circles": within < 0.8,
+        "squares": within < polygon(angle, 4),
+        "stars": within < 0.65 + 0.35 * np.cos(5 * angle),
+        "stripes": np.sin(14 * (x * np.cos(turn) + y * np.sin(turn)) / radius) > 0,
+        "triangles": within < polygon(angle, 3),
     }[shape]
     bright, dark = rng.uniform(130, 255, 3), rng.uniform(0, 100, 3)
     noise = rng.normal(0, 8, (side, side, 3))
     return np.clip(np.where(inside[..., np.newaxis], bright, dark) + noise, 0, 255).astype(np.uint8)
+
+
+def polygon(angle: npt.NDArray[np.float64], corners: int) -> npt.NDArray[np.float64]:
+    """The distance of a regular polygon's outline from its middle, where the corners are 1 away."""
+    step = 2 * np.pi / corners
+    return np.cos(step / 2) / np.cos(angle % step - step / 2)
 
 
 if __name__ == "__main__":

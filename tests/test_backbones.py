@@ -9,8 +9,9 @@ from helpers import refused
 import transferkit as tk
 from transferkit import backbones
 from transferkit.applications import TABLE as RECORDS
+from transferkit.tiny import TINY
 
-TABLE = {record.name: record for record in RECORDS}
+TABLE = {record.name: record for record in (TINY, *RECORDS)}
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -35,9 +36,9 @@ def run(program: str, *arguments: object, cwd: Path) -> str:
     return result.stdout
 
 
-def pictures(folder: Path, count: int) -> Path:
-    """Links to the first photos of each class of `folder`, in the working directory."""
-    target = Path(f"photos-{folder.name}").absolute()
+def pictures(folder: Path, count: int, target: Path) -> Path:
+    """Links to the first photos of each class of `folder`, in a new folder in `target`."""
+    target = target / f"photos-{folder.name}"
     for kind in ("cats", "dogs"):
         (target / kind).mkdir(parents=True)
         for photo in sorted((folder / kind).glob("*.jpg"))[:count]:
@@ -48,23 +49,25 @@ def pictures(folder: Path, count: int) -> Path:
 def test_quickstart_without_a_folder_and_predictions_from_its_file(tmp_path: Path) -> None:
     printed = run("quickstart.py", cwd=tmp_path)
     saved = tmp_path / "transferkit-quickstart.keras"
-    assert "random weights" in printed.lower()
     assert printed.rstrip().endswith(str(saved))
-    accuracy = float(printed.partition("\naccuracy ")[2].partition(",")[0])
-    assert accuracy >= 0.7  # chance is 0.25
+    before, after = (
+        float(re.search(rf"^{step} +(\d\.\d+)", printed, re.MULTILINE)[1]) for step in ("fit", "fine_tune")
+    )
+    assert after > before - 0.03
+    assert before >= 0.6  # chance is 0.2
 
     new = tmp_path / "new"
     new.mkdir()
     write_png(new / "red.png", np.full((40, 40, 3), (255, 0, 0), np.uint8))
     table = list(csv.DictReader(io.StringIO(run("predict_folder.py", saved, new, cwd=tmp_path))))
     assert [row["path"] for row in table] == [str(new / "red.png")]
-    assert table[0]["label"] in ("circles", "squares", "stripes", "triangles")
-    assert 0.25 <= float(table[0]["confidence"]) <= 1
+    assert table[0]["label"] in ("circles", "squares", "stars", "stripes", "triangles")
+    assert 0.2 <= float(table[0]["confidence"]) <= 1
 
 
 @pytest.mark.parametrize(
     ("program", "argument"),
-    [("quickstart.py", "--weights"), ("fine_tune.py", "--at"), ("predict_folder.py", "folder")],
+    [("quickstart.py", "folder"), ("fine_tune.py", "--at"), ("predict_folder.py", "folder")],
 )
 def test_an_example_says_what_it_takes(program: str, argument: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
@@ -72,19 +75,48 @@ def test_an_example_says_what_it_takes(program: str, argument: str, capsys: pyte
     assert argument in capsys.readouterr().out
 
 
-@pytest.mark.slow
+def test_quickstart_takes_photos_alone(tmp_path: Path) -> None:
+    divided = runpy.run_path(str(EXAMPLES / "quickstart.py"))["divided"]
+    names = [
+        *(f"cats/{n}.jpg" for n in range(11)),
+        "dogs/a.PNG",
+        "dogs/notes.txt",
+        "dogs/._a.png",
+        ".cache/1.png",
+        "top.jpg",
+    ]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    training, test = divided(tmp_path)
+    assert len(test) == 2
+    assert {path.parent.name for path in test} == {"cats"}
+    assert len(training) == 10
+    assert not set(training) & set(test)
+    assert [path.name for path in training if path.parent.name != "cats"] == ["a.PNG"]
+
+
+@pytest.mark.parametrize("names", [[], ["a.jpg"], ["cats/1.jpg", "dogs/1.jpg"], [f"cats/{n}.jpg" for n in range(9)]])
+def test_quickstart_says_what_it_takes_of_a_folder(names, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(EXAMPLES / "quickstart.py"))["main"]([str(tmp_path)])
+    assert f"{tmp_path} holds" in capsys.readouterr().err
+
+
 def test_quickstart_on_photos(tmp_path: Path, assets: Path) -> None:
-    photos = pictures(assets / "data" / "cats_dogs" / "train", 30)
-    weights = assets / "weights" / MOBILENET
-    printed = run("quickstart.py", photos, "--weights", weights, "--output", "pets.keras", cwd=tmp_path)
+    photos = pictures(assets / "data" / "cats_dogs" / "train", 30, tmp_path)
+    printed = run("quickstart.py", photos, "--output", "pets.keras", cwd=tmp_path)
     assert printed.rstrip().endswith(str(tmp_path / "pets.keras"))
     assert tk.TransferClassifier.load(tmp_path / "pets.keras").classes_.tolist() == ["cats", "dogs"]
 
 
 @pytest.mark.slow
 def test_fine_tune_on_photos(tmp_path: Path, assets: Path) -> None:
-    train = pictures(assets / "data" / "cats_dogs" / "train", 30)
-    test = pictures(assets / "data" / "cats_dogs" / "test", 10)
+    train = pictures(assets / "data" / "cats_dogs" / "train", 30, tmp_path)
+    test = pictures(assets / "data" / "cats_dogs" / "test", 10, tmp_path)
     weights = assets / "weights" / MOBILENET
     arguments = ("--at", "block_16", "--weights", weights, "--test", test)
     printed = run("fine_tune.py", train, *arguments, cwd=tmp_path)

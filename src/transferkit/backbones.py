@@ -1,4 +1,4 @@
-"""The registry: the three functions that read and extend the table of backbones."""
+"""The registry: the backbone in the box, those of Keras Applications, and what a program adds."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from .applications import TABLE
 from .arguments import check_count, check_size
 from .errors import InvalidInputError, UnknownBackboneError, bad_argument, some_of
 from .records import Backbone
+from .tiny import TINY
 
 __all__ = ["get_backbone", "list_backbones", "register_backbone"]
 
-_registry: dict[str, Backbone] = {record.name.lower(): record for record in TABLE}
+_registry: dict[str, Backbone] = {record.name.lower(): record for record in (TINY, *TABLE)}
 
 
 @public

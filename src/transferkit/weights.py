@@ -81,12 +81,16 @@ def find_weights(record: Backbone, source: Source, verbose: str | int) -> Path |
 
 def size_note(record: Backbone, source: Source, size: tuple[int, int]) -> str:
     """A sentence for sizes that no weights were trained at; empty for the others."""
-    if not isinstance(source, WeightsFile) or source.size is None or size == (source.size, source.size):
+    if isinstance(source, WeightsFile):
+        trained_at = source.size
+    elif isinstance(source, Path) and source == record.pretrained:
+        trained_at = record.default_size
+    else:
+        return ""
+    if trained_at is None or size == (trained_at, trained_at):
         return ""
     wanted = f"{size[0]} px" if size[0] == size[1] else f"{size[0]} x {size[1]} px"
-    return (
-        f"No weights of {record.name!r} were trained at {wanted}: those of {source.size} px are used ({source.name})."
-    )
+    return f"No weights of {record.name!r} were trained at {wanted}: those of {trained_at} px are used ({source.name})."
 
 
 @public
@@ -110,7 +114,8 @@ def download_weights(
         verbose: 0 = no messages and no progress bars.
 
     Returns:
-        The files, in the order of `names`.
+        The files, in the order of `names`; none for a backbone whose weights are a file of this machine, as
+        those of TransferKitTiny are.
 
     Raises:
         UnknownBackboneError: no such backbone.
@@ -120,10 +125,18 @@ def download_weights(
     """
     verbose = check_verbose(verbose)
     wanted = check_size(input_size)
-    files = [_downloadable(get_backbone(name), wanted) for name in _listed(names)]
+    records = [get_backbone(name) for name in _listed(names)]
+    for record in filter(_is_at_hand, records):
+        say(f"The weights of {record.name!r} need no download: they are {str(record.pretrained)!r}.", verbose)
+    files = [_downloadable(record, wanted) for record in records if not _is_at_hand(record)]
     _refuse_one_name_twice([file for _, file in files])
     folder = _made(to)
     return [_put(record, file, folder, verbose) for record, file in files]
+
+
+def _is_at_hand(record: Backbone) -> bool:
+    """Whether its own weights are a file of this machine, as those that are part of the package."""
+    return isinstance(record.pretrained, Path) and record.pretrained.is_file()
 
 
 def _downloadable(record: Backbone, wanted: tuple[int, int] | None) -> tuple[Backbone, WeightsFile]:
