@@ -1,4 +1,4 @@
-"""The forward pass: photos on disk against arrays in memory, against `Model.predict`, and what each measure brings.
+"""The forward pass: photos on disk against arrays in memory, against `Model.predict`, in float32 and bfloat16.
 
     python benchmarks/forward.py [--backbone MobileNetV2] [--count 256] [--rounds 5]
 
@@ -18,12 +18,13 @@ from sides import ASSETS, MOBILENET, in_turns, print_table, timed
 import numpy as np  # isort: skip  # after sides, which quiets TensorFlow
 
 import transferkit as tk
+from transferkit import forward
 from transferkit.decoding import load
 from transferkit.features import Plan, compute
-from transferkit.folding import compiled
 from transferkit.frozen import THREADS, FrozenPart
 from transferkit.images import ImageFiles
 from transferkit.network import assemble
+from transferkit.precision import has_fast_half
 
 
 def main() -> None:
@@ -36,7 +37,9 @@ def main() -> None:
     size = record.input_size(None)
     network = assemble(record, record.build(size), size, 2, 0.1, 0)
     model = network.features_model()
-    part = FrozenPart(model, size, "benchmark")
+    precisions = ("float32", "bfloat16") if has_fast_half() else ("float32",)
+    parts = {precision: FrozenPart(model, size, "benchmark", precision) for precision in precisions}
+    chunk = parts["float32"].chunk
     pool = ThreadPoolExecutor(THREADS)
     paths = tuple(sorted((ASSETS / "data" / "cats_dogs").glob("*/*/*.jpg"))[:: max(1, 1400 // asked.count)])[
         : asked.count
@@ -47,33 +50,46 @@ def main() -> None:
     else:
         images = np.random.default_rng(0).uniform(0, 255, (asked.count, *size, 3)).astype(np.float32)
     count = len(images)
-    unfolded = compiled(model, size, xla=False)
+    plain = unfolded(model, size)
 
     def chunked(function: Callable[[Any], Any]) -> None:
-        starts = range(0, count, part.chunk)
-        list(pool.map(lambda start: function(images[start : start + part.chunk]), starts))
+        starts = range(0, count, chunk)
+        list(pool.map(lambda start: function(images[start : start + chunk]), starts))
 
     def rate(work: Callable[[], Any]) -> Callable[[int], Mapping[str, float]]:
         return lambda _: {"images/s": count / timed(work)[0]}
 
-    ours = f"arrays, folded, chunks of {part.chunk} on {THREADS} threads"
     sides = {
         "arrays, keras.Model.predict, batches of 32": rate(lambda: model.predict(images, batch_size=32, verbose=0)),
-        "arrays, constants, batches of 32": rate(
-            lambda: [unfolded(images[start : start + 32]) for start in range(0, count, 32)]
+        "arrays, float32, constants, batches of 32": rate(
+            lambda: [parts["float32"](images[start : start + 32]) for start in range(0, count, 32)]
         ),
-        f"arrays, constants, chunks of {part.chunk} on {THREADS} threads": rate(lambda: chunked(unfolded)),
-        ours: rate(lambda: chunked(part)),
+        f"arrays, float32, not folded, chunks of {chunk}": rate(lambda: chunked(plain["float32"])),
     }
-    if paths:
-        sides["photos on disk, the pass of fit"] = rate(lambda: compute(part, Plan(files), None, 0, ""))
-        if asked.backbone == "MobileNetV2" and MOBILENET.exists():
-            clf = tk.TransferClassifier("MobileNetV2", weights=MOBILENET, cache=False, seed=0)
-            clf.fit(images[:40], ["a", "b"] * 20, epochs=1, validation=None, verbose=0)
-            sides["photos on disk, clf.predict"] = rate(lambda: clf.predict(list(paths), verbose=0))
-    print(f"{record.name} at {size[0]} px, {count} images, {asked.rounds} rounds after one that compiles")
-    print_table(in_turns(sides, asked.rounds, warm_up=True), ours, "images/s")
-    print("  ratio: how many times as many images a second the folded network computes from arrays")
+    for precision, part in parts.items():
+        if precision == "bfloat16":
+            sides[f"arrays, bfloat16, not folded, chunks of {chunk}"] = rate(lambda: chunked(plain["bfloat16"]))
+        sides[f"arrays, {precision}, chunks of {chunk}"] = rate(lambda part=part: chunked(part))
+        if paths:
+            sides[f"photos on disk, {precision}, the pass of fit"] = rate(
+                lambda part=part: compute(part, Plan(files), None, 0, "")
+            )
+    if paths and asked.backbone == "MobileNetV2" and MOBILENET.exists():
+        clf = tk.TransferClassifier("MobileNetV2", weights=MOBILENET, cache=False, seed=0)
+        clf.fit(images[:40], ["a", "b"] * 20, epochs=1, validation=None, verbose=0)
+        sides["photos on disk, float32, clf.predict"] = rate(lambda: clf.predict(list(paths), verbose=0))
+    print(f"{record.name} at {size[0]} px, {count} images, {THREADS} threads, {asked.rounds} rounds after a first one")
+    print_table(in_turns(sides, asked.rounds, warm_up=True), f"arrays, float32, chunks of {chunk}", "images/s")
+    print("  ratio: images a second of float32 in chunks, divided by the images a second of the side")
+
+
+def unfolded(model: Any, size: tuple[int, int]) -> dict[str, forward.Forward]:
+    """The same functions without normalizations folded into convolutions."""
+    found, forward._foldable = forward._foldable, lambda _: iter(())
+    try:
+        return {"float32": forward.compiled(model, size)[0], "bfloat16": forward.compiled(model, size, half=True)[0]}
+    finally:
+        forward._foldable = found
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from keras.src.utils import file_utils
 import transferkit as tk
 from transferkit.applications import TABLE
 from transferkit.features import Plan, compute
-from transferkit.folding import is_safe_in_threads
 from transferkit.frozen import FrozenPart
 from transferkit.inputs import read_images
 from transferkit.network import Network, assemble
@@ -206,7 +205,7 @@ def test_every_stage_cuts_the_network_in_two_that_give_the_whole(built: tuple[tk
 
 
 def test_stored_equals_unstored(built: tuple[tk.Backbone, keras.Model], tmp_path: Path) -> None:
-    """What the folded network computed, and the store gives back, is what the network as it is computes."""
+    """What the compiled network computed, and the store gives back, is what the network as it is computes."""
     record, backbone = built
     size = backbone.input_shape[1:3]
     rng = np.random.default_rng(0)
@@ -223,12 +222,11 @@ def test_stored_equals_unstored(built: tuple[tk.Backbone, keras.Model], tmp_path
     assert np.ptp(unstored) > 0
     # The deepest networks with random weights make any rounding large: of their images as well.
     tolerance = max(1e-5 * np.abs(unstored).max(), 10 * np.abs(nudged - unstored).max())
-    assert is_safe_in_threads(network.features_model())
     for _ in range(2):
         part = FrozenPart(network.features_model(), network.size, record.name)
         (stored,) = compute(part, Plan(read_images(images)), Store(tmp_path), 0, "")
         np.testing.assert_allclose(stored, unstored, rtol=0, atol=tolerance)
-    assert part._compiled is None  # the second time nothing was computed
+    assert part._function is None  # the second time nothing was computed
 
 
 def batch_norms(network: Network) -> list[keras.layers.BatchNormalization]:

@@ -12,9 +12,15 @@ import pytest
 import tensorflow as tf
 from conftest import TINY
 
-from transferkit.fingerprints import architecture_digest
+import transferkit as tk
+from transferkit.fingerprints import computation
 
 layers = keras.layers
+
+
+def digest(model: keras.Model) -> str:
+    """Of a model whose builder is the user's own."""
+    return computation(TINY, model, (8, 8), "features")
 
 
 def model(**changes: object) -> keras.Model:
@@ -39,7 +45,7 @@ def test_names_seeds_and_flags_do_not_count():
     layers.Conv2D(3, 3)  # counts up the names of what comes next
     second = model(name="another")
     second.trainable = False
-    assert architecture_digest(first) == architecture_digest(second)
+    assert digest(first) == digest(second)
 
 
 @pytest.mark.parametrize(
@@ -55,17 +61,17 @@ def test_names_seeds_and_flags_do_not_count():
     ids=str,
 )
 def test_settings_and_connections_count(change):
-    assert architecture_digest(model(**change)) != architecture_digest(model())
+    assert digest(model(**change)) != digest(model())
 
 
 def test_a_digest_is_the_same_in_another_process():
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import keras; keras.layers.Dense(3);"
-        "from conftest import TINY; from transferkit.fingerprints import architecture_digest;"
-        "print(architecture_digest(TINY.build((32, 32))))"
+        "from conftest import TINY; from transferkit.fingerprints import computation;"
+        "print(computation(TINY, TINY.build((32, 32)), (32, 32), 'features'))"
     )
     other = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120).stdout
-    assert other.strip() == architecture_digest(TINY.build((32, 32)))
+    assert other.strip() == computation(TINY, TINY.build((32, 32)), (32, 32), "features")
 
 
 def with_layer(layer: layers.Layer) -> keras.Model:
@@ -125,8 +131,8 @@ class Whole(keras.Model):
     ids=["own", "lambda", "activation", "layer-activation", "named", "array", "subclassed", "sequential", "nested"],
 )
 def test_what_computes_something_else_has_another_digest(build):
-    assert architecture_digest(build(1.0)) == architecture_digest(build(1.0))
-    assert architecture_digest(build(1.0)) != architecture_digest(build(2.0))
+    assert digest(build(1.0)) == digest(build(1.0))
+    assert digest(build(1.0)) != digest(build(2.0))
 
 
 def test_which_weight_is_used_where_counts():
@@ -143,7 +149,7 @@ def test_which_weight_is_used_where_counts():
             first, second = (self.b, self.a) if self.turned else (self.a, self.b)
             return keras.ops.tanh(values * first) * second
 
-    assert architecture_digest(with_layer(Two(False))) != architecture_digest(with_layer(Two(True)))
+    assert digest(with_layer(Two(False))) != digest(with_layer(Two(True)))
 
 
 def test_a_model_that_draws_on_the_world_is_like_no_other():
@@ -151,5 +157,17 @@ def test_a_model_that_draws_on_the_world_is_like_no_other():
         def call(self, values: object) -> object:
             return tf.ensure_shape(tf.numpy_function(lambda x: x, [values], tf.float32), values.shape)
 
-    digests = {architecture_digest(with_layer(Outside())) for _ in range(2)}
+    digests = {digest(with_layer(Outside())) for _ in range(2)}
     assert len(digests) == 2
+
+
+def test_a_backbone_of_keras_is_known_by_its_record():
+    """Nothing is traced: its builder, options, preprocessing, size and cut say what it computes."""
+    model = keras.Sequential([keras.Input((96, 96, 3))])  # not looked at
+
+    def of(name: str, size: int = 96, at: int | str = "features") -> str:
+        return computation(tk.get_backbone(name), model, (size, size), at)
+
+    known = [of("MobileNetV2"), of("MobileNetV2_0.35"), of("VGG16"), of("MobileNetV2", 128), of("MobileNetV2", 96, 3)]
+    assert len(set(known)) == len(known)
+    assert of("MobileNetV2") == known[0]

@@ -35,7 +35,7 @@ def augmenter(choice: object, size: tuple[int, int], seed: int) -> Callable[[Any
     layer = _layer(choice, size, seed)
     signature = [tf.TensorSpec((None, *size, 3), tf.float32)]
     change: Callable[[Any], Any] = tf.function(
-        lambda images: _in_scale(layer(images, training=True)), input_signature=signature
+        lambda images: _in_scale(layer(images, training=True)), input_signature=signature, autograph=False
     )
     return change
 

@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -56,6 +56,7 @@ class Manifest:
         classes: class names, of one type: str, int or bool.
         weights, seed: the constructor's arguments, as far as they make sense elsewhere.
         split_seed: what divided the images of `fit`; the same folder is divided alike later.
+        precision: of the frozen part.
         feature_scale: what the head multiplies features by.
         self_test: features of the picture that `test_picture` draws.
         history: the phases of training.
@@ -66,6 +67,7 @@ class Manifest:
     input_size: tuple[int, int]
     classes: list[Any]
     dropout: float
+    precision: Literal["float32", "bfloat16"]
     feature_scale: float
     weights: str | None
     seed: int | None
@@ -230,6 +232,8 @@ def _checked(manifest: Manifest) -> Manifest:
         raise ValueError("its sizes make no sense")
     if not 0 <= manifest.dropout < 1 or not 0 <= operator.index(manifest.split_seed) < 2**32:
         raise ValueError("its dropout or seed makes no sense")
+    if manifest.precision not in ("float32", "bfloat16"):
+        raise ValueError("its precision is not known")
     if not np.isfinite(np.array(manifest.self_test, np.float64)).all():
         raise ValueError("its self-test makes no sense")
     manifest.history_record()

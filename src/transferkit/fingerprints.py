@@ -11,16 +11,27 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["architecture_digest", "graph_digest", "weights_digest"]
+from ._version import __version__
+from .records import Backbone
 
-# What says nothing about values: names are counted up in each process, seeds and flags matter in training alone.
-SILENT = {"name", "seed", "trainable", "build_config", "compile_config", "shared_object_id", "registered_name"}
-# Where names of layers say how they are connected.
-CONNECTIONS = {"keras_history", "input_layers", "output_layers"}
+__all__ = ["computation", "graph_digest", "weights_digest"]
+
+# Builders whose code the versions of Keras and of this package stand for.
+KNOWN_BUILDERS = ("keras.applications:", "transferkit.")
 
 
-class _ForeignError(Exception):
-    """Something whose settings do not tell what it computes."""
+def computation(record: Backbone, model: keras.Model, size: tuple[int, int], at: int | str) -> str:
+    """A text that stands for what a part of a network computes, its weights apart.
+
+    Args:
+        model: preprocessing and the layers of the record's backbone before `at`.
+    """
+    builder, rule = record.builder, record.preprocessing
+    if isinstance(builder, str) and builder.startswith(KNOWN_BUILDERS) and isinstance(rule, str):
+        versions = [keras.__version__, tf.__version__, __version__]
+        known = [builder, sorted(record.options.items()), rule, size, at, versions]
+        return f"{record.name}/{at}/{_digest(known)}"
+    return f"{record.name}/{at}/{_graph_of(model)}"
 
 
 def weights_digest(model: keras.Model) -> str:
@@ -33,20 +44,6 @@ def weights_digest(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def architecture_digest(model: keras.Model) -> str:
-    """A hash of what a model computes, its weights apart, and of the versions that compute it.
-
-    Layers of Keras itself are described by their settings. Where a model has others, or functions of somebody's own,
-    their names and settings do not tell what they do: then it is the graph that TensorFlow makes of the model. What
-    cannot be described in either way gets a hash of its own: its values are never mistaken for those of another.
-    """
-    try:
-        described: Any = _canonical(_config(model), {})
-    except _ForeignError:
-        described = _graph_of(model)
-    return _digest([described, keras.__version__, tf.__version__])
-
-
 def graph_digest(function: Any) -> str:
     """A hash of the graph of a concrete function: operations, settings, constants and connections, names apart."""
     definition = function.graph.as_graph_def()
@@ -55,50 +52,16 @@ def graph_digest(function: Any) -> str:
     return _digest([_nodes(definition.node, library, known), tf.__version__])
 
 
-def _config(model: keras.Model) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = keras.saving.serialize_keras_object(model)
-    except Exception as error:  # get_config of a layer of somebody's own raises whatever it meets
-        raise _ForeignError from error
-    return config
-
-
-def _canonical(value: Any, names: dict[str, int], key: str = "") -> Any:
-    """A configuration without what differs between processes; layers are numbered where they are connected."""
-    if isinstance(value, dict):
-        _refuse_foreign(value)
-        if isinstance(value.get("name"), str):
-            names.setdefault(value["name"], len(names))
-        return {str(k): _canonical(v, names, k) for k, v in value.items() if k not in SILENT}
-    if isinstance(value, (list, tuple)):
-        return [_canonical(item, names, key) for item in value]
-    if isinstance(value, str):
-        return names.setdefault(value, len(names)) if key in CONNECTIONS else value
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    raise _ForeignError
-
-
-def _refuse_foreign(serialized: dict[str, Any]) -> None:
-    """Raise where a part is not Keras's own, or holds code."""
-    name, module = serialized.get("class_name"), serialized.get("module")
-    if name in ("function", "__lambda__", "Lambda"):
-        raise _ForeignError
-    if module is not None and module != "builtins" and module.partition(".")[0] != "keras":
-        raise _ForeignError
-    if name is not None and module is None and serialized.get("registered_name") is not None:
-        raise _ForeignError  # a class that Keras knows by its name alone
-
-
 def _graph_of(model: keras.Model) -> str:
     inputs = model.inputs[0]
     try:
         function = tf.function(lambda images: model(images, training=False), autograph=False)
         concrete = function.get_concrete_function(tf.TensorSpec((None, *inputs.shape[1:]), inputs.dtype))
-        numbers = {id(weight.value): number for number, weight in enumerate(model.weights)}
-        used = [numbers[id(variable)] for variable in concrete.variables]  # none beside the weights
+        numbers = {id(weight.value.handle): number for number, weight in enumerate(model.weights, 1)}
+        # What it reads besides its weights are constants, else this fails.
+        used = [numbers.get(id(tensor)) or repr(tensor.numpy().tolist()) for tensor in concrete.captured_inputs]
         return _digest([graph_digest(concrete), used])
-    except Exception:  # code of somebody's own
+    except Exception:  # code of the user's own, which may raise anything: this model is like no other
         return uuid.uuid4().hex
 
 
@@ -119,6 +82,8 @@ def _nodes(nodes: Any, library: dict[str, Any], known: dict[str, str]) -> list[A
         for source in node.input:
             head, _, tail = source.lstrip("^").partition(":")
             inputs.append(f"{positions.get(head, head)}:{tail}{'^' if source.startswith('^') else ''}")
+        # TensorFlow lists what only has to run first in an order of its own.
+        inputs.sort(key=lambda source: (source.endswith("^"), source if source.endswith("^") else ""))
         described.append([node.op if node.op not in library else _function(node.op, library, known), settings, inputs])
     return described
 

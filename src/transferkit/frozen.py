@@ -1,9 +1,7 @@
-"""The frozen part of a network as one compiled function, with a name that says what its values depend on."""
+"""The frozen part of a network as one fast function, with a name that says what its values depend on."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
@@ -12,73 +10,61 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from .decoding import PIXEL_RULE
-from .fingerprints import architecture_digest, weights_digest
-from .folding import compiled, folded, has_constants, is_safe_in_threads
+from .fingerprints import weights_digest
+from .forward import THREADS, Forward, compiled, has_gpu
 from .segments import Tensors
 
 __all__ = ["THREADS", "FrozenPart"]
 
-THREADS = max(2, min(16, os.cpu_count() or 2))
 # Images per call of the frozen part. On a CPU small batches stay in its caches, and one call per core
 # beats one call on all cores: benchmarks/forward.py measured 1.7 times the images per second of batches of 32.
 CPU_CHUNK = 4
 GPU_CHUNK = 64
-# GPUs from here on have tensor cores, which multiply float16 several times faster (NVIDIA, compute capability).
-TENSOR_CORES = (7, 0)
 
-# A compiled frozen part, and the lock under which it is called.
-Compiled = tuple[Any, contextlib.AbstractContextManager[Any]]
-
-_functions: OrderedDict[str, Compiled] = OrderedDict()  # by name, the last few
+_functions: OrderedDict[str, Forward] = OrderedDict()  # by name, the last few
 _compiling = threading.Lock()
 
 
 class FrozenPart:
-    """A frozen part as one compiled function, for batches of any length.
+    """A frozen part as one fast function, for batches of any length.
 
-    `name` says what its values depend on, the images apart: the layers and their settings, the weights as
-    they are now, the size, the rules by which bytes become pixels, the precision.
+    Args:
+        computation: stands for the layers and their settings; see `Network.computation`.
+        precision: ``"float32"`` or ``"bfloat16"`` (float16 on a GPU).
+
+    `name` says what its values depend on, the images apart: the computation, the weights as they are now, the size,
+    the rules by which bytes become pixels, the precision.
     """
 
-    def __init__(self, model: keras.Model, size: tuple[int, int], name: str, gpu: bool | None = None) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        size: tuple[int, int],
+        computation: str,
+        precision: str = "float32",
+        gpu: bool | None = None,
+    ) -> None:
         self.size = size
-        self.gpu = bool(tf.config.list_physical_devices("GPU")) if gpu is None else gpu
-        self._half = self.gpu and _has_tensor_cores()
-        self._model = model
+        self.gpu = has_gpu() if gpu is None else gpu
+        self._model, self._half = model, precision != "float32"
+        kind = "float32" if not self._half else "float16" if self.gpu else "bfloat16"
         self._weights = weights_digest(model)
-        self._glance = self._look()
-        precision = "float16" if self._half else "float32"
-        self.name = f"{name}/{architecture_digest(model)}/{self._weights}/{size}/{PIXEL_RULE}/{precision}"
+        self.name = f"{computation}/{self._weights}/{size}/{PIXEL_RULE}/{kind}"
         self.tensors: Tensors = tuple((str(tensor.dtype), tuple(tensor.shape[1:])) for tensor in model.outputs)
         self.chunk = GPU_CHUNK if self.gpu else CPU_CHUNK
-        self._compiled: Compiled | None = None
+        self._function: Forward | None = None
 
     def __call__(self, images: Any) -> list[npt.NDArray[Any]]:
         """float32 `(n, h, w, 3)`, RGB 0-255 -> the values at the cut, one array `(n, ...)` per tensor."""
-        if self._compiled is None:
-            self._compiled = self._compile()
-        function, turn = self._compiled
+        if self._function is None:
+            self._function = self._compile()
         images = np.asarray(images, np.float32)
         count = len(images)
         if self.gpu and count < self.chunk:  # XLA compiles for each length: the last batch is filled up
             images = np.concatenate([images, np.zeros((self.chunk - count, *images.shape[1:]), np.float32)])
-        with turn:
-            return [tensor.numpy()[:count] for tensor in function(tf.constant(images))]
-
-    def is_current(self) -> bool:
-        """Whether the weights are still those that the name stands for."""
-        return weights_digest(self._model) == self._weights
-
-    def is_likely_current(self) -> bool:
-        """The same at a glance: the first, the middle and the last weight, which any file of weights would change."""
-        return self._glance == self._look()
-
-    def _look(self) -> list[bytes]:
-        weights = self._model.weights
-        return [weight.numpy().tobytes() for weight in (*weights[:1], *weights[len(weights) // 2 :][:1], *weights[-1:])]
+        return [output[:count] for output in self._function(images)]
 
     def value_bytes(self, count: int) -> int:
         """Bytes that the values of `count` images take."""
@@ -91,28 +77,18 @@ class FrozenPart:
         chunks = [images[start : start + self.chunk] for start in range(0, len(images), self.chunk)]
         return [np.concatenate(parts) for parts in zip(*pool.map(self, chunks), strict=True)]
 
-    def _compile(self) -> Compiled:
+    def _compile(self) -> Forward:
         """The function, made when it is first needed (where the store holds everything it never is), or found again."""
         with _compiling:
-            made = _functions.get(self.name)
-            if made is None:
-                if not self.is_current():
+            function = _functions.get(self.name)
+            if function is None:
+                if weights_digest(self._model) != self._weights:
                     raise RuntimeError(f"The weights of {self.name} changed before it was compiled")
-                constant = has_constants(self._model)
-                self._folded = folded(self._model, self._half)  # kept: a function does not keep its variables
-                function = compiled(self._folded, self.size, xla=self.gpu, constant=constant)
-                made = function, contextlib.nullcontext() if is_safe_in_threads(self._model) else threading.Lock()
-                if not constant:  # it follows the weights of this network, whatever becomes of them
-                    return made
-                _functions[self.name] = made
+                function, constant = compiled(self._model, self.size, self._half, self.gpu)
+                if not constant:  # it follows the weights of this network, which may change
+                    return function
+                _functions[self.name] = function
             _functions.move_to_end(self.name)
             while len(_functions) > 2:
                 _functions.popitem(last=False)
-            return made
-
-
-def _has_tensor_cores() -> bool:
-    for device in tf.config.list_physical_devices("GPU"):
-        details = tf.config.experimental.get_device_details(device)
-        return tuple(details.get("compute_capability", (0, 0))) >= TENSOR_CORES
-    return False
+            return function

@@ -20,11 +20,11 @@ CHUNK = 4096  # rows of features that the head takes at a time
 class Predictor:
     """The network as it is when it is asked."""
 
-    def __init__(self, network: Network) -> None:
-        self._network = network
+    def __init__(self, network: Network, precision: str) -> None:
+        self._network, self._precision = network, precision
         self._head = network.head_model()
         self._part: FrozenPart | None = None
-        self._revision: int | None = None
+        self._version = -1
 
     def probabilities(
         self, images: Images, store: Store | None, verbose: str | int, title: str, findings: Findings
@@ -48,9 +48,9 @@ class Predictor:
 
     def _current_part(self) -> FrozenPart:
         """The frozen part for the weights of this moment: a callback may ask in the middle of a fine-tuning."""
-        network, revision = self._network, self._network.revision
-        part = self._part
-        if part is None or revision is None or revision != self._revision or not part.is_likely_current():
-            part = FrozenPart(network.features_model(), network.size, f"{network.record.name}/features")
-            self._part, self._revision = part, revision
-        return part
+        network, version = self._network, self._network.version
+        if self._part is None or version != self._version:
+            model = network.features_model()
+            self._part = FrozenPart(model, network.size, network.computation(model, "features"), self._precision)
+            self._version = version
+        return self._part

@@ -13,13 +13,14 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 
 from .arguments import is_whole
 from .errors import InvalidInputError, bad_argument, some_of
+from .fingerprints import computation
 from .records import Backbone
 
 __all__ = ["Cut", "Network", "TrainedPart", "assemble"]
@@ -66,7 +67,7 @@ class Cut:
     trained: TrainedPart
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Network:
     """A whole network and the pieces that it was made of."""
 
@@ -77,21 +78,28 @@ class Network:
     preprocessed: keras.KerasTensor  # what the backbone is fed inside `model`
     features: keras.KerasTensor  # (n, feature_dim), what the head is fed inside `model`
     head: tuple[keras.layers.Layer, ...]  # pooling, scale, dropout, dense: from feature maps to logits
-    _changes: list[str] = field(default_factory=list)  # what has changed weights of the backbone, one entry each
+    _version: int = 0
+    _changing: bool = False
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """The block changes weights of the backbone: whoever looks from inside sees other ones each time."""
-        self._changes.append("")
+        """The block changes weights of the backbone."""
+        self._changing = True
         try:
             yield
         finally:
-            self._changes[-1] = "done"
+            self._changing = False
+            self._version += 1
 
     @property
-    def revision(self) -> int | None:
-        """A number that stands for the weights of the backbone; None while they change."""
-        return len(self._changes) if not self._changes or self._changes[-1] else None
+    def version(self) -> int:
+        """A number that goes up when the weights of the backbone change; at each look while they are trained."""
+        self._version += self._changing
+        return self._version
+
+    def computation(self, model: keras.Model, at: int | str) -> str:
+        """A text that stands for what a part of this network computes, its weights apart; see `fingerprints`."""
+        return computation(self.record, model, self.size, at)
 
     def features_model(self) -> keras.Model:
         """Images -> pooled features: all that lies before the head."""

@@ -38,7 +38,7 @@ SAMPLE_OF_STORED = 16384
 def fit_head(network: Network, material: Material, class_weight: object, asked: Request) -> tuple[Phase, Examined]:
     """The first phase: the head, on features of the frozen backbone."""
     cut = network.cut_before_head()
-    part = FrozenPart(cut.frozen, network.size, f"{network.record.name}/features")
+    part = FrozenPart(cut.frozen, network.size, network.computation(cut.frozen, "features"), asked.precision)
     started = time.monotonic()
     if asked.augment is None:
         examined, values, held_out = _examined_and_computed(part, material, asked)
@@ -123,7 +123,7 @@ def fine_tune(
     validation, the best epoch is kept, or the state from before if no epoch is better.
     """
     cut = network.cut_at(at)
-    part = FrozenPart(cut.frozen, network.size, f"{network.record.name}/{cut.index}")
+    part = FrozenPart(cut.frozen, network.size, network.computation(cut.frozen, cut.index), asked.precision)
     say(_intention(cut, network), asked.verbose)
     started = time.monotonic()
     values, held_out = _values_at(cut, part, data, validation, asked)

@@ -27,6 +27,7 @@ class Request:
         views: fixed changed versions of each training image, or None; `augment` then serves where nothing is stored.
         store: where values are found again, or None.
         skip: leave out images that cannot be read.
+        precision: of the frozen part, ``"float32"`` or ``"bfloat16"``.
     """
 
     epochs: int
@@ -39,6 +40,7 @@ class Request:
     store: Store | None = None
     seed: int = 0
     skip: bool = False
+    precision: str = "float32"
 
     @property
     def redraws(self) -> bool:

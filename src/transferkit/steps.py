@@ -79,9 +79,9 @@ class Loop:
         self.dtypes = [tensor.dtype for tensor in part.inputs]
         values = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in part.inputs]
         codes = tf.TensorSpec((None,), tf.int64)
-        self._compiled_step = tf.function(self._step, input_signature=[values, codes])
-        self._compiled_steps = tf.function(self._steps, input_signature=[values, codes])
-        self._compiled_score = tf.function(self._score_batch, input_signature=[values, codes])
+        self._compiled_step = tf.function(self._step, input_signature=[values, codes], autograph=False)
+        self._compiled_steps = tf.function(self._steps, input_signature=[values, codes], autograph=False)
+        self._compiled_score = tf.function(self._score_batch, input_signature=[values, codes], autograph=False)
 
     def step(self, values: list[npt.NDArray[Any]], codes: Codes) -> npt.NDArray[np.float32]:
         """One step: float32 `(1, 4)`, the columns as `LOSS` and its like say."""
@@ -130,11 +130,16 @@ class Loop:
 
     def _steps(self, values: list[tf.Tensor], codes: tf.Tensor) -> tf.Tensor:
         count = -(-tf.size(codes) // self.batch_size)
-        numbers = tf.TensorArray(tf.float32, count, element_shape=(4,))
-        for step in tf.range(count):
+
+        def body(step: tf.Tensor, numbers: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
             start = step * self.batch_size
             stop = start + self.batch_size
-            numbers = numbers.write(step, self._step([value[start:stop] for value in values], codes[start:stop]))
+            taken = self._step([value[start:stop] for value in values], codes[start:stop])
+            return step + 1, numbers.write(step, taken)
+
+        # A loop in Python would need AutoGraph, which gives up where warnings are errors (Python 3.13).
+        numbers = tf.TensorArray(tf.float32, count, element_shape=(4,))
+        _, numbers = tf.while_loop(lambda step, _: step < count, body, (0, numbers), parallel_iterations=1)
         return numbers.stack()
 
     def _sum_of_weights(self) -> tf.Tensor:
