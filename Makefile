@@ -3,10 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CONSTRAINTS ?= --constraint constraints.txt
 WORKERS ?= --numprocesses 2 --dist worksteal
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: quickstart test test-table test-slow check docs bench clean
+.PHONY: quickstart test test-table test-slow test-newest check docs bench clean
 
 # The main job, on drawn shapes, or on photos: make quickstart PHOTOS=folder
 # (the shell gets the folder's name as a variable, so that no character in it means anything else)
@@ -24,6 +25,10 @@ test-table: $(VENV)/installed-dev
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow
 
+# The default tier with the newest TensorFlow, Keras and NumPy that the project allows, in an environment of its own.
+test-newest:
+	$(MAKE) VENV=.venv-newest CONSTRAINTS= test
+
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -37,16 +42,16 @@ bench: $(VENV)/installed-dev
 	for program in benchmarks/*.py; do $(BIN)/python $$program || exit 1; done
 
 # One environment for all of it. The marker files tell make when to install anew.
-$(VENV)/installed: pyproject.toml
+$(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "transferkit needs Python 3.10 or later: make PYTHON=python3.11 quickstart")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --prefer-binary --editable .
+	$(BIN)/python -m pip install --quiet --prefer-binary $(CONSTRAINTS) --editable .
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --prefer-binary --group dev --editable .
+	$(BIN)/python -m pip install --quiet --prefer-binary $(CONSTRAINTS) --group dev --editable .
 	touch $@
 
 clean:
-	rm -rf $(VENV) docs/_build
+	rm -rf $(VENV) .venv-newest docs/_build
