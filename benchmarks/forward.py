@@ -80,6 +80,15 @@ def main() -> None:
         sides["photos on disk, float32, clf.predict"] = rate(lambda: clf.predict(list(paths), verbose=0))
     print(f"{record.name} at {size[0]} px, {count} images, {THREADS} threads, {asked.rounds} rounds after a first one")
     print_table(in_turns(sides, asked.rounds, warm_up=True), f"arrays, float32, chunks of {chunk}", "images/s")
+    if "bfloat16" in parts:
+        exact, plainly = parts["float32"](images[:64])[0], nearest(model, size)(images[:64])[0]
+        for name, half in (
+            ("as it is", parts["bfloat16"](images[:64])[0]),
+            ("with kernels rounded to the nearest", plainly),
+        ):
+            print(
+                f"  bfloat16, {name}: features off by {np.linalg.norm(half - exact) / np.linalg.norm(exact):.1%} in norm"
+            )
     print("  ratio: images a second of float32 in chunks, divided by the images a second of the side")
 
 
@@ -90,6 +99,15 @@ def unfolded(model: Any, size: tuple[int, int]) -> dict[str, forward.Forward]:
         return {"float32": forward.compiled(model, size)[0], "bfloat16": forward.compiled(model, size, half=True)[0]}
     finally:
         forward._foldable = found
+
+
+def nearest(model: Any, size: tuple[int, int]) -> forward.Forward:
+    """The function of bfloat16 without the rounding that keeps the sums of depthwise kernels."""
+    found, forward._round_depthwise = forward._round_depthwise, lambda *_: None
+    try:
+        return forward.compiled(model, size, half=True)[0]
+    finally:
+        forward._round_depthwise = found
 
 
 if __name__ == "__main__":

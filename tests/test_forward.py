@@ -126,6 +126,22 @@ def test_half_precision_is_near_and_another():
     assert close(computed(model, images())[0], expected)  # nothing of it is left in the process
 
 
+@pytest.mark.skipif(not has_fast_half(), reason="the processor has no instructions for bfloat16")
+def test_half_precision_keeps_the_sum_of_a_depthwise_kernel():
+    """On an even image, all that counts is the sum of a filter, which is small where its taps are not."""
+    inputs = keras.Input((16, 16, 3))
+    layer = layers.DepthwiseConv2D(3, use_bias=False)
+    model = keras.Model(inputs, layer(inputs))
+    rng = np.random.default_rng(0)
+    kernel = rng.uniform(1, 2, (3, 3, 3, 1)) * np.where(np.arange(9).reshape(3, 3, 1, 1) % 2, -1, 1)
+    kernel[0, 0] = 0.01
+    layer.set_weights([kernel])
+    even = np.ones((4, 16, 16, 3), np.float32)
+    expected = kernel.sum(axis=(0, 1, 3))
+    (result,) = computed(model, even, half=True)
+    assert np.abs(result - expected).max() <= 0.005 * np.abs(expected).max()
+
+
 def test_a_model_with_a_call_of_its_own_is_not_looked_into():
     inputs = keras.Input((16, 16, 3))
     convolution, normalization = layers.Conv2D(3, 3, padding="same"), layers.BatchNormalization()

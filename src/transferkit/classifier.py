@@ -93,7 +93,7 @@ class TransferClassifier(Estimator):
             folder of your own for that; False = nothing outlives the call.
         precision: of the frozen part of the network: ``"float32"``; ``"bfloat16"``, about twice as fast on a CPU with
             AVX-512 BF16 or AMX, and float16 on a GPU with tensor cores; or ``"auto"``, which takes bfloat16 where the
-            machine is fast at it. Features differ by a tenth or so, accuracy hardly: see the page on performance.
+            machine is fast at it. It costs up to half a point of accuracy: see the page on performance.
             What is trained is trained in float32.
         seed: of the split, the order of images, dropout and augmentation; None = a new one for each `fit`.
 
