@@ -43,14 +43,9 @@ class DownloadError(Exception):
 
 
 def fetch(record: Backbone, file: WeightsFile, folder: Path, verbose: str | int, cached: Path | None = None) -> Path:
-    """Bring a file into a folder, where it appears under its name only once it is complete and right.
+    """Bring a file into a folder, by download or from a copy in a cache.
 
-    Args:
-        record: whose weights they are.
-        file: what to download.
-        folder: exists and is writable.
-        verbose: 0 = neither message nor progress bar.
-        cached: a copy on this machine, which makes the download unnecessary.
+    It appears under its name only once it is complete and right.
 
     Raises:
         WeightsError: no connection, an error of the server, a stall, another file, or no room in the folder.
@@ -184,11 +179,10 @@ def _fault_of_form(path: Path, values: int) -> str:
 
 
 def declared_values(path: Path) -> int:
-    """How many numbers an HDF5 file declares, without reading them.
+    """How many numbers an HDF5 file declares; they are not read.
 
     Raises:
-        ValueError: it points to other files.
-        Exception: of many kinds, as h5py raises them for a damaged file.
+        ValueError: it points to other files. h5py raises more kinds for a damaged file.
     """
     declared = 0
 

@@ -145,13 +145,13 @@ def _downloadable(record: Backbone, wanted: tuple[int, int] | None) -> WeightsFi
 
 
 def _refuse_one_name_twice(files: Sequence[WeightsFile]) -> None:
-    by_name: dict[str, WeightsFile] = {}
+    by_name = {file.name: file for file in files}
     for file in files:
-        other = by_name.setdefault(file.name, file)
+        other = by_name[file.name]
         if other.url != file.url:
             raise InvalidInputError(
-                f"The files at {shown_url(other.url)} and {shown_url(file.url)} have one name, {file.name!r}: a folder holds "
-                f"one of them. Download them into two folders."
+                f"The files at {shown_url(file.url)} and {shown_url(other.url)} have one name, {file.name!r}: a folder "
+                f"holds one file of a name. Download them into two folders."
             )
 
 
