@@ -136,7 +136,7 @@ def test_an_encoder_with_an_embedding_for_each_position_takes_one_size(vit_prese
     assert larger.default_size == 48
     clf = tk.TransferClassifier(larger, weights=None).fit(IMAGES, LABELS, epochs=1, verbose=0)
     assert clf.network_.input_shape == (None, 48, 48, 3)
-    with pytest.raises(tk.WeightsError, match="'tiny_vit' could not be had"):
+    with pytest.raises(tk.WeightsError, match="'tiny_vit' could not be loaded"):
         tk.TransferClassifier(larger).fit(IMAGES, LABELS, epochs=1, verbose=0)
 
 

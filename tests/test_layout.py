@@ -23,7 +23,7 @@ HOUSE = Path(tk.__file__).parent
 ORDER = """
 _version _public errors
 arguments arrays datasets orientation headers pillow formats folders labels images inputs splits resizing decoding workers
-progress sources records applications residual tiny backbones hub places transfers downloads weights
+progress sources records applications residual tiny backbones hub places downloads weights
 loading segments shelves store cache fingerprints network precision forward frozen values
 augmentation likeness findings forecast placement features report doctor examination rates steps training
 plots results gallery

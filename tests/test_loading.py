@@ -74,7 +74,7 @@ def test_a_function_that_fails_is_a_weights_error():
         raise OSError("no connection")
 
     record = replace(TINY, pretrained=fail)
-    with pytest.raises(tk.WeightsError, match=r"'TinyNet' could not be had \(no connection\)"):
+    with pytest.raises(tk.WeightsError, match=r"'TinyNet' could not be loaded \(no connection\)"):
         build_with_weights(record, (32, 32), fail, 0)
 
 

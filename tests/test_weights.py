@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from conftest import TINY
 from helpers import refused
 
 import transferkit as tk
+from transferkit.places import cache_folders
 from transferkit.weights import check_weights, find_weights, size_note
 
 SIZE = (32, 32)
@@ -84,3 +86,45 @@ def test_fit_says_which_file_is_used(tmp_path, monkeypatch, photos, capsys):
 def test_a_path_that_cannot_be_is_no_file(path):
     with refused(tk.WeightsError, "There is no weights file"):
         check_weights(TINY, path, SIZE)
+
+
+def test_without_a_home_weights_are_kept_in_a_temporary_folder(monkeypatch):
+    for variable in ("KERAS_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, "~nobody-of-this-name/x")
+    (folder,) = cache_folders(FILE.url)
+    assert folder.parent.name == f"transferkit-{os.getuid()}"
+
+
+# ---- what a record may say ----
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("ftp://example.org/a.h5", "example.org/a.h5", "https:///a.h5", "", None, 3),
+        *("http://h:99999/x.h5", "http://h:abc/x.h5", "http://[::1/x.h5", "http://a..b/x.h5"),
+    ],
+)
+def test_an_address_begins_with_http_and_has_a_host(url):
+    with refused(tk.InvalidInputError, f"`url={url!r}`", "https://"):
+        tk.WeightsFile(url)
+
+
+@pytest.mark.parametrize(
+    "digest", [None, 0, b"", "abc", "md5:abc", "sha1:" + "0" * 40, "sha256:" + "g" * 64, "md5:" + "0" * 64]
+)
+def test_a_hash_is_text_of_a_known_kind_and_length(digest):
+    with refused(tk.InvalidInputError, "`digest=", "64 hexadecimal digits"):
+        tk.WeightsFile(FILE.url, digest)
+
+
+@pytest.mark.parametrize("name", ["../a.h5", "a/b.h5", "a.txt", "a\0.h5", 3, "x" * 200 + ".h5"])
+def test_a_name_cannot_leave_its_folder(name):
+    with refused(tk.InvalidInputError, "`name=", "ending in .h5"):
+        tk.WeightsFile(FILE.url, name=name)
+
+
+@pytest.mark.parametrize("source", [3, [], ["a.h5"], ""])
+def test_a_record_refuses_another_source(source):
+    with refused(tk.InvalidInputError, "`pretrained=", "WeightsFile or several"):
+        replace(TINY, name="Odd", pretrained=source)

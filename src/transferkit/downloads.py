@@ -1,151 +1,218 @@
-"""A file on a server -> a verified file in a folder: a temporary name, checks, then a rename."""
+"""A file on a server -> a checked file in a folder.
+
+requests fetches the bytes; pooch tries again, writes under a temporary name and renames at the end. What is
+added here are the checks of what arrives, and the reasons in plain words.
+"""
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
-import os
-import time
-import uuid
-from collections.abc import Iterator
+import shutil
+import socket
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+from urllib.parse import urlsplit
 
-from .sources import WeightsFile
-from .transfers import HDF5, DownloadError, Transfer
+import h5py
+import pooch
+import requests
 
-__all__ = ["digest_file", "fault_of", "fetch", "record_digest", "recorded_digest"]
+from .errors import WeightsError
+from .places import VARIABLE
+from .progress import Bar, say
+from .records import Backbone
+from .sources import WeightsFile, shown_url
 
-# No file of weights is larger: for a network of so many values, and for one that is not known.
+__all__ = ["SPARE", "declared_values", "fault_of", "fetch", "keep_digest"]
+
+CONNECT, READ = 4.0, 10.0  # seconds: until a host is reached, and until the next bytes arrive
+RETRIES = 2
+PIECE = 2**16  # bytes
+# No weights file is larger: for a network with a known number of values, and for any other.
 MARGIN, MOST = 64 * 2**20, 16 * 2**30  # bytes
-STALE = 24 * 3600  # seconds after which a temporary file was left by a process that was killed
-PREFIX, SUFFIX = ".transferkit-", ".part"
+SPARE = 10_000  # numbers that a file may hold beside the weights: Keras's own seeds and counters
+HDF5 = b"\x89HDF\r\n\x1a\n"  # how every weights file begins
+# Errors of requests that the next try meets again. Bad addresses are among the ValueErrors.
+LASTING = (ValueError, requests.exceptions.SSLError, requests.exceptions.ProxyError, requests.TooManyRedirects)
+
+pooch.get_logger().setLevel("WARNING")  # it prints addresses as they are, with any password
 
 
-def fetch(file: WeightsFile, folder: Path, values: int, title: str, verbose: str | int) -> Path:
-    """Download a file into a folder, where it appears under its name only once it is whole and right.
+class DownloadError(Exception):
+    """Why a file could not be downloaded, in words that fit into parentheses. pooch does not try again after it."""
 
-    Args:
-        file: what to download.
-        folder: exists and can be written to.
-        values: how many numbers the file should hold; 0 = not known.
-        title: what the message and the progress bar say.
-        verbose: 0 = neither.
+
+def fetch(record: Backbone, file: WeightsFile, folder: Path, verbose: str | int, cached: Path | None = None) -> Path:
+    """Bring a file into a folder, by download or from a copy in a cache.
+
+    It appears under its name only once it is complete and right.
 
     Raises:
-        DownloadError: no connection, an error of the server, a stall, or something else than the file.
+        WeightsError: no connection, an error of the server, a stall, another file, or no room in the folder.
     """
-    _sweep(folder)
+
+    def bring(url: str, target: str, _: object) -> None:
+        if cached:
+            shutil.copyfile(cached, target)
+        else:
+            _download(url, Path(target), record, verbose)
+        fault = "" if file.digest else _fault_of_form(Path(target), record.parameters)
+        if fault:
+            raise DownloadError(f"the file that arrived {fault}")
+        Path(target).chmod(0o644)  # pooch makes files for their user alone, but a folder may be shared
+
+    registry, urls = {file.name: file.digest or None}, {file.name: file.url}
+    # An absolute path, since pooch takes a leading ~ for a home.
+    place = pooch.create(folder.absolute(), base_url="", registry=registry, urls=urls, retry_if_failed=RETRIES)
     try:
-        with _temporary(folder) as temporary:
-            with temporary.open("wb") as out:
-                transfer = Transfer(file.url, out, 8 * values + MARGIN if values else MOST, title, verbose)
-                transfer.run()
-                out.flush()
-                os.fsync(out.fileno())
-            stated = "" if file.digest else _fault_to_the_server(temporary, transfer.md5)
-            fault = stated or fault_of(temporary, file, values)
-            if fault:
-                raise DownloadError(f"what the server sent {fault}")
-            if not file.digest:
-                record_digest(temporary, folder / file.name)
-            temporary.replace(folder / file.name)
-    except OSError as error:  # of the folder, or a file of certificates that is missing
-        raise DownloadError(f"{error.filename or folder}: {error.strerror or error}") from error
+        if not cached:
+            _refuse_offline(file.url)
+        _digest_file(folder / file.name).unlink(missing_ok=True)  # of a file that has gone
+        place.fetch(file.name, downloader=bring)
+        keep_digest(folder / file.name, file)
+    except (DownloadError, ValueError, OSError) as error:  # ValueError: another hash; requests raises OSErrors
+        raise WeightsError(
+            f"The weights of {record.name!r} could not be downloaded from {shown_url(file.url)} ({_reason(error)}): they "
+            f"are fetched once and then kept. Connect to the internet, or put the file {file.name!r} into "
+            f"{str(folder)!r} or into a folder that the environment variable {VARIABLE} names, or pass weights=PATH."
+        ) from error
     return folder / file.name
 
 
-def _fault_to_the_server(path: Path, md5: str) -> str:
-    """Whether a file has the hash that the server stated, where it stated one."""
-    with path.open("rb") as handle:
-        found = base64.b64encode(bytes.fromhex(_digest(handle, "md5"))).decode() if md5 else ""
-    return "has another hash than the server states" if found != md5 else ""
+def _refuse_offline(url: str) -> None:
+    """Reach the host once, within `CONNECT` seconds: requests gives each of its many addresses that time."""
+    parts = urlsplit(url)
+    try:
+        if not requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)):
+            _reach(parts.hostname or "", parts.port or (443 if parts.scheme.lower() == "https" else 80))
+    except OSError as error:
+        raise DownloadError(f"no connection to {parts.hostname}: {error.strerror or error}") from error
 
 
-def fault_of(path: Path, file: WeightsFile, values: int = 0) -> str:
+def _reach(host: str, port: int) -> None:
+    """Connect to one address of each family, IPv6 and IPv4, until one answers."""
+    found = {info[0]: str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+    *others, last = found.values()
+    for address in others:
+        with contextlib.suppress(OSError):
+            socket.create_connection((address, port), CONNECT / len(found)).close()
+            return
+    socket.create_connection((last, port), CONNECT / len(found)).close()
+
+
+def _download(url: str, target: Path, record: Backbone, verbose: str | int) -> None:
+    """One try. Errors of requests pass where another try may help."""
+    most = 8 * record.parameters + MARGIN if record.parameters else MOST
+    title = f"the weights of {record.name!r}"
+    try:
+        with requests.get(url, stream=True, timeout=(CONNECT, READ)) as response:
+            _check_answer(response)
+            total = int(response.headers.get("Content-Length", 0))
+            size = f" ({total / 1e6:.1f} MB)" if total else ""
+            say(f"Downloading {title}{size} from {shown_url(url)}", verbose)
+            with Bar(f"downloading {title}", total / 1e6, "MB", verbose) as bar, target.open("wb") as out:
+                for piece in response.iter_content(PIECE):
+                    out.write(piece)
+                    bar.advance(len(piece) / 1e6)
+                    if out.tell() > most:
+                        raise DownloadError(f"the server sends more than the {most:,} bytes that are expected at most")
+    except LASTING as error:
+        raise DownloadError(_reason(error)) from error
+
+
+def _check_answer(response: requests.Response) -> None:
+    """Judge an answer by its head.
+
+    Raises:
+        DownloadError: it will be the same next time.
+        requests.HTTPError: another try may help.
+    """
+    status = response.status_code
+    if status != 200:
+        answered = f"the server answered {status} {response.reason}"
+        raise requests.HTTPError(answered) if status in (408, 429) or status >= 500 else DownloadError(answered)
+    if "html" in response.headers.get("Content-Type", ""):
+        raise DownloadError("the answer is a web page, perhaps the login page of this network: sign in with a browser")
+    addresses = [answer.url for answer in (*response.history, response)]
+    if addresses[0].startswith("https:") and any(address.startswith("http:") for address in addresses):
+        raise DownloadError("the server redirects from https to http, which cannot be trusted")
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost message of wrapped errors: the outer ones repeat the address, with any password in it."""
+    for inner in (getattr(error, "reason", None), *error.args[:1]):
+        if isinstance(inner, BaseException):
+            return _reason(inner)
+    text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+    return f"the server sent nothing for {READ:.0f} s" if "Read timed out" in text else shown_url(text).rstrip(".")
+
+
+# ---- checks of a file ----
+
+
+def fault_of(path: Path, file: WeightsFile, values: int) -> str:
     """What is wrong with a file, as the end of a sentence; empty if nothing is.
 
-    The hash decides where one is known: that of `file`, else the one that was recorded beside the
+    The hash decides where one is known: the one of `file`, else the one that was recorded beside the
     file when it was first seen. Without one it must be an HDF5 file of as many numbers as expected.
     """
+    expected = file.digest or _recorded_digest(path)
+    if not expected:
+        return _fault_of_form(path, values)
+    kind, _, digits = expected.partition(":")
+    found = pooch.file_hash(str(path), alg=kind)
+    source = "" if file.digest else f", as {_digest_file(path).name!r} beside it says"
+    return f"has the {kind} hash {found} where {digits} is expected{source}" if found != digits else ""
+
+
+def _fault_of_form(path: Path, values: int) -> str:
     with path.open("rb") as handle:
         if handle.read(len(HDF5)) != HDF5:
-            return "is no HDF5 file"
-        expected = file.digest or recorded_digest(path)
-        if expected:
-            kind, _, digits = expected.partition(":")
-            handle.seek(0)
-            found = _digest(handle, kind)
-            if found == digits:
-                return ""
-            source = "" if file.digest else f", as {digest_file(path).name!r} beside it says"
-            return f"has the {kind} hash {found} where {digits} is expected{source}"
-    return _fault_of_form(path, values)
-
-
-def record_digest(source: Path, target: Path) -> None:
-    """Write the SHA-256 of `source` beside `target`, in the form of sha256sum: later damage is seen by it."""
-    with source.open("rb") as handle:
-        line = f"{_digest(handle, 'sha256')}  {target.name}\n"
-    with _temporary(target.parent) as temporary:
-        temporary.write_text(line, encoding="utf-8")
-        temporary.replace(digest_file(target))
-
-
-def recorded_digest(path: Path) -> str:
-    """``"sha256:..."`` as `record_digest` wrote it, or empty."""
+            return "is not an HDF5 file"
     try:
-        digits = digest_file(path).read_text(encoding="utf-8").split()[0].lower()
+        held = declared_values(path)
+    except Exception as error:  # h5py raises many kinds for a damaged file
+        return f"is a damaged HDF5 file ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+    if values and abs(held - values) > SPARE:
+        return f"holds {held:,} numbers where {values:,} are expected"
+    return ""
+
+
+def declared_values(path: Path) -> int:
+    """How many numbers an HDF5 file declares; they are not read.
+
+    Raises:
+        ValueError: it points to other files. h5py raises more kinds for a damaged file.
+    """
+    declared = 0
+
+    def add(_: str, item: Any) -> None:
+        nonlocal declared
+        if isinstance(item, h5py.Dataset):
+            if item.external or item.is_virtual:
+                raise ValueError("it points to other files")
+            declared += item.size or 0  # an empty one has no size
+
+    with h5py.File(path, "r") as file:
+        file.visititems(add)
+    return declared
+
+
+def keep_digest(path: Path, file: WeightsFile) -> None:
+    """Write the SHA-256 of a file without a known hash beside it, once: later damage is seen by it."""
+    kept = _digest_file(path)
+    if not file.digest and not kept.exists():
+        with contextlib.suppress(OSError):  # a cache that cannot be written to can still be read
+            kept.write_text(f"{pooch.file_hash(str(path))}  {path.name}\n", encoding="utf-8")  # as sha256sum does
+
+
+def _recorded_digest(path: Path) -> str:
+    try:
+        digits = _digest_file(path).read_text(encoding="utf-8").split()[0].lower()
     except (OSError, UnicodeDecodeError, IndexError):
         return ""
     return f"sha256:{digits}" if len(digits) == 64 else ""
 
 
-def digest_file(path: Path) -> Path:
+def _digest_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
-
-
-def _digest(handle: IO[bytes], kind: str) -> str:
-    digest = hashlib.new(kind, usedforsecurity=kind == "sha256")
-    while piece := handle.read(2**20):
-        digest.update(piece)
-    return digest.hexdigest()
-
-
-def _fault_of_form(path: Path, values: int) -> str:
-    import h5py
-
-    held = 0
-
-    def add(_: str, item: Any) -> None:
-        nonlocal held
-        held += item.size or 0 if isinstance(item, h5py.Dataset) else 0  # an empty one has no size
-
-    try:
-        with h5py.File(path, "r") as content:
-            content.visititems(add)
-    except Exception as error:  # h5py raises many kinds for a damaged file
-        return f"is a damaged HDF5 file ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
-    if values and abs(held - values) > 10_000:  # a few numbers may be Keras's own: seeds, counters
-        return f"holds {held:,} numbers where {values:,} are expected"
-    return ""
-
-
-@contextlib.contextmanager
-def _temporary(folder: Path) -> Iterator[Path]:
-    """The path of a new file that only this process knows; gone at the end, unless it was renamed."""
-    path = folder / f"{PREFIX}{uuid.uuid4().hex}{SUFFIX}"
-    path.touch(exist_ok=False)
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what killed processes left here: files of our own naming, a day old."""
-    for path in folder.glob(f"{PREFIX}*{SUFFIX}"):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > STALE:
-                path.unlink()

@@ -1,4 +1,4 @@
-"""A backbone's record and a file of weights -> the network with these weights in it, or an error."""
+"""A backbone's record and a weights file -> the network with these weights in it, or an error."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import h5py
 import keras
 import numpy as np
 
+from .downloads import SPARE, declared_values
 from .errors import WeightsError
 from .records import Backbone
 
@@ -49,19 +50,9 @@ def refuse_oversized(path: Path, model: keras.Model, times: int = 1) -> None:
     Raises:
         ValueError: the file declares more, or points to other files.
     """
-    declared = 0
-
-    def add(_: str, item: Any) -> None:
-        nonlocal declared
-        if isinstance(item, h5py.Dataset):
-            if item.external or item.is_virtual:
-                raise ValueError("it points to other files")
-            declared += item.size
-
-    with h5py.File(path, "r") as file:
-        file.visititems(add)
+    declared = declared_values(path)
     held = sum(int(np.prod(weight.shape)) for weight in model.weights)
-    if declared > times * held + 10_000:  # a few numbers of Keras's own: seeds, counters
+    if declared > times * held + SPARE:
         raise ValueError(f"it declares {declared:,} values where the network holds {held:,}")
 
 
@@ -104,8 +95,8 @@ def _fill(model: keras.Model, record: Backbone, function: Callable[[Any], object
         function(model)
     except Exception as error:  # it is the user's, or downloads something
         raise WeightsError(
-            f"The weights of {record.name!r} could not be had ({_first_line(error)}): the function in its record must fill "
-            f"the model with them. Check it and the connection."
+            f"The weights of {record.name!r} could not be loaded ({_first_line(error)}): the function in its record must "
+            f"fill the model with them. Check it and the connection."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Where files may lie on this machine, and whether a folder is the user's alone."""
+"""Folders for downloaded files and computed values, and whether a folder is the user's alone."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import stat
 import tempfile
 from pathlib import Path
 
-from .sources import WeightsFile
+__all__ = ["VARIABLE", "cache_folders", "expanded", "is_private", "make_private", "values_folder", "writable_cache"]
 
-__all__ = ["cache_folders", "expanded", "is_private", "make_private", "values_folder", "writable_cache"]
+VARIABLE = "TRANSFERKIT_WEIGHTS"  # the environment variable that names a folder of the user's own
 
 # The addresses of Keras Applications' files, which Keras's own cache holds.
 KERAS = (
@@ -20,26 +20,26 @@ KERAS = (
 )
 
 
-def cache_folders(file: WeightsFile) -> list[Path]:
-    """Where a downloaded file may lie, best place first.
+def cache_folders(url: str) -> list[Path]:
+    """Where the file downloaded from an address is kept, best place first.
 
     Keras keeps all its files in one folder, by name alone, so only its own belong there. For others each
     address has a folder of its own: many files of many people are called model.weights.h5.
     """
-    address = hashlib.sha256(file.url.encode()).hexdigest()[:16]
+    address = hashlib.sha256(url.encode()).hexdigest()[:16]
     keras = expanded(os.environ.get("KERAS_HOME") or "~/.keras")
     own = _user_cache()
     last = Path(tempfile.gettempdir(), f"transferkit-{os.getuid() if hasattr(os, 'getuid') else 'cache'}", address)
     return [
-        *([keras / "models"] if keras and file.url.startswith(KERAS) else []),
+        *([keras / "models"] if keras and url.startswith(KERAS) else []),
         *([own / "transferkit" / "weights" / address] if own else []),
         last,
     ]
 
 
-def writable_cache(file: WeightsFile) -> Path | None:
-    """The first of them that can be written to, by this user alone; it is made if need be."""
-    for folder in cache_folders(file):
+def writable_cache(url: str) -> Path | None:
+    """The first of `cache_folders` that is writable, for this user alone; it is made if it is missing."""
+    for folder in cache_folders(url):
         with contextlib.suppress(OSError):
             make_private(folder)
             if is_private(folder) and os.access(folder, os.W_OK):

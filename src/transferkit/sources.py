@@ -1,4 +1,4 @@
-"""Where the pretrained weights of a backbone come from: `WeightsFile`, and the other ways to state it."""
+"""`WeightsFile`, and the other ways to say where the pretrained weights of a backbone come from."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from ._public import public
 from .arguments import check_count
 from .errors import InvalidInputError, bad_argument
 
-__all__ = ["Pretrained", "WeightsFile", "weights_source"]
+__all__ = ["Pretrained", "WeightsFile", "is_url", "shown_url", "weights_source"]
 
-DIGESTS = {"md5": 32, "sha256": 64}  # how many hexadecimal digits each has
+DIGEST = "(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})?"
 REMEDY = "Pass for example WeightsFile('https://example.org/mynet.weights.h5', 'sha256:...')"
 
 
 @public
 @dataclass(frozen=True)
 class WeightsFile:
-    """A file of weights that can be downloaded.
+    """A weights file that can be downloaded.
 
     Attributes:
         url: where it is, ``https://...`` or ``http://...``.
-        digest: ``"sha256:"`` or ``"md5:"`` and the hexadecimal digits of the file's hash; empty = none is
-            known, so a download can be checked by its form alone.
+        digest: ``"sha256:"`` or ``"md5:"`` and the hexadecimal digits of the file's hash; empty = not known,
+            so a download is checked by its form only.
         size: the input height and width in pixels that the weights were trained at; None = not stated.
-        name: of the file in a folder; empty = as in the URL.
+        name: of the file on disk, ending in ``.h5``; empty = as in the URL.
 
     Raises:
-        InvalidInputError: one of them breaks a rule.
+        InvalidInputError: an address without a host, a digest of another form, a size below 1, or another name.
 
     Example:
         >>> import transferkit as tk
@@ -49,33 +49,26 @@ class WeightsFile:
     def __post_init__(self) -> None:
         if not is_url(self.url):
             raise bad_argument("url", self.url, "must begin with https:// or http:// and a host", REMEDY)
-        if not isinstance(self.digest, str):
-            raise bad_argument("digest", self.digest, "must be text", REMEDY)
-        kind, _, digits = self.digest.partition(":")
-        if self.digest and not re.fullmatch(rf"[0-9a-fA-F]{{{DIGESTS.get(kind, 0)}}}", digits or "-"):
-            raise bad_argument(
-                "digest", self.digest, "must be 'sha256:' and 64 hexadecimal digits, or 'md5:' and 32", REMEDY
-            )
+        if not isinstance(self.digest, str) or not re.fullmatch(DIGEST, self.digest, re.IGNORECASE):
+            rule = "must be 'sha256:' and 64 hexadecimal digits, or 'md5:' and 32"
+            raise bad_argument("digest", self.digest, rule, REMEDY)
         if self.size is not None:
             check_count("size", self.size, example=224)
         name = self.name or unquote(urlsplit(self.url).path).rpartition("/")[2]
-        if not isinstance(name, str) or not re.fullmatch(r"[^/\\\0]*\.h5", name):
-            raise bad_argument("name", name, "must be a file's name that ends in .h5", REMEDY)
+        if not isinstance(name, str) or not re.fullmatch(r"[^/\\\0]*\.h5", name) or len(name.encode()) > 200:
+            raise bad_argument("name", name, "must be the name of a file, ending in .h5, of 200 bytes or less", REMEDY)
         object.__setattr__(self, "name", name)
-        if len(name.encode()) > 200:
-            raise bad_argument("name", name, "must have 200 bytes or less", REMEDY)
         object.__setattr__(self, "digest", self.digest.lower())
 
 
-# After `weights_source`: a tuple of files, a path, a function, or None.
 Pretrained = str | Path | WeightsFile | Sequence[WeightsFile] | Callable[[Any], object] | None
 
 
 def weights_source(given: object) -> tuple[WeightsFile, ...] | Path | Callable[[Any], object] | None:
-    """What a record's `pretrained` says, in one of four forms.
+    """A record's `pretrained` in one of four forms: files, a path, a function, or None.
 
     Raises:
-        InvalidInputError: none of what it may be.
+        InvalidInputError: anything else.
     """
     if given is None or callable(given):
         return given
@@ -94,14 +87,14 @@ def weights_source(given: object) -> tuple[WeightsFile, ...] | Path | Callable[[
 
 
 def is_url(text: object) -> bool:
-    """Whether this is an address of the web with a host, and a port that can be one."""
+    """Whether this is a web address with a host and, if it names one, a valid port."""
     if not isinstance(text, str) or not re.match(r"https?://[^/\s]", text, re.IGNORECASE):
         return False
     try:
         parts = urlsplit(text)
         host = (parts.hostname or "").encode("idna" if not parts.netloc.startswith("[") else "ascii")
         return bool(host) and parts.port != 0
-    except ValueError:  # a port that is no number, a bracket that is not closed, a label that is too long
+    except ValueError:  # a port that is not a number, a bracket that is not closed, a label that is too long
         return False
 
 

@@ -1,4 +1,4 @@
-"""A choice of weights -> a verified local file, or an error that says what to do.
+"""A choice of weights -> a checked local file, or an error that says what to do.
 
 A file is looked for in the folder that the environment variable TRANSFERKIT_WEIGHTS names, then in
 the caches (Keras's own for the files of Keras), then it is downloaded into one of them. A damaged file
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,21 +16,18 @@ from typing import Any
 from ._public import public
 from .arguments import check_size, check_verbose
 from .backbones import get_backbone
-from .downloads import digest_file, fault_of, fetch, record_digest, recorded_digest
+from .downloads import fault_of, fetch, keep_digest
 from .errors import InvalidInputError, WeightsError, bad_argument, shown
-from .places import cache_folders, expanded, is_private, writable_cache
+from .places import VARIABLE, cache_folders, expanded, is_private, writable_cache
 from .progress import say
 from .records import Backbone
 from .sources import WeightsFile, shown_url
-from .transfers import DownloadError
 
 __all__ = ["Source", "WeightsChoice", "check_weights", "download_weights", "find_weights", "size_note"]
 
 WeightsChoice = str | Path | None
-# What a choice comes to: nothing (random weights), a file that is there, one to be found, a function.
+# What a choice comes to: nothing (random weights), a file that exists, one to be found, a function.
 Source = Path | WeightsFile | Callable[[Any], object] | None
-
-VARIABLE = "TRANSFERKIT_WEIGHTS"
 
 
 def check_weights(record: Backbone, choice: object, size: tuple[int, int]) -> Source:
@@ -40,57 +35,53 @@ def check_weights(record: Backbone, choice: object, size: tuple[int, int]) -> So
 
     Raises:
         InvalidInputError: neither text, nor a path, nor None.
-        WeightsError: a path that is no file, or the backbone has no such weights.
+        WeightsError: a path that is not a file, or the backbone has no such weights.
     """
     if choice is None:
         return None
     if not isinstance(choice, (str, os.PathLike)):
-        raise bad_argument(
-            "weights",
-            choice,
-            "must be 'pretrained', 'imagenet', the path of a weights file, or None",
-            "Pass one of these",
-        )
+        rule = "must be 'pretrained', 'imagenet', the path of a weights file, or None"
+        raise bad_argument("weights", choice, rule, "Pass one of these")
+    if choice not in ("pretrained", "imagenet"):
+        return _existing(Path(choice))
     if choice == "imagenet" and record.trained_on.lower() != "imagenet":
         raise WeightsError(
-            f"`weights='imagenet'` cannot be had for {record.name!r}: its record names no weights trained on ImageNet. "
-            f"Pass weights='pretrained' for its own, the path of a file, or None for random weights."
+            f"`weights='imagenet'` does not fit {record.name!r}: its record names no weights trained on ImageNet. Pass "
+            f"weights='pretrained' for its own weights, the path of a file, or None for random weights."
         )
-    if choice in ("pretrained", "imagenet"):
-        if record.pretrained is None:
-            raise WeightsError(
-                f"`weights={choice!r}` cannot be had for {record.name!r}: its record names no weights. Pass the path "
-                f"of a weights file, or weights=None for random ones."
-            )
-        if callable(record.pretrained):
-            return record.pretrained
-        return record.weights_file(size) or _existing(Path(str(record.pretrained)))
-    return _existing(Path(choice))
+    if record.pretrained is None:
+        raise WeightsError(
+            f"`weights={choice!r}` does not fit {record.name!r}: its record names no weights. Pass the path of a weights "
+            f"file, or weights=None for random weights."
+        )
+    if callable(record.pretrained):
+        return record.pretrained
+    return record.weights_file(size) or _existing(Path(str(record.pretrained)))
 
 
 def find_weights(record: Backbone, source: Source, verbose: str | int) -> Path | Callable[[Any], object] | None:
-    """The verified local file of a source, downloaded if need be.
+    """The checked local file of a source, downloaded if it is not on this machine.
 
     Raises:
-        WeightsError: it could not be had, or is not what it should be.
+        WeightsError: it could not be downloaded, or is damaged.
     """
     if not isinstance(source, WeightsFile):
         return source
-    return _in_own_folder(record, source) or _in_caches(record, source, verbose) or _download(record, source, verbose)
+    found = _in_own_folder(record, source) or _in_caches(record, source, verbose)
+    return found or fetch(record, source, _new_cache(source), verbose)
 
 
 def size_note(record: Backbone, source: Source, size: tuple[int, int]) -> str:
     """A sentence for sizes that no weights were trained at; empty for the others."""
     if isinstance(source, WeightsFile):
         trained_at = source.size
-    elif isinstance(source, Path) and source == record.pretrained:
-        trained_at = record.default_size
     else:
-        return ""
+        trained_at = record.default_size if isinstance(source, Path) and source == record.pretrained else None
     if trained_at is None or size == (trained_at, trained_at):
         return ""
     wanted = f"{size[0]} px" if size[0] == size[1] else f"{size[0]} x {size[1]} px"
-    return f"No weights of {record.name!r} were trained at {wanted}: those of {trained_at} px are used ({source.name})."
+    name = getattr(source, "name", "")
+    return f"No weights of {record.name!r} were trained at {wanted}: those of {trained_at} px are used ({name})."
 
 
 @public
@@ -103,8 +94,8 @@ def download_weights(
 ) -> list[Path]:
     """Put the pretrained weights of backbones into a folder, for a machine without a connection.
 
-    Copy the folder there and name it in the environment variable ``TRANSFERKIT_WEIGHTS``. A file that
-    Keras's cache holds already is copied; one that the folder holds already is kept.
+    Copy the folder there and name it in the environment variable ``TRANSFERKIT_WEIGHTS``. A file that is in
+    a cache already is copied; one that is in the folder already is kept.
 
     Args:
         names: one backbone or several, as `list_backbones` gives them.
@@ -114,38 +105,25 @@ def download_weights(
         verbose: 0 = no messages and no progress bars.
 
     Returns:
-        The files, in the order of `names`; none for a backbone whose weights are a file of this machine, as
-        those of TransferKitTiny are.
+        The files, in the order of `names`; none for a backbone whose weights are on this machine anyway, like
+        those of TransferKitTiny.
 
     Raises:
         UnknownBackboneError: no such backbone.
         InvalidInputError: the size is too small for one of them, or `to` cannot be a folder.
-        WeightsError: a backbone whose weights are no file to download, no connection, or a file in the
+        WeightsError: a backbone whose weights are not a file to download, no connection, or a file in the
             folder that is damaged. What was downloaded before stays.
     """
-    verbose = check_verbose(verbose)
-    wanted = check_size(input_size)
-    records = [get_backbone(name) for name in _listed(names)]
-    for record in filter(_is_at_hand, records):
-        say(f"The weights of {record.name!r} need no download: they are {str(record.pretrained)!r}.", verbose)
-    files = [_downloadable(record, wanted) for record in records if not _is_at_hand(record)]
-    _refuse_one_name_twice([file for _, file in files])
+    verbose, wanted = check_verbose(verbose), check_size(input_size)
+    pairs = []
+    for record in map(get_backbone, _listed(names)):
+        if isinstance(record.pretrained, Path) and record.pretrained.is_file():
+            say(f"The weights of {record.name!r} need no download: they are {str(record.pretrained)!r}.", verbose)
+        else:
+            pairs.append((record, _downloadable(record, wanted)))
+    _refuse_one_name_twice([file for _, file in pairs])
     folder = _made(to)
-    return [_put(record, file, folder, verbose) for record, file in files]
-
-
-def _is_at_hand(record: Backbone) -> bool:
-    """Whether its own weights are a file of this machine, as those that are part of the package."""
-    return isinstance(record.pretrained, Path) and record.pretrained.is_file()
-
-
-def _downloadable(record: Backbone, wanted: tuple[int, int] | None) -> tuple[Backbone, WeightsFile]:
-    file = record.weights_file(record.input_size(wanted))
-    if file is None:
-        raise WeightsError(
-            f"The weights of {record.name!r} cannot be downloaded: its record names no address of a file. Leave it out."
-        )
-    return record, file
+    return [_put(record, file, folder, verbose) for record, file in pairs]
 
 
 def _listed(names: object) -> list[Any]:
@@ -157,61 +135,47 @@ def _listed(names: object) -> list[Any]:
     return found
 
 
+def _downloadable(record: Backbone, wanted: tuple[int, int] | None) -> WeightsFile:
+    file = record.weights_file(record.input_size(wanted))
+    if file is None:
+        raise WeightsError(
+            f"The weights of {record.name!r} cannot be downloaded: its record names no address of a file. Leave it out."
+        )
+    return file
+
+
 def _refuse_one_name_twice(files: Sequence[WeightsFile]) -> None:
-    by_name: dict[str, WeightsFile] = {}
+    by_name = {file.name: file for file in files}
     for file in files:
-        other = by_name.setdefault(file.name, file)
+        other = by_name[file.name]
         if other.url != file.url:
             raise InvalidInputError(
-                f"The files at {shown_url(other.url)} and {shown_url(file.url)} have one name, {file.name!r}: a folder holds "
-                f"one of them. Download them into two folders."
+                f"The files at {shown_url(file.url)} and {shown_url(other.url)} have one name, {file.name!r}: a folder "
+                f"holds one file of a name. Download them into two folders."
             )
 
 
 def _made(to: object) -> Path:
     if not isinstance(to, (str, os.PathLike)) or not str(to):
         raise bad_argument("to", to, "must be the path of a folder", "Pass for example to='weights'")
-    folder = Path(to)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        Path(to).mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         raise InvalidInputError(
             f"`to={shown(str(to))}` cannot be a folder ({getattr(error, 'strerror', None) or error}): weights are put into "
-            f"one. Choose another place."
+            f"one. Choose another path."
         ) from error
-    return folder
+    return Path(to)
 
 
 def _put(record: Backbone, file: WeightsFile, folder: Path, verbose: str | int) -> Path:
-    target = folder / file.name
-    try:
-        if target.exists():
-            fault = fault_of(target, file, record.parameters)
-            if fault:
-                raise _wrong_file(record, file, target, fault)
-            return target
-        cached = _in_caches(record, file, verbose)
-        if cached is None:
-            return _fetch(record, file, folder, verbose)
-        say(f"Copying the weights of {record.name!r} from {cached}", verbose)
-        _copy([cached, digest_file(cached)], folder)
-    except OSError as error:
-        raise WeightsError(
-            f"The weights of {record.name!r} could not be put into {str(folder)!r} ({error.strerror or error}): the folder "
-            f"must take the file {file.name!r}. Choose another place, or make room."
-        ) from error
-    return target
+    with contextlib.suppress(OSError):  # fetching says why a folder cannot be used
+        if (folder / file.name).exists():
+            return _refuse_damaged(record, file, folder / file.name)
+    return fetch(record, file, folder, verbose, cached=_in_caches(record, file, verbose))
 
 
-def _copy(sources: Sequence[Path], folder: Path) -> None:
-    """Copy the files that exist; they appear only when all of them are whole."""
-    with tempfile.TemporaryDirectory(prefix=".transferkit-", dir=folder) as temporary:
-        copies = [Path(shutil.copyfile(path, Path(temporary, path.name))) for path in sources if path.is_file()]
-        for copied in copies:
-            copied.replace(folder / copied.name)
-
-
-# ---- where files lie ----
+# ---- where files are looked for ----
 
 
 def _existing(path: Path) -> Path:
@@ -232,86 +196,58 @@ def _in_own_folder(record: Backbone, file: WeightsFile) -> Path | None:
     named = os.environ.get(VARIABLE)
     if not named:
         return None
-    folder = expanded(named)
+    folder = expanded(named) or Path(named)
     try:
-        if folder is None or not folder.is_dir():
-            raise WeightsError(
-                f"{VARIABLE}={shown(named, 300)} is no folder: the variable names one that holds weights files. Make the "
-                f"folder, or unset the variable."
-            )
-        path = folder / file.name
-        if not path.is_file():
-            return None
-        fault = fault_of(path, file, record.parameters)
+        with os.scandir(folder):  # fails unless it is a folder that can be read
+            found = (folder / file.name).is_file()
     except OSError as error:
         raise WeightsError(
-            f"{VARIABLE}={shown(named, 300)} cannot be read ({error.strerror or error}): the variable names a folder that "
-            f"holds weights files. Give yourself the right to read it, or unset the variable."
+            f"{VARIABLE}={shown(named, 300)} cannot be used ({error.strerror or error}): it must name a folder of weights "
+            f"files that you may read. Make the folder, change its permissions, or unset the variable."
         ) from error
+    return _refuse_damaged(record, file, folder / file.name) if found else None
+
+
+def _refuse_damaged(record: Backbone, file: WeightsFile, path: Path) -> Path:
+    """A file in a folder of the user's, which is never changed there."""
+    try:
+        fault = fault_of(path, file, record.parameters)
+    except OSError as error:
+        fault = f"cannot be read ({error.strerror or error})"
     if fault:
-        raise _wrong_file(record, file, path, fault)
+        raise WeightsError(
+            f"The file {str(path)!r} {fault}: it must hold the weights of {record.name!r} that are at "
+            f"{shown_url(file.url)}. Replace it by a good copy, or pass weights=PATH for weights of your own."
+        )
     return path
 
 
 def _in_caches(record: Backbone, file: WeightsFile, verbose: str | int) -> Path | None:
-    for folder in cache_folders(file):
+    for folder in cache_folders(file.url):
         path = folder / file.name
         with contextlib.suppress(OSError):  # a folder that cannot be read, a file that has just gone
-            # A file without a known hash is only as good as the folder it lies in.
+            # A file without a known hash is only as good as the folder that it is in.
             if path.is_file() and (file.digest or is_private(folder)):
                 fault = fault_of(path, file, record.parameters)
                 if not fault:
-                    _remember_digest(path, file)
+                    keep_digest(path, file)
                     return path
-                _set_aside(path, file, record.parameters, fault, verbose)
+                _set_aside(path, fault, verbose)
     return None
 
 
-def _remember_digest(path: Path, file: WeightsFile) -> None:
-    if not file.digest and not recorded_digest(path):
-        with contextlib.suppress(OSError):  # a cache that cannot be written to can still be read
-            record_digest(path, path)
-
-
-def _set_aside(path: Path, file: WeightsFile, values: int, fault: str, verbose: str | int) -> None:
-    """Rename a damaged file; a good one that another process has put there meanwhile goes back."""
+def _set_aside(path: Path, fault: str, verbose: str | int) -> None:
     number = next(n for n in range(1, 10**6) if not path.with_name(f"{path.name}.damaged-{n}").exists())
     aside = path.rename(path.with_name(f"{path.name}.damaged-{number}"))
-    if file.digest and not fault_of(aside, file, values):
-        aside.replace(path)
-        return
-    with contextlib.suppress(OSError):
-        digest_file(path).rename(digest_file(aside))
-    say(f"The weights file {str(path)!r} {fault}: it is not used, and was set aside as {aside.name!r}.", verbose)
+    say(f"The weights file {str(path)!r} {fault}: it is not used, and was renamed to {aside.name!r}.", verbose)
 
 
-# ---- fetching ----
-
-
-def _download(record: Backbone, file: WeightsFile, verbose: str | int) -> Path:
-    folder = writable_cache(file)
+def _new_cache(file: WeightsFile) -> Path:
+    folder = writable_cache(file.url)
     if folder is None:
-        places = ", ".join(repr(str(folder)) for folder in cache_folders(file))
+        tried = ", ".join(repr(str(folder)) for folder in cache_folders(file.url))
         raise WeightsError(
-            f"There is no folder to keep weights in: {places} cannot be written to, or other users could change what is in "
+            f"There is no folder to keep weights in: {tried} cannot be written to, or other users could change what is in "
             f"them. Set KERAS_HOME or XDG_CACHE_HOME to a folder of your own, or {VARIABLE} to one that holds the files."
         )
-    return _fetch(record, file, folder, verbose)
-
-
-def _fetch(record: Backbone, file: WeightsFile, folder: Path, verbose: str | int) -> Path:
-    try:
-        return fetch(file, folder, record.parameters, f"the weights of {record.name!r}", verbose)
-    except DownloadError as error:
-        raise WeightsError(
-            f"The weights of {record.name!r} could not be downloaded from {shown_url(file.url)} ({error}): they are fetched "
-            f"once and then kept. Connect to the internet, or put the file {file.name!r} into {str(folder)!r} or into a "
-            f"folder that the environment variable {VARIABLE} names, or pass weights=PATH."
-        ) from error
-
-
-def _wrong_file(record: Backbone, file: WeightsFile, path: Path, fault: str) -> WeightsError:
-    return WeightsError(
-        f"The file {str(path)!r} {fault}: it must be the weights of {record.name!r} as they are at "
-        f"{shown_url(file.url)}. Replace it by a good copy, or pass weights=PATH for weights of your own."
-    )
+    return folder
