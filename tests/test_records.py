@@ -23,7 +23,7 @@ MODULES = {
     "VGG19": "vgg19",
     "ResNet50": "resnet",
     "ResNet50V2": "resnet_v2",
-    "MobileNet": "mobilenet",
+    "MobileNet_1.0": "mobilenet",
     "MobileNet_0.25": "mobilenet",
     "MobileNetV2": "mobilenet_v2",
     "MobileNetV2_0.35": "mobilenet_v2",
@@ -276,7 +276,7 @@ def test_a_record_prints_what_one_picks_it_by() -> None:
     assert str(record()).count("not stated") == 3  # features, parameters, what is inside
     assert "BatchNormalization, Dropout" in str(tk.get_backbone("efficientnetb0"))
     assert "neither" in str(tk.get_backbone("vgg16"))
-    assert "imagenet, trained at 128, 160, 192, 224 px" in str(tk.get_backbone("mobilenet"))
+    assert "imagenet, trained at 128, 160, 192, 224 px" in str(tk.get_backbone("mobilenetv1"))
     assert "64 px alone" in str(record(fixed_size=True, default_size=64))
 
 

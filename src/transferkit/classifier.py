@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -74,8 +75,9 @@ class TransferClassifier(Estimator):
     """An image classifier: a pretrained backbone with a new head.
 
     Args:
-        backbone: a name from `list_backbones`, in any case, or a record. `load` finds backbones by their name, so a
-            record of your own is registered first (`register_backbone`) if the classifier is to be loaded.
+        backbone: a name from `list_backbones`, or of a family (``"ResNet"`` is ResNet50; `repr` shows which), in any
+            case, or a record. `load` finds backbones by their name, so register a record of your own first
+            (`register_backbone`) if the classifier is to be loaded.
         weights: ``"pretrained"`` (those of the backbone's record), ``"imagenet"`` (the same, and an error
             where they were not trained on ImageNet), the path of a weights file, or None (random).
         input_size: None = the backbone's default, an int, or (height, width) in pixels.
@@ -461,6 +463,13 @@ class TransferClassifier(Estimator):
                 f"{method} was called on a classifier that is not fitted: it needs one. Call fit or load first."
             )
         return fitted
+
+    def _described(self, name: str) -> str:
+        """For `repr`: the backbone by the name of its record, where there is one."""
+        if name == "backbone":
+            with contextlib.suppress(UnknownBackboneError):
+                return repr(get_backbone(self.backbone).name)
+        return super()._described(name)
 
     def __getattr__(self, name: str) -> Any:
         if name in ("classes_", "network_", "history_"):
