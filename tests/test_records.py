@@ -253,6 +253,12 @@ def test_a_record_of_the_table_is_equal_to_its_copies(way) -> None:
     assert record(name="A") != record(name="B")
 
 
+def test_records_are_keys_of_sets_and_dicts() -> None:
+    vgg = tk.get_backbone("vgg16")
+    assert {vgg, copy.deepcopy(vgg), tk.get_backbone("vgg19")} == {vgg, tk.get_backbone("vgg19")}
+    assert len({record(options={"width": 4}), record(options={"width": 5})}) == 2
+
+
 def test_a_record_builds_with_its_options_and_those_of_the_call() -> None:
     own = record(options={"width": 5})
     assert own.build((20, 30)).input_shape == (None, 20, 30, 3)

@@ -111,6 +111,9 @@ class Backbone:
         object.__setattr__(self, "stages", tuple(self.stages))
         object.__setattr__(self, "options", dict(self.options))  # the caller may go on changing his
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # equal records have one name; `options` and some builders have no hash
+
     def input_size(self, wanted: tuple[int, int] | None) -> tuple[int, int]:
         """(height, width) in pixels: `wanted`, or the default.
 
