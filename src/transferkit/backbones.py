@@ -11,7 +11,7 @@ from .errors import InvalidInputError, UnknownBackboneError, bad_argument, some_
 from .records import Backbone
 from .tiny import TINY
 
-__all__ = ["FAMILIES", "get_backbone", "list_backbones", "register_backbone"]
+__all__ = ["FAMILIES", "get_backbone", "is_registered", "list_backbones", "register_backbone"]
 
 # The backbone that the name of a family stands for: a small one, so that a first try is quick.
 FAMILIES = {
@@ -121,6 +121,11 @@ def register_backbone(record: Backbone) -> Backbone:
         )
     _registry[record.name.lower()] = record
     return record
+
+
+def is_registered(record: Backbone) -> bool:
+    """Whether its name alone stands for this very record."""
+    return _registry.get(record.name.lower()) == record
 
 
 def _found(name: str) -> Backbone | None:

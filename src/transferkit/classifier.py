@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -18,7 +20,7 @@ from . import bundle, cache, phases
 from ._public import public
 from .arguments import check_number, check_seed, check_size, check_verbose
 from .augmentation import Augmentation, augmenter, fixed_views
-from .backbones import get_backbone
+from .backbones import get_backbone, is_registered
 from .errors import (
     BundleError,
     InvalidInputError,
@@ -27,10 +29,10 @@ from .errors import (
     bad_argument,
 )
 from .estimator import Estimator
-from .examination import check_policy
+from .examination import Examined, check_policy
 from .findings import Findings, all_unreadable
 from .gallery import show_images
-from .images import Images, LabelledImages
+from .images import Images
 from .inference import Predictor
 from .inputs import read_images, read_labelled
 from .labels import class_weights
@@ -42,7 +44,7 @@ from .records import Backbone
 from .report import Report
 from .request import Request, request
 from .results import Evaluation, History, Predictions
-from .splits import VALIDATION, Material, read_material, validation_share
+from .splits import VALIDATION, read_material, validation_share
 from .weights import Source, WeightsChoice, check_weights, find_weights, size_note
 
 if TYPE_CHECKING:
@@ -50,19 +52,24 @@ if TYPE_CHECKING:
 
 __all__ = ["TransferClassifier"]
 
+RESULTS = ("_fitted", "classes_", "network_", "history_", "report_")  # attributes that training sets
+
 
 @dataclass(frozen=True)
 class _Fitted:
-    """What training made; replaced as a whole, so that a failure leaves the last one in place."""
+    """What training made; replaced as a whole, so that a failure leaves the last one in place.
+
+    Attributes:
+        images: those of `fit`, divided; None after `load`.
+        share: of them that `fit` held out; 0 if it was given validation images, or none.
+    """
 
     network: Network
     classes: npt.NDArray[Any]
     seed: int
     dropout: float
-    report: Report | None = None
-    data: LabelledImages | None = None
-    validation: LabelledImages | None = None
-    phases: int = 1
+    images: Examined | None = None
+    share: float = 0.0
     class_weight: object = None
     predictor: Predictor = field(init=False)
 
@@ -99,7 +106,8 @@ class TransferClassifier(Estimator):
         report_: a `Report`, what the doctor found in the images of the last `fit`, or of the `fine_tune` that brought
             its own; not part of a saved classifier.
 
-    The constructor only stores its arguments; `fit` checks them.
+    The constructor only stores its arguments; `fit` checks them. `copy.deepcopy` and `pickle` take what `save` writes, so
+    the images of `fit`, its class weights and `report_` are left out of a copy.
 
     Example:
         >>> import transferkit as tk
@@ -187,35 +195,26 @@ class TransferClassifier(Estimator):
 
         If it fails, a classifier that was fitted before is still what it was.
         """
-        asked = request(epochs, batch_size, learning_rate, callbacks, verbose)
-        skip = check_policy(on_bad_image)
         record = get_backbone(self.backbone)
         size = record.input_size(check_size(self.input_size))
         source = check_weights(record, self.weights, size)
         dropout = check_number("dropout", self.dropout, low=0, high=1, example=0.1)
         seed = check_seed(self.seed)
         seed = secrets.randbelow(2**31) if seed is None else seed
-        asked = self._equipped(asked, size, seed, seed, skip)
-        share = validation_share(validation)
-        everything = read_labelled(data, labels, what="training data", lenient=skip)
+        asked = request(epochs, batch_size, learning_rate, callbacks, verbose)
+        asked = self._equipped(asked, on_bad_image, size, seed, seed)
+        validation_share(validation)  # refuses a wrong share before a large folder is listed
+        everything = read_labelled(data, labels, what="training data", lenient=asked.skip)
         class_weights(class_weight, everything.codes, everything.classes)  # a wrong one is refused before long work
-        material = read_material(everything, validation, share, seed, lenient=skip)
+        material = read_material(everything, validation, seed, lenient=asked.skip)
 
         backbone = _pretrained(record, source, size, seed, asked.verbose)
         network = assemble(record, backbone, size, len(everything.classes), dropout, seed)
         say(phases.opening_line(material, network), asked.verbose)
         phase, examined = phases.fit_head(network, material, class_weight, asked)
-        fitted = _Fitted(
-            network,
-            everything.classes,
-            seed,
-            dropout,
-            examined.report,
-            examined.training,
-            examined.validation,
-            class_weight=class_weight,
-        )
-        self._become(fitted, History((phase,)))
+        images = replace(examined, computed=(None, None), skipped={})  # the features are not needed again
+        fitted = _Fitted(network, everything.classes, seed, dropout, images, material.share, class_weight)
+        self._become(fitted, History((phase,)), examined.report)
         return self
 
     def fine_tune(
@@ -245,8 +244,8 @@ class TransferClassifier(Estimator):
             labels: one per image, where `data` brings none.
             at: the first trained layer: its index in ``backbone.layers`` (negative counts from the end), its
                 name, or a stage of the backbone's record. 0 trains the whole backbone, from pixels.
-            validation: None = the validation images of `fit`, or with new data 15 % of it; or a share of
-                the new data, or data; 0 = no validation.
+            validation: None, or the share that `fit` held out = the validation images of `fit`; with new data, None
+                = 15 % of it, or a share of it; or data; 0 = no validation.
             epochs: passes over the stored values.
             batch_size: images per step.
             learning_rate: of Adam: a number or a Keras schedule.
@@ -274,28 +273,17 @@ class TransferClassifier(Estimator):
             ['fit', 'fine_tune']
         """
         fitted = self._fitted_or_raise("fine_tune")
+        network, before = fitted.network, self.history_.phases
+        network.resolve(at)
         asked = request(epochs, batch_size, learning_rate, callbacks, verbose)
-        fitted.network.resolve(at)
-        skip = check_policy(on_bad_image)
         # A new order of images for each phase, from the one seed.
-        asked = self._equipped(asked, fitted.network.size, fitted.seed, fitted.seed + fitted.phases, skip)
-        material = _material_to_go_on_with(fitted, data, labels, validation, skip)
-        training, held_out, report, skipped = fitted.data, fitted.validation, fitted.report, {}
-        if material is not None:
-            examined = phases.inspected(material, fitted.network.size, asked)
-            training, held_out, report, skipped = (
-                examined.training,
-                examined.validation,
-                examined.report,
-                examined.skipped,
+        asked = self._equipped(asked, on_bad_image, network.size, fitted.seed, fitted.seed + len(before))
+        images = _images_to_tune_on(fitted, data, labels, validation, asked)
+        with network.unchanged_on_error():
+            phase = phases.fine_tune(
+                network, at, images.training, images.validation, fitted.class_weight, asked, images.skipped
             )
-        assert training is not None  # else there would be material
-        with fitted.network.unchanged_on_error():
-            phase = phases.fine_tune(fitted.network, at, training, held_out, fitted.class_weight, asked, skipped)
-        self._become(
-            replace(fitted, phases=fitted.phases + 1, report=report),
-            History((*self.history_.phases, phase)),
-        )
+        self._become(fitted, History((*before, phase)), images.report)
         return self
 
     def evaluate(
@@ -401,13 +389,7 @@ class TransferClassifier(Estimator):
             InvalidInputError: `path` is no path.
         """
         manifest = bundle.read_manifest(path)
-        try:
-            record = get_backbone(manifest.backbone)
-        except UnknownBackboneError as error:
-            raise BundleError(
-                f"The classifier in {str(path)!r} has the backbone {manifest.backbone!r}, which is not registered here: "
-                f"load rebuilds it from the registry. Call register_backbone with its record first."
-            ) from error
+        record = _registered(manifest, path)
         height, width = manifest.input_size
         square = (record.default_size, record.default_size) == (height, width)
         clf = cls(
@@ -417,11 +399,37 @@ class TransferClassifier(Estimator):
             dropout=manifest.dropout,
             seed=manifest.seed,
         )
-        network = bundle.rebuild(path, record, manifest)
-        history = manifest.history_record()
-        fitted = _Fitted(network, np.array(manifest.classes), manifest.split_seed, manifest.dropout)
-        clf._become(replace(fitted, phases=len(history.phases)), history)
+        clf._restore(path, record, manifest)
         return clf
+
+    def _restore(self, path: str | PathLike[str], record: Backbone, manifest: bundle.Manifest) -> None:
+        network = bundle.rebuild(path, record, manifest)
+        fitted = _Fitted(network, np.array(manifest.classes), manifest.split_seed, manifest.dropout)
+        self._become(fitted, manifest.history_record())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The arguments, and of a fitted classifier its backbone and the file that `save` writes.
+
+        Networks cannot be copied or pickled themselves. A registered backbone goes by its name, as in the file.
+        """
+        state = {name: value for name, value in vars(self).items() if name not in RESULTS}
+        if self.__sklearn_is_fitted__():
+            record = self._fitted.network.record
+            with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
+                self.save(path := Path(folder, "copy.keras"))
+                state["_saved"] = (None if is_registered(record) else record, path.read_bytes())
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        params = dict(state)
+        record, content = params.pop("_saved", (None, b""))
+        self.__dict__.update(params)
+        if content:
+            with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
+                path = Path(folder, "copy.keras")
+                path.write_bytes(content)
+                manifest = bundle.read_manifest(path)
+                self._restore(path, record or _registered(manifest, path), manifest)
 
     def show_images(
         self, data: object, labels: object = None, *, count: int = 12, augmentation: bool = False
@@ -438,7 +446,9 @@ class TransferClassifier(Estimator):
         chosen = self.augmentation if augmentation else None
         return show_images(data, labels, size=size, count=count, augmentation=chosen)
 
-    def _equipped(self, asked: Request, size: tuple[int, int], drawn: int, ordered: int, skip: bool) -> Request:
+    def _equipped(
+        self, asked: Request, on_bad_image: object, size: tuple[int, int], drawn: int, ordered: int
+    ) -> Request:
         """What is asked, with the parts that the arguments of the constructor stand for, checked."""
         return replace(
             asked,
@@ -446,15 +456,14 @@ class TransferClassifier(Estimator):
             views=fixed_views(self.augmentation, size, self.views),
             store=cache.open_store(self.cache),
             seed=ordered,
-            skip=skip,
+            skip=check_policy(on_bad_image),
         )
 
-    def _become(self, fitted: _Fitted, history: History) -> None:
+    def _become(self, fitted: _Fitted, history: History, report: Report | None = None) -> None:
         self._fitted = fitted
         self.classes_, self.network_, self.history_ = fitted.classes, fitted.network.model, history
-        self.__dict__.pop("report_", None)  # of an earlier fit
-        if fitted.report is not None:
-            self.report_ = fitted.report
+        if report is not None:
+            self.report_ = report
 
     def _fitted_or_raise(self, method: str) -> _Fitted:
         fitted: _Fitted | None = self.__dict__.get("_fitted")
@@ -488,28 +497,43 @@ def _pretrained(record: Backbone, source: Source, size: tuple[int, int], seed: i
     return build_with_weights(record, size, weights, seed)
 
 
-def _material_to_go_on_with(
-    fitted: _Fitted, data: object, labels: object, validation: object, skip: bool
-) -> Material | None:
-    """New images for a fine-tuning, or None: those of `fit`, as they are."""
+def _images_to_tune_on(fitted: _Fitted, data: object, labels: object, validation: object, asked: Request) -> Examined:
+    """New images, checked and divided, or those of `fit` as they are."""
     if data is not None:
         validation = VALIDATION if validation is None else validation
-        share = validation_share(validation)
-        everything = read_labelled(data, labels, fitted.classes, "data to fine-tune on", lenient=skip)
-        return read_material(everything, validation, share, fitted.seed, lenient=skip)
-    if fitted.data is None:
+        images = read_labelled(data, labels, fitted.classes, "data to fine-tune on", lenient=asked.skip)
+    elif fitted.images is None:
         raise InvalidInputError(
-            "fine_tune was called without data on a loaded classifier: the images of fit are not part of the file. Pass "
-            "data."
+            "fine_tune was called without data on a classifier that was loaded or copied: the images of fit are not part "
+            "of it. Pass data."
         )
-    if validation is None:
-        return None
-    share = validation_share(validation)
-    if share:
+    elif _keeps_division(validation, fitted.share):
+        return fitted.images
+    else:
+        images = fitted.images.training
+    material = read_material(images, validation, fitted.seed, lenient=asked.skip)
+    return phases.inspected(material, fitted.network.size, asked)
+
+
+def _keeps_division(validation: object, share: float) -> bool:
+    """Whether the validation images of `fit` serve again: `validation` is None, or the share that `fit` held out."""
+    wanted = validation_share(validation)
+    if wanted and wanted != share:
         raise bad_argument(
             "validation",
             validation,
-            "cannot divide the images of fit again, since the head has seen its training images",
+            f"differs from the share that fit held out ({share:g}): the images of fit are not divided again, since the "
+            f"head has seen those for training",
             "Leave it out to go on with the division of fit, or pass validation images",
         )
-    return read_material(fitted.data, validation, share, fitted.seed, lenient=skip)
+    return validation is None or bool(wanted)
+
+
+def _registered(manifest: bundle.Manifest, path: object) -> Backbone:
+    try:
+        return get_backbone(manifest.backbone)
+    except UnknownBackboneError as error:
+        raise BundleError(
+            f"The classifier in {str(path)!r} has the backbone {manifest.backbone!r}, which is not registered here: "
+            f"load rebuilds it from the registry. Call register_backbone with its record first."
+        ) from error

@@ -125,15 +125,13 @@ def _names_by_content(names: Sequence[str], keys: npt.NDArray[np.uint8]) -> list
     return [first[content] for content in contents]
 
 
-def read_material(
-    data: LabelledImages, validation: object, share: float | None, seed: int, lenient: bool = False
-) -> Material:
-    """What there is to train and validate on; `share` is what `validation_share` made of `validation`.
+def read_material(data: LabelledImages, validation: object, seed: int, lenient: bool = False) -> Material:
+    """What there is to train and validate on; `validation` is a share of `data`, or other images.
 
     Raises:
         InvalidInputError: the validation data breaks a rule, or there are too few images to divide.
     """
-    apart = None
+    share, apart = validation_share(validation), None
     if share is None:
         given, labels = split_pair(validation)
         apart = read_labelled(given, labels, data.classes, "validation data", lenient=lenient).absolute()
