@@ -116,7 +116,7 @@ def register_backbone(record: Backbone) -> Backbone:
     taken = _found(record.name)
     if taken is not None:
         raise InvalidInputError(
-            f"The name {record.name!r} already stands for the backbone {taken.name!r}: each name is given once. Choose "
+            f"The registry already holds {taken.name!r} under the name {record.name!r}: each name is given once. Choose "
             f"another name."
         )
     _registry[record.name.lower()] = record

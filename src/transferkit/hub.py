@@ -217,22 +217,16 @@ def _converter(hub: Any, preset: str) -> Preprocessing:
     return _Scaling(_numbers(converter.scale, 1.0), _numbers(converter.offset, 0.0))
 
 
-def _numbers(value: Any, default: float) -> Any:
-    if value is None:
-        return default
-    return tuple(map(float, value)) if hasattr(value, "__len__") else float(value)
+def _numbers(value: Any, default: float) -> tuple[float, ...]:
+    return tuple(np.ravel(default if value is None else value).astype(float).tolist())
 
 
 @dataclass(frozen=True)
 class _Scaling:
-    """Pixels times `scale` plus `offset`, each a number or one for each channel."""
+    """Pixels times `scale` plus `offset`, each one number or one for each channel."""
 
-    scale: float | tuple[float, ...]
-    offset: float | tuple[float, ...]
+    scale: tuple[float, ...]
+    offset: tuple[float, ...]
 
     def __call__(self, images: Any) -> Any:
-        return images * _constant(self.scale) + _constant(self.offset)
-
-
-def _constant(value: float | tuple[float, ...]) -> Any:
-    return value if isinstance(value, float) else np.array(value, np.float32)
+        return images * np.array(self.scale, np.float32) + np.array(self.offset, np.float32)

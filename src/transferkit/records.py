@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -210,7 +211,7 @@ class Backbone:
         from keras import ops
         from keras.applications.imagenet_utils import preprocess_input
 
-        is_array = isinstance(images, (np.ndarray, Sequence)) and not isinstance(images, (str, bytes))
+        is_array = isinstance(images, (np.ndarray, Sequence))
         kind = _number_kind(images, is_array)
         pixels: Any = np.array(images, np.float32) if is_array else ops.cast(images, "float32")
         shape = _shape(pixels)
@@ -259,27 +260,21 @@ def _absent(facts: Iterable[bool | None]) -> str:
 
 
 def _number_kind(images: Any, is_array: bool) -> str:
-    """The name of the type of the numbers."""
-    if is_array:
-        try:
-            name = str(np.asarray(images).dtype)
-        except ValueError:
-            raise _no_pixels("a list of images of several sizes or kinds") from None
-    else:
-        kind = getattr(images, "dtype", None)
-        name = str(getattr(kind, "name", kind))
-        if not hasattr(images, "shape") or re.match("Sparse|Ragged", type(images).__name__):
-            raise _no_pixels(f"an object of the type {type(images).__name__}")
-    if not re.match(r"u?int|b?float", name):
-        raise _no_pixels(f"values of the type {name}")
+    """The name of the type of the numbers.
+
+    Raises:
+        InvalidInputError: something other than numbers, or not in an array or a dense tensor.
+    """
+    name = ""
+    with contextlib.suppress(AttributeError, ValueError):  # no type; images of several sizes
+        kind = np.asarray(images).dtype if is_array else images.dtype
+        name = getattr(kind, "name", str(kind))
+    if not re.match(r"u?int|b?float", name) or re.match("Sparse|Ragged", type(images).__name__):
+        raise InvalidInputError(
+            f"preprocess_input was given a {type(images).__name__}{f' of {name}' if name else ''}: it takes an array or a "
+            f"tensor of numbers, (n, h, w, 3) or (h, w, 3). Convert it with numpy.asarray first."
+        )
     return name
-
-
-def _no_pixels(given: str) -> InvalidInputError:
-    return InvalidInputError(
-        f"preprocess_input was given {given}: it takes an array or a tensor of numbers, (n, h, w, 3) or (h, w, 3). Convert "
-        f"it with numpy.asarray first."
-    )
 
 
 def _shape(pixels: Any) -> tuple[Any, ...]:
