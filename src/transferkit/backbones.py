@@ -93,7 +93,7 @@ def get_backbone(name: str | Backbone) -> Backbone:
     """
     if isinstance(name, Backbone):
         return name
-    record = _found(name) if isinstance(name, str) else None
+    record = _registry.get(_key(name)) if isinstance(name, str) else None
     if record is None:
         raise UnknownBackboneError(_unknown(name))
     return record
@@ -113,7 +113,7 @@ def register_backbone(record: Backbone) -> Backbone:
         raise bad_argument(
             "record", record, "must be a transferkit.Backbone", "Make one with transferkit.Backbone(...)"
         )
-    taken = _found(record.name)
+    taken = _registry.get(_key(record.name))
     if taken is not None:
         raise InvalidInputError(
             f"The registry already holds {taken.name!r} under the name {record.name!r}: each name is given once. Choose "
@@ -128,9 +128,9 @@ def is_registered(record: Backbone) -> bool:
     return _registry.get(record.name.lower()) == record
 
 
-def _found(name: str) -> Backbone | None:
-    key = name.lower()
-    return _registry.get(key) or _registry.get(_default_of.get(key, ""))
+def _key(name: str) -> str:
+    """Where the registry has the backbone that a name, or the name of a family, stands for."""
+    return _default_of.get(name.lower(), name.lower())
 
 
 def _families() -> dict[str, str]:

@@ -6,7 +6,8 @@ import contextlib
 import secrets
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +22,7 @@ from ._public import public
 from .arguments import check_number, check_seed, check_size, check_verbose
 from .augmentation import Augmentation, augmenter, fixed_views
 from .backbones import get_backbone, is_registered
-from .errors import (
-    BundleError,
-    InvalidInputError,
-    NotFittedError,
-    UnknownBackboneError,
-    bad_argument,
-)
+from .errors import BundleError, InvalidInputError, NotFittedError, UnknownBackboneError, bad_argument
 from .estimator import Estimator
 from .examination import Examined, check_policy
 from .findings import Findings, all_unreadable
@@ -71,10 +66,10 @@ class _Fitted:
     images: Examined | None = None
     share: float = 0.0
     class_weight: object = None
-    predictor: Predictor = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "predictor", Predictor(self.network))
+    @cached_property
+    def predictor(self) -> Predictor:
+        return Predictor(self.network)
 
 
 @public

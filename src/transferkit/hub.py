@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -66,7 +67,8 @@ def keras_hub_backbone(
     except TypeError:
         raise bad_argument("preset", preset, "must be a preset's name or folder", "Pass one of KerasHub's") from None
     source = _from_preset(hub.models.Backbone, handle, load_weights=False)
-    build = _Builder(type(source), _plain(source.get_config()), handle)
+    # Plain dicts and lists: those that Keras returns hold on to the model and cannot be copied.
+    build = _Builder(type(source), json.loads(json.dumps(source.get_config())), handle)
     if image_size is not None:
         if "image_shape" not in build.settings:
             raise bad_argument(
@@ -137,16 +139,6 @@ class _Builder:
         """Copy the preset's weights into a model that this builder built."""
         source = self.encoder(_from_preset(self.kind, self.preset))
         model.set_weights(source.get_weights())
-
-
-def _plain(value: Any) -> Any:
-    """Settings without Keras's own kinds of lists and dicts, which hold on to the model and cannot be copied."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        items = [_plain(item) for item in value]
-        return tuple(items) if isinstance(value, tuple) else items
-    return value
 
 
 def _from_preset(kind: Any, preset: str, **options: Any) -> Any:

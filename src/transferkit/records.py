@@ -79,35 +79,26 @@ class Backbone:
     fixed_size: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.strip():
-            raise bad_argument("name", self.name, "must be a name", "Pass for example name='MyNet'")
-        if not callable(self.builder) and not re.fullmatch(r"[\w.]+:\w+", str(self.builder)):
-            raise bad_argument(
-                "builder", self.builder, "must be a callable or text like 'package.module:name'", "Pass the function"
-            )
-        rule: object = self.preprocessing
-        if not callable(rule) and not (isinstance(rule, str) and rule in RULES):
-            raise bad_argument(
-                "preprocessing",
-                self.preprocessing,
-                f"must be one of {some_of(RULES)} or a function",
-                "Pass one of these",
-            )
-        for name in ("default_size", "min_size", "feature_dim", "parameters"):
-            check_count(name, getattr(self, name), minimum=0, example=224)
-        if not 1 <= self.min_size <= self.default_size:
-            raise bad_argument(
-                "min_size", self.min_size, f"must lie between 1 and the default_size {self.default_size}", "Mend one"
-            )
-        for field_name in ("family", "trained_on"):
-            if not isinstance(getattr(self, field_name), str):
-                raise bad_argument(field_name, getattr(self, field_name), "must be text", "Leave it out")
-        options: object = self.options
-        if not isinstance(options, Mapping):
-            raise bad_argument("options", options, "must be a dict of arguments", "Leave it out")
-        stages: object = self.stages
-        if not isinstance(stages, (tuple, list)) or not all(isinstance(stage, str) and stage for stage in stages):
-            raise bad_argument("stages", stages, "must be names of blocks", "Pass for example ('block1', 'block2')")
+        def require(name: str, holds: object, rule: str, remedy: str) -> None:
+            if not holds:
+                raise bad_argument(name, getattr(self, name), rule, remedy)
+
+        require("name", isinstance(self.name, str) and self.name.strip(), "must be a name", "Pass name='MyNet'")
+        is_dotted = re.fullmatch(r"[\w.]+:\w+", str(self.builder))
+        rule = "must be a callable or text like 'package.module:name'"
+        require("builder", callable(self.builder) or is_dotted, rule, "Pass the function")
+        is_known = isinstance(self.preprocessing, str) and self.preprocessing in RULES
+        rule = f"must be one of {some_of(RULES)} or a function"
+        require("preprocessing", callable(self.preprocessing) or is_known, rule, "Pass one of these")
+        for number in ("default_size", "min_size", "feature_dim", "parameters"):
+            check_count(number, getattr(self, number), minimum=0, example=224)
+        rule = f"must be between 1 and the default_size {self.default_size}"
+        require("min_size", 1 <= self.min_size <= self.default_size, rule, "Correct one of the two")
+        for text in ("family", "trained_on"):
+            require(text, isinstance(getattr(self, text), str), "must be text", "Leave it out")
+        require("options", isinstance(self.options, Mapping), "must be a dict of arguments", "Leave it out")
+        are_names = isinstance(self.stages, (tuple, list)) and all(isinstance(s, str) and s for s in self.stages)
+        require("stages", are_names, "must be names of blocks", "Pass for example ('block1', 'block2')")
         object.__setattr__(self, "pretrained", weights_source(self.pretrained))
         object.__setattr__(self, "stages", tuple(self.stages))
         object.__setattr__(self, "options", dict(self.options))  # the caller may go on changing his

@@ -50,7 +50,9 @@ class Predictions(Sequence[Prediction]):
         classes: class names `(n_classes,)`.
         probabilities: float32 `(n, n_classes)`, rows add up to 1.
         paths: a path or None per image.
-        skipped: image -> reason, of those that could not be read and are not among them (``on_bad_image="skip"``).
+        labels: the predicted class names `(n,)`.
+        confidences: the probability of each predicted class, float32 `(n,)`.
+        skipped: image -> reason, of the images that could not be read and are left out (``on_bad_image="skip"``).
     """
 
     def __init__(
@@ -64,19 +66,8 @@ class Predictions(Sequence[Prediction]):
         self.probabilities = probabilities
         self.paths = list(paths)
         self.skipped = dict(skipped or {})
-        self._codes = probabilities.argmax(axis=1) if len(probabilities) else np.zeros(0, np.int64)
-
-    @property
-    def labels(self) -> npt.NDArray[Any]:
-        """The predicted class names `(n,)`."""
-        labels: npt.NDArray[Any] = self.classes[self._codes]
-        return labels
-
-    @property
-    def confidences(self) -> npt.NDArray[np.float32]:
-        """The probability of each predicted class, float32 `(n,)`."""
-        confidences: npt.NDArray[np.float32] = self.probabilities[np.arange(len(self)), self._codes]
-        return confidences
+        self.labels: npt.NDArray[Any] = classes[probabilities.argmax(axis=1)]
+        self.confidences: npt.NDArray[np.float32] = probabilities.max(axis=1)
 
     def to_dataframe(self) -> pandas.DataFrame:
         """A DataFrame with the columns path, label, confidence, and one of probabilities per class (extra ``pandas``)."""
@@ -90,11 +81,10 @@ class Predictions(Sequence[Prediction]):
     @overload
     def __getitem__(self, index: slice | Sequence[int] | npt.NDArray[Any]) -> Predictions: ...
     def __getitem__(self, index: Any) -> Prediction | Predictions:
-        if not isinstance(index, numbers.Integral):
-            paths = np.array(self.paths, object)[index].tolist()
-            return Predictions(self.classes, self.probabilities[index], paths, self.skipped)
-        code = self._codes[index]
-        return Prediction(self.classes[code].item(), float(self.probabilities[index][code]), self.paths[index])
+        if isinstance(index, numbers.Integral):
+            return Prediction(self.labels[index].item(), float(self.confidences[index]), self.paths[int(index)])
+        paths = np.array(self.paths, object)[index].tolist()
+        return Predictions(self.classes, self.probabilities[index], paths, self.skipped)
 
     def __len__(self) -> int:
         return len(self.probabilities)
