@@ -254,9 +254,7 @@ class TransferClassifier(Estimator):
         Raises:
             NotFittedError: `fit` comes first.
             InvalidInputError: an argument or the data break a rule, or `data` is None and there is none of `fit`.
-            ImageReadError: images that cannot be read, all of them named.
-            TrainingError: the loss or the weights became NaN or infinite, or the loss too large to learn from; it names
-                the images of the batch.
+            ImageReadError, TrainingError: as for `fit`.
 
         If it fails or is stopped with Ctrl-C, the classifier is what it was before.
 

@@ -195,11 +195,10 @@ def _folder_faults(data: LabelledImages) -> Iterator[Fault]:
     left_out = data.folder.left_out
     for path, reason in left_out.unreadable:
         yield Fault("unreadable folder", str(path), reason, True)
-    for path in data.folder.beside_classes:
-        yield Fault("beside the class folders", str(path), "is left out", False)
-    for path in left_out.not_regular:
-        yield Fault("other file", str(path), "is no regular file, and is left out", False)
-    for path in left_out.not_images:
-        yield Fault("other file", str(path), "is no image, and is left out", False)
-    for path in left_out.hidden:
-        yield Fault("hidden or of the system", str(path), "is left out", False)
+    for kind, paths, detail in (
+        ("beside the class folders", data.folder.beside_classes, "is left out"),
+        ("other file", left_out.not_regular, "is not a regular file, and is left out"),
+        ("other file", left_out.not_images, "is not an image, and is left out"),
+        ("hidden or of the system", left_out.hidden, "is left out"),
+    ):
+        yield from (Fault(kind, str(path), detail, False) for path in paths)

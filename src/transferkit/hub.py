@@ -12,7 +12,7 @@ import numpy as np
 
 from ._public import public
 from .arguments import check_count
-from .errors import InvalidInputError, MissingExtraError, WeightsError, bad_argument
+from .errors import InvalidInputError, WeightsError, bad_argument, import_extra
 from .records import Backbone, Preprocessing
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def keras_hub_backbone(
             record = tk.register_backbone(tk.keras_hub_backbone("vit_base_patch16_224_imagenet"))
             clf = tk.TransferClassifier(record.name).fit("photos/train")
     """
-    hub = _keras_hub()
+    hub = import_extra("keras_hub", "A backbone of KerasHub", "hub")
     try:
         handle = os.fspath(preset)
     except TypeError:
@@ -96,14 +96,6 @@ def keras_hub_backbone(
         family="KerasHub",
         fixed_size=not any_size,
     )
-
-
-def _keras_hub() -> Any:
-    try:
-        import keras_hub
-    except ImportError as error:
-        raise MissingExtraError("A backbone of KerasHub", "hub") from error
-    return keras_hub
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -224,14 +224,15 @@ class Backbone:
     def __str__(self) -> str:
         own = self.default_size
         sizes = f"{own} px alone" if self.fixed_size else f"{own} px, each side {self.min_size} px or more"
-        inside = {"BatchNormalization": self.batch_norm, "Dropout": self.dropout}
+        inside = [name for name, there in (("BatchNormalization", self.batch_norm), ("Dropout", self.dropout)) if there]
+        unstated = None in (self.batch_norm, self.dropout)
         rows = {
             "family": self.family,
             "input": sizes,
             "preprocessing": self.preprocessing if isinstance(self.preprocessing, str) else "a function of its own",
             "features": str(self.feature_dim or "not stated"),
             "parameters": f"{self.parameters:,}" if self.parameters else "not stated",
-            "inside": ", ".join(name for name, there in inside.items() if there) or _absent(inside.values()),
+            "inside": ", ".join(inside) or ("not stated" if unstated else "neither BatchNormalization nor Dropout"),
             "weights": self._weights_line(),
             "stages": ", ".join(self.stages) or "none named",
         }
@@ -244,10 +245,6 @@ class Backbone:
         if isinstance(self.pretrained, tuple):
             return f"{source}, trained at {', '.join(map(str, self.weight_sizes))} px"
         return f"{source}, {self.pretrained}" if isinstance(self.pretrained, Path) else source
-
-
-def _absent(facts: Iterable[bool | None]) -> str:
-    return "not stated" if None in facts else "neither BatchNormalization nor Dropout"
 
 
 def _number_kind(images: Any, is_array: bool) -> str:

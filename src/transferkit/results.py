@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from . import plots
 from ._public import public
-from .errors import MissingExtraError
+from .errors import import_extra
 
 if TYPE_CHECKING:
     import pandas
@@ -74,7 +74,7 @@ class Predictions(Sequence[Prediction]):
         columns: dict[str, Any] = {"path": self.paths, "label": self.labels, "confidence": self.confidences}
         for code, name in enumerate(self.classes.tolist()):
             columns[f"probability of {name}"] = self.probabilities[:, code]
-        return _frame(columns)
+        return import_extra("pandas", "A DataFrame", "pandas").DataFrame(columns)
 
     @overload
     def __getitem__(self, index: int) -> Prediction: ...
@@ -240,7 +240,8 @@ class History(Mapping[str, list[float]]):
     def to_dataframe(self) -> pandas.DataFrame:
         """One row per epoch, with the phase's name (extra ``pandas``)."""
         phases = [phase.name for phase in self.phases for _ in range(phase.epochs)]
-        return _frame({"phase": phases, "epoch": range(1, self.epochs + 1), **self})
+        columns = {"phase": phases, "epoch": range(1, self.epochs + 1), **self}
+        return import_extra("pandas", "A DataFrame", "pandas").DataFrame(columns)
 
     def plot(self) -> Figure:
         """Loss and accuracy of training and validation over all phases, each switch marked (extra ``plot``).
@@ -285,11 +286,3 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
         )
         for line in lines
     )
-
-
-def _frame(columns: Mapping[str, Any]) -> pandas.DataFrame:
-    try:
-        import pandas
-    except ImportError:
-        raise MissingExtraError("A DataFrame", "pandas") from None
-    return pandas.DataFrame(columns)
