@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import importlib
 import pickle
 
 import keras
@@ -17,29 +16,6 @@ import transferkit as tk
 
 PHOTOS = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3), dtype=np.uint8)
 
-# The backbone, and the module of Keras whose preprocess_input its weights were trained with.
-MODULES = {
-    "VGG16": "vgg16",
-    "VGG19": "vgg19",
-    "ResNet50": "resnet",
-    "ResNet50V2": "resnet_v2",
-    "MobileNet_1.0": "mobilenet",
-    "MobileNet_0.25": "mobilenet",
-    "MobileNetV2": "mobilenet_v2",
-    "MobileNetV2_0.35": "mobilenet_v2",
-    "MobileNetV3Small": "mobilenet_v3",
-    "MobileNetV3Large": "mobilenet_v3",
-    "DenseNet121": "densenet",
-    "InceptionV3": "inception_v3",
-    "InceptionResNetV2": "inception_resnet_v2",
-    "Xception": "xception",
-    "NASNetMobile": "nasnet",
-    "NASNetLarge": "nasnet",
-    "EfficientNetB0": "efficientnet",
-    "EfficientNetV2B0": "efficientnet_v2",
-    "ConvNeXtTiny": "convnext",
-}
-
 
 def build(input_shape: tuple[int, int, int], width: int = 4, **options: object) -> keras.Model:
     inputs = keras.Input(input_shape)
@@ -50,20 +26,7 @@ def record(**changes: object) -> tk.Backbone:
     return tk.Backbone(**{"name": "Own", "builder": build, "preprocessing": "none", **changes})  # type: ignore[arg-type]
 
 
-def keras_result(module: str, images: np.ndarray) -> np.ndarray:
-    """What Keras makes of a copy as float32."""
-    function = importlib.import_module(f"keras.applications.{module}").preprocess_input
-    return np.asarray(function(images.astype(np.float32)))
-
-
 # ---- preprocessing ----
-
-
-@pytest.mark.parametrize(("name", "module"), MODULES.items())
-def test_preprocessing_is_that_of_keras(name: str, module: str) -> None:
-    result = tk.get_backbone(name).preprocess_input(PHOTOS)
-    np.testing.assert_allclose(result, keras_result(module, PHOTOS), rtol=1e-5, atol=1e-5)
-    assert result.dtype == np.float32
 
 
 RULES = {"caffe": "VGG16", "torch": "DenseNet121", "tf": "MobileNetV2", "none": "EfficientNetB0"}

@@ -49,12 +49,9 @@ def _row(
 ) -> Backbone:
     """A record; what follows an underscore in its name is the width of the network, `alpha` to Keras."""
     builder, _, alpha = name.partition("_")
-    sizes = family.weight_sizes or (default_size,)
     files = [
-        WeightsFile(
-            family.url.format(stem=stem, size=size), digest, size, family.file.format(stem=stem) if family.file else ""
-        )
-        for size in sizes
+        WeightsFile(family.url.format(stem=stem, size=size), digest, size, family.file.format(stem=stem))
+        for size in family.weight_sizes or (default_size,)
     ]
     return Backbone(
         name=name,

@@ -363,10 +363,9 @@ class TransferClassifier(Estimator):
         """
         target = bundle.check_target(path)
         fitted = self._fitted_or_raise("save")
-        params = self.get_params()
         # A path says nothing on another machine, and something about this one.
-        portable = params["weights"] if params["weights"] in ("pretrained", "imagenet", None) else "pretrained"
-        options = {"dropout": fitted.dropout, "weights": portable, "seed": params["seed"], "split_seed": fitted.seed}
+        portable = self.weights if self.weights in ("pretrained", "imagenet", None) else "pretrained"
+        options = {"dropout": fitted.dropout, "weights": portable, "seed": self.seed, "split_seed": fitted.seed}
         bundle.save(target, fitted.network, fitted.classes, self.history_, **options)
 
     @classmethod
@@ -383,15 +382,8 @@ class TransferClassifier(Estimator):
         """
         manifest = bundle.read_manifest(path)
         record = _registered(manifest, path)
-        height, width = manifest.input_size
-        square = (record.default_size, record.default_size) == (height, width)
-        clf = cls(
-            record.name,
-            weights=manifest.weights,
-            input_size=None if square else (height, width),
-            dropout=manifest.dropout,
-            seed=manifest.seed,
-        )
+        size = None if manifest.input_size == record.input_size(None) else manifest.input_size
+        clf = cls(record.name, weights=manifest.weights, input_size=size, dropout=manifest.dropout, seed=manifest.seed)
         clf._restore(path, record, manifest)
         return clf
 
@@ -484,8 +476,7 @@ class TransferClassifier(Estimator):
 def _pretrained(record: Backbone, source: Source, size: tuple[int, int], seed: int, verbose: str | int) -> keras.Model:
     """The backbone with its weights, which are downloaded if need be."""
     weights = find_weights(record, source, verbose)
-    note = size_note(record, source, size)
-    if note:
+    if note := size_note(record, source, size):
         say(note, verbose)
     return build_with_weights(record, size, weights, seed)
 

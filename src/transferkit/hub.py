@@ -62,10 +62,9 @@ def keras_hub_backbone(
             clf = tk.TransferClassifier(record.name).fit("photos/train")
     """
     hub = import_extra("keras_hub", "A backbone of KerasHub", "hub")
-    try:
-        handle = os.fspath(preset)
-    except TypeError:
-        raise bad_argument("preset", preset, "must be a preset's name or folder", "Pass one of KerasHub's") from None
+    if not isinstance(preset, (str, os.PathLike)):
+        raise bad_argument("preset", preset, "must be a preset's name or folder", "Pass one of KerasHub's")
+    handle = os.fspath(preset)
     source = _from_preset(hub.models.Backbone, handle, load_weights=False)
     # Plain dicts and lists: those that Keras returns hold on to the model and cannot be copied.
     build = _Builder(type(source), json.loads(json.dumps(source.get_config())), handle)

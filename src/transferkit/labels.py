@@ -55,8 +55,7 @@ def _as_array(labels: object) -> npt.NDArray[Any]:
 
 def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if array.ndim == 2 and array.shape[1] == 1:
-        column: npt.NDArray[Any] = array[:, 0]
-        return column
+        array = array[:, 0]
     if array.ndim == 1:
         return array
     one_hot = (
@@ -69,8 +68,7 @@ def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
             f"The labels have the shape {array.shape}: they must be one label per image, or one-hot rows with a "
             f"single 1. Pass an array of shape ({array.shape[0]},)."
         )
-    index: npt.NDArray[np.int64] = array.argmax(axis=1)
-    return index
+    return np.asarray(array.argmax(axis=1))
 
 
 def _typed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -205,7 +205,7 @@ class Backbone:
         is_array = isinstance(images, (np.ndarray, Sequence))
         kind = _number_kind(images, is_array)
         pixels: Any = np.array(images, np.float32) if is_array else ops.cast(images, "float32")
-        shape = _shape(pixels)
+        shape = tuple(pixels.shape or ())  # a tensor of unknown rank has a shape that is false
         if len(shape) not in (3, 4) or shape[-1] != 3:
             raise InvalidInputError(
                 f"The images have the shape {shape}: preprocess_input takes (n, h, w, 3) or (h, w, 3), "
@@ -263,13 +263,6 @@ def _number_kind(images: Any, is_array: bool) -> str:
             f"tensor of numbers, (n, h, w, 3) or (h, w, 3). Convert it with numpy.asarray first."
         )
     return name
-
-
-def _shape(pixels: Any) -> tuple[Any, ...]:
-    try:
-        return tuple(pixels.shape)
-    except ValueError:  # a tensor of unknown rank
-        return ()
 
 
 def _refuse_scaled(pixels: Any) -> None:
