@@ -1,4 +1,4 @@
-"""Writes the table of `backbones.md` from that of the library: ``python docs/backbone_table.py``."""
+"""Writes the tables of `backbones.md` from those of the library: ``python docs/backbone_table.py``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import transferkit as tk
 from transferkit.applications import TABLE
+from transferkit.backbones import FAMILIES
 from transferkit.tiny import TINY
 
 PAGE = Path(__file__).with_name("backbones.md")
@@ -14,6 +15,10 @@ BEGIN, END = "<!-- table: written by docs/backbone_table.py -->\n", "<!-- end of
 HEAD = """\
 | backbone | parameters | input, px | least, px | features | preprocessing | inside | weights for, px | hash | stages |
 |---|--:|--:|--:|--:|---|---|---|---|---|
+"""
+FAMILY_HEAD = """\
+| family | stands for |
+|---|---|
 """
 
 
@@ -56,11 +61,12 @@ def stages(names: tuple[str, ...]) -> str:
 
 
 def rendered(page: str) -> str:
-    """The page with its table written anew."""
+    """The page with its tables written again."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     table = HEAD + "".join(map(row, (TINY, *TABLE)))
-    return f"{before}{BEGIN}{table}{END}{after}"
+    families = FAMILY_HEAD + "".join(f"| {family} | {name} |\n" for family, name in FAMILIES.items())
+    return f"{before}{BEGIN}{families}\n{table}{END}{after}"
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from transferkit.store import Store
 
 ROWS = {record.name: record for record in TABLE}
 # Rows that are built and run in seconds; the others are proved by the tier `table`.
-LIGHT = {"VGG", "MobileNet", "MobileNetV2", "MobileNetV3", "ResNet50", "ResNet50V2", "EfficientNetB0", "ConvNeXtTiny"}
+LIGHT = {"VGG", "MobileNetV1", "MobileNetV2", "MobileNetV3", "ResNet50", "ResNet50V2", "EfficientNetB0", "ConvNeXtTiny"}
 every_row = pytest.mark.parametrize("name", ROWS)
 PHOTOS = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3), dtype=np.uint8)
 

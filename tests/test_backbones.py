@@ -74,13 +74,51 @@ def test_a_backbone_is_found_in_any_case(name: str) -> None:
     assert tk.get_backbone(name) is tk.get_backbone(name.lower()) is tk.get_backbone(name.upper()) is TABLE[name]
 
 
+FAMILIES = {
+    "ResNet": "ResNet50",
+    "ResNetV2": "ResNet50V2",
+    "EfficientNet": "EfficientNetB0",
+    "EfficientNetV2": "EfficientNetV2B0",
+    "MobileNet": "MobileNetV2",
+    "MobileNetV1": "MobileNet_1.0",
+    "MobileNetV3": "MobileNetV3Large",
+    "VGG": "VGG16",
+    "DenseNet": "DenseNet121",
+    "Inception": "InceptionV3",
+    "NASNet": "NASNetMobile",
+    "ConvNeXt": "ConvNeXtTiny",
+    "TransferKit": "TransferKitTiny",
+}
+
+
+@pytest.mark.parametrize(("family", "default"), FAMILIES.items())
+def test_the_name_of_a_family_stands_for_one_of_its_backbones(family: str, default: str) -> None:
+    assert tk.get_backbone(family) is tk.get_backbone(family.lower()) is tk.get_backbone(default)
+    assert default in tk.list_backbones(family)
+    assert repr(tk.TransferClassifier(family)) == f"TransferClassifier(backbone={default!r})"
+    assert tk.TransferClassifier(family).get_params()["backbone"] == family
+
+
+def test_every_family_of_the_table_has_a_default() -> None:
+    for record in TABLE.values():
+        assert tk.get_backbone(record.family).family == record.family
+
+
+def test_without_its_default_a_family_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backbones, "_registry", {"mynet": own()})
+    with refused(tk.UnknownBackboneError, "no backbone 'VGG'"):
+        tk.get_backbone("VGG")
+    with refused(tk.InvalidInputError, "`family='VGG'` must be one of 'own'"):
+        tk.list_backbones("VGG")
+
+
 @pytest.mark.parametrize(
     ("wrong", "meant"),
     [
         ("MobilNetV2", "MobileNetV2"),
         ("mobilenet-v2", "MobileNetV2"),
         ("resnet_50", "ResNet50"),
-        ("vgg", "VGG16"),
+        ("vggs", "VGG16"),
         ("EfficientNet-B0", "EfficientNetB0"),
         ("densenet 121", "DenseNet121"),
     ],
@@ -107,7 +145,7 @@ def test_a_registered_backbone_is_found_and_listed_last() -> None:
     assert tk.list_backbones("own") == ["MyNet"]
 
 
-@pytest.mark.parametrize("name", ["VGG16", "vgg16", "MYNET"])
+@pytest.mark.parametrize("name", ["VGG16", "vgg16", "MYNET", "vgg"])
 def test_a_name_that_is_taken_is_refused_and_nothing_changes(name: str) -> None:
     record = tk.register_backbone(own())
     with refused(

@@ -84,7 +84,7 @@ def test_the_same_folder_is_divided_as_it_was(make, photos, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(phases, "inspected", lambda *a: seen.append(original(*a)) or seen[-1])
         loaded.fine_tune(photos / "train", at="stage2", epochs=1, verbose=0)
-    assert seen[0].validation.names == clf._fitted.validation.names
+    assert seen[0].validation.names == clf._fitted.images.validation.names
     assert loaded.seed is None
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import pickle
 from pathlib import Path
 
+import joblib
 import keras
 import numpy as np
 import pandas as pd
@@ -66,7 +70,9 @@ class TestFit:
             assert all(np.array_equal(first[path], other[path]) for path in first)
 
     def test_another_seed_divides_otherwise(self, make, photos):
-        splits = [make(seed=s).fit(photos / "train", epochs=1, verbose=0)._fitted.validation.names for s in (0, 1)]
+        splits = [
+            make(seed=s).fit(photos / "train", epochs=1, verbose=0)._fitted.images.validation.names for s in (0, 1)
+        ]
         assert splits[0] != splits[1]
 
     def test_the_users_random_state_is_left_alone(self, make, photos):
@@ -118,7 +124,7 @@ class TestFit:
     def test_without_validation_all_images_train(self, make, photos, validation):
         clf = make().fit(photos / "train", validation=validation, epochs=1, verbose=0)
         assert "val_loss" not in clf.history_.metrics
-        assert len(clf._fitted.data) == 36
+        assert len(clf._fitted.images.training) == 36
 
     def test_a_failed_fit_leaves_the_classifier_as_it_was(self, fitted, photos, tmp_path):
         before = fitted.predict_proba(photos / "new", verbose=0)
@@ -341,9 +347,24 @@ class TestFineTune:
         with pytest.raises(tk.InvalidInputError, match=r"'blue'.*was not trained on"):
             fitted.fine_tune(pictures[0], ["blue"] * 36, at="stage2", verbose=0)
 
+    def test_goes_on_with_the_division_of_fit_by_its_share(self, make, photos):
+        results = []
+        for validation in (None, 0.25):
+            clf = make().fit(photos / "train", epochs=2, validation=0.25, verbose=0)
+            clf.fine_tune(at="stage2", epochs=1, learning_rate=1e-3, validation=validation, verbose=0)
+            results.append(clf)
+        assert results[0].history_["val_loss"] == results[1].history_["val_loss"]
+
     def test_does_not_divide_the_images_of_fit_again(self, fitted):
-        with pytest.raises(tk.InvalidInputError, match=r"validation=0\.3"):
+        with pytest.raises(
+            tk.InvalidInputError, match=r"`validation=0\.3` differs from the share .* held out \(0\.25\)"
+        ):
             fitted.fine_tune(at="stage2", validation=0.3, verbose=0)
+
+    def test_divides_nothing_where_fit_was_given_its_validation_images(self, make, photos):
+        clf = make().fit(photos / "train", epochs=1, validation=photos / "test", verbose=0)
+        with pytest.raises(tk.InvalidInputError, match=r"`validation=0\.15` differs from the share .* held out \(0\)"):
+            clf.fine_tune(at="stage2", validation=0.15, verbose=0)
 
     @pytest.mark.parametrize(
         ("at", "message"),
@@ -416,7 +437,7 @@ class TestCallbacks:
     def test_early_stopping_stops(self, make, photos):
         stop = keras.callbacks.EarlyStopping(monitor="loss", min_delta=100.0, patience=1, restore_best_weights=True)
         clf = make().fit(photos / "train", epochs=50, callbacks=[stop], verbose=0)
-        assert len(clf.history_) == 2
+        assert clf.history_.epochs == 2
         assert clf.history_.phases[0].kept == 1
 
     def test_reduce_on_plateau_acts_on_the_rate(self, make, photos):
@@ -663,6 +684,55 @@ class TestEstimator:
 
     def test_repr_shows_what_was_changed(self, make):
         assert repr(make()) == "TransferClassifier(backbone='TinyNet', weights=None, seed=0)"
+
+
+def pickled(clf: tk.TransferClassifier) -> tk.TransferClassifier:
+    return pickle.loads(pickle.dumps(clf))
+
+
+def dumped(clf: tk.TransferClassifier) -> tk.TransferClassifier:
+    joblib.dump(clf, "clf.joblib")
+    return joblib.load("clf.joblib")
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickled, dumped])
+class TestCopies:
+    def test_of_a_fitted_classifier_predict_the_same(self, make, photos, copied):
+        clf = make(cache=False).fit(photos / "train", epochs=2, learning_rate=0.02, verbose=0)
+        clf.fine_tune(at="stage2", epochs=1, learning_rate=1e-3, validation=0, verbose=0)
+        expected = clf.predict_proba(photos / "test", verbose=0)
+        twin = copied(clf)
+        np.testing.assert_array_equal(twin.predict_proba(photos / "test", verbose=0), expected)
+        assert twin.get_params() == clf.get_params()
+        assert twin.history_ == clf.history_
+        assert not hasattr(twin, "report_")
+        with pytest.raises(tk.InvalidInputError, match="loaded or copied"):
+            twin.fine_tune(at="stage2", verbose=0)
+        twin.fine_tune(photos / "train", at="stage1", epochs=1, learning_rate=0.1, validation=0, verbose=0)
+        np.testing.assert_array_equal(clf.predict_proba(photos / "test", verbose=0), expected)
+
+    def test_of_an_unfitted_classifier_have_its_arguments(self, make, copied):
+        twin = copied(make(dropout=0.3, views=2))
+        assert twin.get_params() == make(dropout=0.3, views=2).get_params()
+        with pytest.raises(tk.NotFittedError):
+            twin.predict([])
+
+    def test_work_with_a_record_that_is_not_registered(self, make, photos, copied):
+        record = dataclasses.replace(tk.get_backbone("TinyNet"), name="Other")
+        clf = make(backbone=record).fit(photos / "train", epochs=1, verbose=0)
+        expected = clf.predict_proba(photos / "test", verbose=0)
+        twin = copied(clf)
+        np.testing.assert_array_equal(twin.predict_proba(photos / "test", verbose=0), expected)
+        assert twin.backbone == record
+
+
+def test_a_copy_of_a_fitted_classifier_goes_by_the_name_of_a_registered_backbone(make, photos):
+    tiny = tk.get_backbone("TinyNet")
+    tk.register_backbone(
+        dataclasses.replace(tiny, name="Local", builder=lambda input_shape: tiny.build(input_shape[:2]))
+    )
+    clf = make(backbone="Local").fit(photos / "train", epochs=1, verbose=0)
+    assert pickled(clf).classes_.tolist() == clf.classes_.tolist()  # a lambda cannot be pickled
 
 
 def test_works_in_another_folder_after_fit_with_relative_paths(make, photos, tmp_path, monkeypatch):

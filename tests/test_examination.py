@@ -42,7 +42,7 @@ def examined(material: Material, skip: bool = True) -> Examined:
 
 def material(folder: object, validation: object = None, share: float = 0.0, seed: int = 0) -> Material:
     data = read_labelled(folder, lenient=True)
-    return read_material(data, validation, None if validation is not None else share, seed, lenient=True)
+    return read_material(data, share if validation is None else validation, seed, lenient=True)
 
 
 def paths(data: LabelledImages | None) -> list[str]:
@@ -233,7 +233,7 @@ def test_arrays_are_examined_too() -> None:
     arrays: npt.NDArray[np.uint8] = np.stack([picture(seed, SIZE) for seed in range(20)])
     arrays[11] = arrays[1]
     data = read_labelled(arrays, ["cats", "dogs"] * 10)
-    result = examine(read_material(data, None, 0.3, 0), False, Eye())
+    result = examine(read_material(data, 0.3, 0), False, Eye())
     assert len(result.training) + len(result.validation or []) == 20
     assert [(fault.kind, fault.where, fault.other) for fault in result.report.faults] == [
         ("duplicate", "image 11", "image 1")

@@ -35,6 +35,14 @@ def dataset(images=BATCH, labels=LABELS, batch: int = 2) -> tf.data.Dataset:
 # ---- labelled data ----
 
 
+@pytest.mark.parametrize("read", [lambda: read_labelled(BATCH, LABELS), lambda: read_images(BATCH)])
+def test_sets_of_images_compare_by_identity(read) -> None:
+    one, other = read(), read()
+    assert one == one
+    assert one != other
+    assert {one: "key"}[one] == "key"
+
+
 @pytest.mark.parametrize("kind", [str, Path])
 def test_a_folder_brings_paths_and_class_names(folder: Path, kind: type) -> None:
     data = read_labelled(kind(folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -42,6 +43,26 @@ def test_a_prediction_is_plain_python(predictions: tk.Predictions) -> None:
     label, confidence, path = predictions[1]
     assert (type(label), type(confidence), type(path)) == (str, float, str)
     assert predictions[1] == tk.Prediction("owl", confidence, "b.jpg")
+
+
+@pytest.mark.parametrize("part", [[0, 2], [3, -1], [], np.array([2, 0]), np.array([True, False, False, True])])
+def test_a_mask_or_positions_give_predictions(predictions: tk.Predictions, part: object) -> None:
+    chosen = predictions[part]  # type: ignore[index]
+    assert isinstance(chosen, tk.Predictions)
+    positions = np.arange(4)[part].tolist()  # type: ignore[index]
+    assert list(chosen) == [predictions[position] for position in positions]
+
+
+def test_what_is_chosen_of_predictions_still_names_what_was_skipped() -> None:
+    predictions = tk.Predictions(CLASSES, ROWS, PATHS, {"c.jpg": "it is empty"})
+    for chosen in (predictions[:2], predictions[[0, 1]], predictions[predictions.confidences < 0.65]):
+        assert chosen.skipped == {"c.jpg": "it is empty"}
+
+
+def test_positions_that_do_not_exist_are_an_index_error(predictions: tk.Predictions) -> None:
+    for wrong in ([4], np.ones(3, bool), "a"):
+        with pytest.raises(IndexError):
+            predictions[wrong]  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("part", [slice(1, 3), slice(None, None, -1), slice(9, 12), slice(-2, None)])
@@ -200,10 +221,18 @@ def history() -> tk.History:
 
 
 def test_a_history_runs_over_both_phases(history: tk.History) -> None:
-    assert len(history) == 5
+    assert history.epochs == 5
     assert history["loss"] == [3.0, 2.0, 1.0, 0.5, 0.25]
-    assert list(history) == history.metrics == ["loss", "accuracy", "val_loss", "learning_rate"]
     assert (FIT.epochs, TUNE.epochs) == (3, 2)
+
+
+def test_a_history_is_a_mapping_from_metrics_to_their_values(history: tk.History) -> None:
+    assert isinstance(history, Mapping)
+    assert list(history) == list(history.keys()) == history.metrics == ["loss", "accuracy", "val_loss", "learning_rate"]
+    assert len(history) == 4
+    assert dict(history)["accuracy"] == history["accuracy"] == history.get("accuracy")
+    assert "val_loss" in history
+    assert "val_accuracy" not in history
 
 
 def test_what_a_phase_did_not_record_is_nan(history: tk.History) -> None:
@@ -247,8 +276,8 @@ def test_the_figure_of_a_history_marks_the_switch(history: tk.History) -> None:
 
 
 def test_an_empty_history_has_no_epochs() -> None:
-    assert len(tk.History()) == 0
-    assert tk.History().metrics == []
+    assert tk.History().epochs == 0
+    assert dict(tk.History()) == {}
 
 
 def test_a_history_cannot_be_changed(history: tk.History) -> None:

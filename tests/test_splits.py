@@ -135,7 +135,7 @@ def parts(material: Material) -> tuple[LabelledImages, LabelledImages]:
 
 def test_dividing_a_folder_gives_both_parts_with_the_same_classes(tmp_path: Path) -> None:
     data = read_labelled(class_folder(tmp_path, {"cats": 6, "dogs": 4}))
-    training, validation = parts(read_material(data, 0.2, 0.2, seed=0))
+    training, validation = parts(read_material(data, 0.2, seed=0))
     assert (len(training), len(validation)) == (8, 2)
     assert sorted([*training.names, *validation.names]) == sorted(data.names)
     assert validation.classes.tolist() == training.classes.tolist() == ["cats", "dogs"]
@@ -145,7 +145,7 @@ def test_dividing_a_folder_gives_both_parts_with_the_same_classes(tmp_path: Path
 
 def test_without_a_share_all_images_are_for_training(tmp_path: Path) -> None:
     data = read_labelled(class_folder(tmp_path, {"cats": 2, "dogs": 2}))
-    material = read_material(data, None, 0, seed=0)
+    material = read_material(data, None, seed=0)
     training, validation = parts(material)
     assert training.names == data.names
     assert len(validation) == 0
@@ -156,7 +156,7 @@ def test_images_are_known_wherever_the_process_goes_later(tmp_path: Path, monkey
     for name in ("train", "val"):
         class_folder(tmp_path / name, {"cats": 2, "dogs": 2})
     monkeypatch.chdir(tmp_path)
-    material = read_material(read_labelled("train"), "val", None, seed=0)
+    material = read_material(read_labelled("train"), "val", seed=0)
     assert material.apart is not None
     for data in (material.images, material.apart):
         assert all(Path(str(data.images.path(index))).is_absolute() for index in range(len(data)))
@@ -165,7 +165,7 @@ def test_images_are_known_wherever_the_process_goes_later(tmp_path: Path, monkey
 def test_validation_data_is_read_with_the_classes_of_the_training_data(tmp_path: Path) -> None:
     data = read_labelled(class_folder(tmp_path / "train", {"cats": 2, "dogs": 2, "owls": 2}))
     held_out = class_folder(tmp_path / "val", {"owls": 1, "dogs": 1})
-    material = read_material(data, held_out, None, seed=0)
+    material = read_material(data, held_out, seed=0)
     assert material.images.names == data.names
     assert material.apart is not None
     assert material.apart.codes.tolist() == [1, 2]
@@ -175,7 +175,7 @@ def test_validation_data_is_read_with_the_classes_of_the_training_data(tmp_path:
 def test_validation_data_may_be_a_pair_of_images_and_labels(tmp_path: Path) -> None:
     data = read_labelled(class_folder(tmp_path, {"cats": 2, "dogs": 2}))
     pair = (np.full((2, 8, 8, 3), 9, np.uint8), ["dogs", "cats"])
-    material = read_material(data, pair, None, seed=0)
+    material = read_material(data, pair, seed=0)
     assert material.apart is not None
     assert material.apart.codes.tolist() == [1, 0]
 
@@ -184,13 +184,13 @@ def test_an_unknown_class_in_the_validation_data_is_named(tmp_path: Path) -> Non
     data = read_labelled(class_folder(tmp_path / "train", {"cats": 2, "dogs": 2}))
     held_out = class_folder(tmp_path / "val", {"dog": 1})
     with refused(InvalidInputError, "The validation data holds the class 'dog'", "did you mean 'dogs'?", "Rename"):
-        read_material(data, held_out, None, seed=0)
+        read_material(data, held_out, seed=0)
 
 
 def test_data_that_cannot_be_divided_is_refused_before_it_is_looked_at(tmp_path: Path) -> None:
     data = read_labelled(class_folder(tmp_path, {"cats": 1, "dogs": 1}))
     with refused(InvalidInputError, "`validation=0.5`", "Pass validation=None"):
-        read_material(data, 0.5, 0.5, seed=0)
+        read_material(data, 0.5, seed=0)
 
 
 @pytest.mark.parametrize("lenient", [False, True])
@@ -199,9 +199,9 @@ def test_missing_validation_files_are_let_pass_only_if_asked_for(tmp_path: Path,
     pair = ([tmp_path / "cats" / "000.png", tmp_path / "gone.png"], ["cats", "dogs"])
     if not lenient:
         with refused(InvalidInputError, "There is no file", "gone.png"):
-            read_material(data, pair, None, seed=0, lenient=lenient)
+            read_material(data, pair, seed=0, lenient=lenient)
     else:
-        material = read_material(data, pair, None, seed=0, lenient=lenient)
+        material = read_material(data, pair, seed=0, lenient=lenient)
         assert material.apart is not None
         assert len(material.apart) == 2
 

@@ -3,7 +3,7 @@
 A row holds what cannot be asked of Keras without building the network; the tests ask Keras for each
 fact of each row. To add a backbone, add a row.
 
-Hashes are those that Keras itself knows for its files. For MobileNet and MobileNetV2 it knows none.
+Hashes are those that Keras itself knows for its files. For MobileNetV1 and MobileNetV2 it knows none.
 """
 
 from __future__ import annotations
@@ -49,12 +49,9 @@ def _row(
 ) -> Backbone:
     """A record; what follows an underscore in its name is the width of the network, `alpha` to Keras."""
     builder, _, alpha = name.partition("_")
-    sizes = family.weight_sizes or (default_size,)
     files = [
-        WeightsFile(
-            family.url.format(stem=stem, size=size), digest, size, family.file.format(stem=stem) if family.file else ""
-        )
-        for size in sizes
+        WeightsFile(family.url.format(stem=stem, size=size), digest, size, family.file.format(stem=stem))
+        for size in family.weight_sizes or (default_size,)
     ]
     return Backbone(
         name=name,
@@ -95,7 +92,7 @@ def _cells(repeats: int) -> tuple[str, ...]:
 _VGG = _Family("VGG", "caffe", f"{SERVER}/{{stem}}/{{stem}}_{KERNELS}_notop.h5", batch_norm=False)
 _RESNET = _Family("ResNet", "caffe", f"{SERVER}/resnet/{{stem}}_{KERNELS}_notop.h5")
 _RESNET_V2 = _Family("ResNetV2", "tf", f"{SERVER}/resnet/{{stem}}_{KERNELS}_notop.h5")
-_MOBILENET = _Family("MobileNet", "tf", f"{SERVER}/mobilenet/mobilenet_{{stem}}_{{size}}_tf_no_top.h5", weight_sizes=(128, 160, 192, 224))
+_MOBILENET_V1 = _Family("MobileNetV1", "tf", f"{SERVER}/mobilenet/mobilenet_{{stem}}_{{size}}_tf_no_top.h5", weight_sizes=(128, 160, 192, 224))
 _MOBILENET_V2 = _Family("MobileNetV2", "tf", f"{SERVER}/mobilenet_v2/mobilenet_v2_{KERNELS}_{{stem}}_{{size}}_no_top.h5", weight_sizes=(96, 128, 160, 192, 224))
 _MOBILENET_V3 = _Family("MobileNetV3", "none", f"{SERVER}/mobilenet_v3/weights_mobilenet_v3_{{stem}}_float_no_top_v2.h5")
 _DENSENET = _Family("DenseNet", "torch", f"{SERVER}/densenet/{{stem}}_{KERNELS}_notop.h5")
@@ -116,10 +113,10 @@ TABLE = (
     _row(_RESNET_V2, "ResNet50V2", 224, 2048, 23_564_800, _numbered("conv", 2, 5), "resnet50v2", "md5:fac2f116257151a9d068a22e544a4917"),
     _row(_RESNET_V2, "ResNet101V2", 224, 2048, 42_626_560, _numbered("conv", 2, 5), "resnet101v2", "md5:c0ed64b8031c3730f411d2eb4eea35b5"),
     _row(_RESNET_V2, "ResNet152V2", 224, 2048, 58_331_648, _numbered("conv", 2, 5), "resnet152v2", "md5:ed17cf2e0169df9d443503ef94b23b33"),
-    _row(_MOBILENET, "MobileNet", 224, 1024, 3_228_864, _numbered("conv_dw_", 1, 13), "1_0"),
-    _row(_MOBILENET, "MobileNet_0.25", 224, 256, 218_544, _numbered("conv_dw_", 1, 13), "2_5"),
-    _row(_MOBILENET, "MobileNet_0.5", 224, 512, 829_536, _numbered("conv_dw_", 1, 13), "5_0"),
-    _row(_MOBILENET, "MobileNet_0.75", 224, 768, 1_832_976, _numbered("conv_dw_", 1, 13), "7_5"),
+    _row(_MOBILENET_V1, "MobileNet_1.0", 224, 1024, 3_228_864, _numbered("conv_dw_", 1, 13), "1_0"),
+    _row(_MOBILENET_V1, "MobileNet_0.25", 224, 256, 218_544, _numbered("conv_dw_", 1, 13), "2_5"),
+    _row(_MOBILENET_V1, "MobileNet_0.5", 224, 512, 829_536, _numbered("conv_dw_", 1, 13), "5_0"),
+    _row(_MOBILENET_V1, "MobileNet_0.75", 224, 768, 1_832_976, _numbered("conv_dw_", 1, 13), "7_5"),
     _row(_MOBILENET_V2, "MobileNetV2", 224, 1280, 2_257_984, _numbered("block_", 1, 16), "1.0"),
     _row(_MOBILENET_V2, "MobileNetV2_0.35", 224, 1280, 410_208, _numbered("block_", 1, 16), "0.35"),
     _row(_MOBILENET_V2, "MobileNetV2_0.5", 224, 1280, 706_224, _numbered("block_", 1, 16), "0.5"),

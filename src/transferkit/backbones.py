@@ -11,8 +11,26 @@ from .errors import InvalidInputError, UnknownBackboneError, bad_argument, some_
 from .records import Backbone
 from .tiny import TINY
 
-__all__ = ["get_backbone", "list_backbones", "register_backbone"]
+__all__ = ["FAMILIES", "get_backbone", "is_registered", "list_backbones", "register_backbone"]
 
+# The backbone that the name of a family stands for: a small one, so that a first try is quick.
+FAMILIES = {
+    "TransferKit": "TransferKitTiny",
+    "VGG": "VGG16",
+    "ResNet": "ResNet50",
+    "ResNetV2": "ResNet50V2",
+    "MobileNet": "MobileNetV2",
+    "MobileNetV1": "MobileNet_1.0",
+    "MobileNetV3": "MobileNetV3Large",
+    "DenseNet": "DenseNet121",
+    "Inception": "InceptionV3",
+    "NASNet": "NASNetMobile",
+    "EfficientNet": "EfficientNetB0",
+    "EfficientNetV2": "EfficientNetV2B0",
+    "ConvNeXt": "ConvNeXtTiny",
+}
+
+_default_of = {family.lower(): name.lower() for family, name in FAMILIES.items()}
 _registry: dict[str, Backbone] = {record.name.lower(): record for record in (TINY, *TABLE)}
 
 
@@ -26,12 +44,12 @@ def list_backbones(
     """The names of all backbones, in the order of the table, or of those that meet every condition given.
 
     Args:
-        family: as in the records, in any case: ``"VGG"``.
+        family: as in the records, in any case: ``"VGG"``; ``"MobileNet"`` stands for ``"MobileNetV2"``.
         max_parameters: at most so many weights; records that do not state theirs are left out.
         input_size: can be built for images of this size: an int or (height, width) in pixels.
 
     Raises:
-        InvalidInputError: no such family, or no number or size.
+        InvalidInputError: an unknown family, or a condition that is not a number or a size.
 
     Example:
         >>> import transferkit as tk
@@ -44,12 +62,12 @@ def list_backbones(
     """
     records = list(_registry.values())
     if family is not None:
-        families = {record.family.lower(): record.family for record in records}
-        if not isinstance(family, str) or family.lower() not in families:
-            raise bad_argument(
-                "family", family, f"must be one of {some_of(families.values(), 20)}", "Leave it out to list all"
-            )
-        records = [record for record in records if record.family.lower() == family.lower()]
+        families = _families()
+        wanted = families.get(str(family).lower())
+        if wanted is None:
+            known = some_of(dict.fromkeys(families.values()), 20)
+            raise bad_argument("family", family, f"must be one of {known}", "Leave it out to list all")
+        records = [record for record in records if record.family.lower() == wanted.lower()]
     if max_parameters is not None:
         most = check_count("max_parameters", max_parameters, example=5_000_000)
         records = [record for record in records if 0 < record.parameters <= most]
@@ -61,14 +79,21 @@ def list_backbones(
 
 @public
 def get_backbone(name: str | Backbone) -> Backbone:
-    """The record of a backbone, by its name in any case; a record is given back as it is.
+    """The record of a backbone, by its name or that of its family, in any case; a record is given back as it is.
+
+    The documentation lists the backbone that each family stands for.
 
     Raises:
-        UnknownBackboneError: no such name; the nearest ones are suggested.
+        UnknownBackboneError: an unknown name; the nearest ones are suggested.
+
+    Example:
+        >>> import transferkit as tk
+        >>> tk.get_backbone("ResNet").name
+        'ResNet50'
     """
     if isinstance(name, Backbone):
         return name
-    record = _registry.get(name.lower()) if isinstance(name, str) else None
+    record = _registry.get(_key(name)) if isinstance(name, str) else None
     if record is None:
         raise UnknownBackboneError(_unknown(name))
     return record
@@ -88,13 +113,30 @@ def register_backbone(record: Backbone) -> Backbone:
         raise bad_argument(
             "record", record, "must be a transferkit.Backbone", "Make one with transferkit.Backbone(...)"
         )
-    if record.name.lower() in _registry:
+    taken = _registry.get(_key(record.name))
+    if taken is not None:
         raise InvalidInputError(
-            f"The registry already holds a backbone {get_backbone(record.name).name!r}: each name is given once. Choose "
+            f"The registry already holds {taken.name!r} under the name {record.name!r}: each name is given once. Choose "
             f"another name."
         )
     _registry[record.name.lower()] = record
     return record
+
+
+def is_registered(record: Backbone) -> bool:
+    """Whether its name alone stands for this very record."""
+    return _registry.get(record.name.lower()) == record
+
+
+def _key(name: str) -> str:
+    """Where the registry has the backbone that a name, or the name of a family, stands for."""
+    return _default_of.get(name.lower(), name.lower())
+
+
+def _families() -> dict[str, str]:
+    """The name of each family in lower case -> the family as its records spell it."""
+    of_defaults = {family: _registry[name].family for family, name in _default_of.items() if name in _registry}
+    return {record.family.lower(): record.family for record in _registry.values()} | of_defaults
 
 
 def _unknown(name: object) -> str:

@@ -7,7 +7,6 @@ the registry, and runs nothing that the file describes.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import operator
@@ -15,7 +14,6 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._version import __version__
-from .errors import BundleError, InvalidInputError
+from .errors import BundleError, InvalidInputError, bad_argument
 from .loading import refuse_oversized
 from .network import Network, assemble
 from .progress import say
@@ -74,9 +72,9 @@ class Manifest:
     split_seed: int
     self_test: list[float]
     history: list[dict[str, Any]]
-    weights_sha256: str
-    transferkit_version: str
-    keras_version: str
+    weights_sha256: str = ""
+    transferkit_version: str = __version__
+    keras_version: str = keras.__version__
     format_version: int = FORMAT_VERSION
 
     def history_record(self) -> History:
@@ -100,10 +98,7 @@ def test_features(network: Network) -> npt.NDArray[np.float64]:
 
 def check_target(path: object) -> Path:
     """Where a classifier can be saved: a path that ends in ``.keras``, in a folder that exists."""
-    try:
-        target = Path(path)  # type: ignore[arg-type]
-    except TypeError:
-        raise InvalidInputError(f"`path={path!r}` must be a path. Pass for example 'pets.keras'.") from None
+    target = _as_path(path)
     if target.suffix != ".keras":
         raise InvalidInputError(
             f"`path={str(target)!r}` must end in .keras, the format of the file. Pass {str(target.with_suffix('.keras'))!r}."
@@ -117,35 +112,32 @@ def check_target(path: object) -> Path:
     return target
 
 
-def save(
-    path: Path,
-    network: Network,
-    classes: npt.NDArray[Any],
-    history: History,
-    **options: Any,
-) -> None:
+def _as_path(path: object) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise bad_argument("path", path, "must be a path", "Pass for example 'pets.keras'")
+    return Path(path)
+
+
+def save(path: Path, network: Network, classes: npt.NDArray[Any], history: History, **options: Any) -> None:
     """Write the file under a temporary name beside its place, then rename: a stop in between loses nothing.
 
     `options` are the fields of `Manifest` that neither the network nor the history tells.
     """
-    features = test_features(network)
-    with _temporary_beside(path) as temporary:
+    manifest = Manifest(
+        backbone=network.record.name,
+        input_size=network.size,
+        classes=classes.tolist(),
+        feature_scale=network.feature_scale,
+        self_test=test_features(network).tolist(),
+        history=[asdict(replace(phase, skipped={})) for phase in history.phases],  # no names of this machine's files
+        **options,
+    )
+    # A private folder in the same place, so that the rename stays within one file system.
+    with tempfile.TemporaryDirectory(prefix=".transferkit-", dir=path.parent) as folder:
+        temporary = Path(folder, path.name)
         _save_model(network, temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
-            manifest = Manifest(
-                backbone=network.record.name,
-                input_size=network.size,
-                classes=classes.tolist(),
-                feature_scale=network.feature_scale,
-                self_test=features.tolist(),
-                history=[
-                    asdict(replace(phase, skipped={})) for phase in history.phases
-                ],  # names of this machine's files
-                weights_sha256=hashlib.sha256(archive.read(WEIGHTS)).hexdigest(),
-                transferkit_version=__version__,
-                keras_version=keras.__version__,
-                **options,
-            )
+            manifest = replace(manifest, weights_sha256=hashlib.sha256(archive.read(WEIGHTS)).hexdigest())
             archive.writestr(MEMBER, json.dumps(asdict(manifest), ensure_ascii=False, indent=1))
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
@@ -173,23 +165,13 @@ def _save_model(network: Network, path: Path) -> None:
         )
 
 
-@contextlib.contextmanager
-def _temporary_beside(path: Path) -> Iterator[Path]:
-    """A new private folder in the same place, so that the rename stays within one file system."""
-    with tempfile.TemporaryDirectory(prefix=".transferkit-", dir=path.parent) as folder:
-        yield Path(folder) / path.name
-
-
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     """The member ``transferkit.json``, checked.
 
     Raises:
         BundleError: no such file, damaged, not a classifier of transferkit, or of a newer format.
     """
-    try:
-        path = Path(path)
-    except TypeError:
-        raise InvalidInputError(f"`path={path!r}` must be a path. Pass for example 'pets.keras'.") from None
+    path = _as_path(path)
     if not path.is_file():
         raise BundleError(f"There is no file {str(path)!r}: load needs a classifier that save wrote. Check the path.")
     try:
@@ -199,11 +181,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
                     f"{str(path)!r} holds a Keras model but no {MEMBER}: it was not saved by transferkit. Open it with "
                     f"keras.saving.load_model if you trust it."
                 )
-            if archive.getinfo(MEMBER).file_size > MAX_MANIFEST:
-                raise BundleError(
-                    f"The member {MEMBER} of {str(path)!r} is too large to be true: do not trust this file."
-                )
-            content = json.loads(archive.read(MEMBER))
+            content = json.loads(_member(archive, MEMBER, MAX_MANIFEST))
     except DAMAGE as error:
         raise _damaged(path, str(error)) from error
     if not isinstance(content, dict):
@@ -237,7 +215,7 @@ def _checked(manifest: Manifest) -> Manifest:
     if not np.isfinite(np.array(manifest.self_test, np.float64)).all():
         raise ValueError("its self-test makes no sense")
     manifest.history_record()
-    return Manifest(**{**manifest.__dict__, "input_size": (height, width)})
+    return replace(manifest, input_size=(height, width))
 
 
 def rebuild(path: str | os.PathLike[str], record: Backbone, manifest: Manifest) -> Network:
@@ -249,21 +227,7 @@ def rebuild(path: str | os.PathLike[str], record: Backbone, manifest: Manifest) 
     path, size = Path(path), manifest.input_size
     network = assemble(record, record.build(size), size, len(manifest.classes), manifest.dropout, manifest.split_seed)
     network.set_feature_scale(manifest.feature_scale)
-    model = network.model
-    with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
-        weights = Path(folder) / WEIGHTS
-        most = MARGIN + 2 * sum(int(np.prod(weight.shape)) * 8 for weight in model.weights)
-        _extract_weights(path, weights, manifest.weights_sha256, most)
-        try:
-            refuse_oversized(weights, model)
-            model.load_weights(weights)
-        except Exception as error:  # h5py and Keras raise many kinds for a file that does not fit
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise BundleError(
-                f"The weights in {str(path)!r} do not fit the backbone {manifest.backbone!r} as registered here "
-                f"({reason[0]}): the registry must hold the backbone that the classifier was trained with. Register the "
-                f"same one."
-            ) from error
+    _load_weights(network.model, path, manifest)
     features, expected = test_features(network), np.array(manifest.self_test, np.float64)
     if features.shape != expected.shape or not np.allclose(
         features, expected, rtol=0, atol=TOLERANCE * float(np.abs(expected).max())
@@ -275,21 +239,41 @@ def rebuild(path: str | os.PathLike[str], record: Backbone, manifest: Manifest) 
     return network
 
 
-def _extract_weights(path: Path, target: Path, expected: str, most: int) -> None:
-    """Unpack the weights, at most so many bytes: a small archive can hold gigabytes."""
-    digest, size = hashlib.sha256(), 0
+def _load_weights(model: keras.Model, path: Path, manifest: Manifest) -> None:
+    with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
+        weights = Path(folder, WEIGHTS)
+        most = MARGIN + 2 * sum(int(np.prod(weight.shape)) * 8 for weight in model.weights)
+        weights.write_bytes(_weights_bytes(path, manifest.weights_sha256, most))
+        try:
+            refuse_oversized(weights, model)
+            model.load_weights(weights)
+        except Exception as error:  # h5py and Keras raise many kinds for a file that does not fit
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise BundleError(
+                f"The weights in {str(path)!r} do not fit the backbone {manifest.backbone!r} as registered here "
+                f"({reason[0]}): the registry must hold the backbone that the classifier was trained with. Register the "
+                f"same one."
+            ) from error
+
+
+def _weights_bytes(path: Path, expected: str, most: int) -> bytes:
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(WEIGHTS) as source, target.open("wb") as out:
-            while piece := source.read(2**20):
-                size += len(piece)
-                if size > most:
-                    raise ValueError(f"its weights take more than {most:,} bytes")
-                digest.update(piece)
-                out.write(piece)
+        with zipfile.ZipFile(path) as archive:
+            content = _member(archive, WEIGHTS, most)
     except DAMAGE as error:
         raise _damaged(path, str(error)) from error
-    if digest.hexdigest() != expected:
+    if hashlib.sha256(content).hexdigest() != expected:
         raise _damaged(path, "its weights do not have the hash that was saved with them")
+    return content
+
+
+def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """A member of at most so many bytes: a small archive can hold gigabytes, and state another size."""
+    with archive.open(name) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"the contents of {name} take more than {most:,} bytes")
+    return content
 
 
 def _damaged(path: Path, reason: str) -> BundleError:

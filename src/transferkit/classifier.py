@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import tempfile
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 import numpy as np
@@ -18,19 +22,13 @@ from . import bundle, cache, phases
 from ._public import public
 from .arguments import check_number, check_seed, check_size, check_verbose
 from .augmentation import Augmentation, augmenter, fixed_views
-from .backbones import get_backbone
-from .errors import (
-    BundleError,
-    InvalidInputError,
-    NotFittedError,
-    UnknownBackboneError,
-    bad_argument,
-)
+from .backbones import get_backbone, is_registered
+from .errors import BundleError, InvalidInputError, NotFittedError, UnknownBackboneError, bad_argument
 from .estimator import Estimator
-from .examination import check_policy
+from .examination import Examined, check_policy
 from .findings import Findings, all_unreadable
 from .gallery import show_images
-from .images import Images, LabelledImages
+from .images import Images
 from .inference import Predictor
 from .inputs import read_images, read_labelled
 from .labels import class_weights
@@ -43,7 +41,7 @@ from .records import Backbone
 from .report import Report
 from .request import Request, request
 from .results import Evaluation, History, Predictions
-from .splits import VALIDATION, Material, read_material, validation_share
+from .splits import VALIDATION, read_material, validation_share
 from .weights import Source, WeightsChoice, check_weights, find_weights, size_note
 
 if TYPE_CHECKING:
@@ -51,25 +49,30 @@ if TYPE_CHECKING:
 
 __all__ = ["TransferClassifier"]
 
+RESULTS = ("_fitted", "classes_", "network_", "history_", "report_")  # attributes that training sets
+
 
 @dataclass(frozen=True)
 class _Fitted:
-    """What training made; replaced as a whole, so that a failure leaves the last one in place."""
+    """What training made; replaced as a whole, so that a failure leaves the last one in place.
+
+    Attributes:
+        images: those of `fit`, divided; None after `load`.
+        share: of them that `fit` held out; 0 if it was given validation images, or none.
+    """
 
     network: Network
     classes: npt.NDArray[Any]
     seed: int
     dropout: float
-    precision: str
-    report: Report | None = None
-    data: LabelledImages | None = None
-    validation: LabelledImages | None = None
-    phases: int = 1
+    precision: Literal["float32", "bfloat16"]
+    images: Examined | None = None
+    share: float = 0.0
     class_weight: object = None
-    predictor: Predictor = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "predictor", Predictor(self.network, self.precision))
+    @cached_property
+    def predictor(self) -> Predictor:
+        return Predictor(self.network, self.precision)
 
 
 @public
@@ -77,8 +80,9 @@ class TransferClassifier(Estimator):
     """An image classifier: a pretrained backbone with a new head.
 
     Args:
-        backbone: a name from `list_backbones`, in any case, or a record. `load` finds backbones by their name, so a
-            record of your own is registered first (`register_backbone`) if the classifier is to be loaded.
+        backbone: a name from `list_backbones`, or of a family (``"ResNet"`` is ResNet50; `repr` shows which), in any
+            case, or a record. `load` finds backbones by their name, so register a record of your own first
+            (`register_backbone`) if the classifier is to be loaded.
         weights: ``"pretrained"`` (those of the backbone's record), ``"imagenet"`` (the same, and an error
             where they were not trained on ImageNet), the path of a weights file, or None (random).
         input_size: None = the backbone's default, an int, or (height, width) in pixels.
@@ -104,7 +108,8 @@ class TransferClassifier(Estimator):
         report_: a `Report`, what the doctor found in the images of the last `fit`, or of the `fine_tune` that brought
             its own; not part of a saved classifier.
 
-    The constructor only stores its arguments; `fit` checks them.
+    The constructor only stores its arguments; `fit` checks them. `copy.deepcopy` and `pickle` take what `save` writes, so
+    the images of `fit`, its class weights and `report_` are left out of a copy.
 
     Example:
         >>> import transferkit as tk
@@ -194,8 +199,6 @@ class TransferClassifier(Estimator):
 
         If it fails, a classifier that was fitted before is still what it was.
         """
-        asked = request(epochs, batch_size, learning_rate, callbacks, verbose)
-        skip = check_policy(on_bad_image)
         record = get_backbone(self.backbone)
         size = record.input_size(check_size(self.input_size))
         source = check_weights(record, self.weights, size)
@@ -203,28 +206,20 @@ class TransferClassifier(Estimator):
         precision = check_precision(self.precision)
         seed = check_seed(self.seed)
         seed = secrets.randbelow(2**31) if seed is None else seed
-        asked = self._equipped(asked, size, seed, seed, skip, precision)
-        share = validation_share(validation)
-        everything = read_labelled(data, labels, what="training data", lenient=skip)
+        asked = request(epochs, batch_size, learning_rate, callbacks, verbose)
+        asked = self._equipped(asked, on_bad_image, precision, size, seed, seed)
+        validation_share(validation)  # refuses a wrong share before a large folder is listed
+        everything = read_labelled(data, labels, what="training data", lenient=asked.skip)
         class_weights(class_weight, everything.codes, everything.classes)  # a wrong one is refused before long work
-        material = read_material(everything, validation, share, seed, lenient=skip)
+        material = read_material(everything, validation, seed, lenient=asked.skip)
 
         backbone = _pretrained(record, source, size, seed, asked.verbose)
         network = assemble(record, backbone, size, len(everything.classes), dropout, seed)
         say(phases.opening_line(material, network), asked.verbose)
         phase, examined = phases.fit_head(network, material, class_weight, asked)
-        fitted = _Fitted(
-            network,
-            everything.classes,
-            seed,
-            dropout,
-            precision,
-            examined.report,
-            examined.training,
-            examined.validation,
-            class_weight=class_weight,
-        )
-        self._become(fitted, History((phase,)))
+        images = replace(examined, computed=(None, None), skipped={})  # the features are not needed again
+        fitted = _Fitted(network, everything.classes, seed, dropout, precision, images, material.share, class_weight)
+        self._become(fitted, History((phase,)), examined.report)
         return self
 
     def fine_tune(
@@ -254,8 +249,8 @@ class TransferClassifier(Estimator):
             labels: one per image, where `data` brings none.
             at: the first trained layer: its index in ``backbone.layers`` (negative counts from the end), its
                 name, or a stage of the backbone's record. 0 trains the whole backbone, from pixels.
-            validation: None = the validation images of `fit`, or with new data 15 % of it; or a share of
-                the new data, or data; 0 = no validation.
+            validation: None, or the share that `fit` held out = the validation images of `fit`; with new data, None
+                = 15 % of it, or a share of it; or data; 0 = no validation.
             epochs: passes over the stored values.
             batch_size: images per step.
             learning_rate: of Adam: a number or a Keras schedule.
@@ -269,9 +264,7 @@ class TransferClassifier(Estimator):
         Raises:
             NotFittedError: `fit` comes first.
             InvalidInputError: an argument or the data break a rule, or `data` is None and there is none of `fit`.
-            ImageReadError: images that cannot be read, all of them named.
-            TrainingError: the loss or the weights became NaN or infinite, or the loss too large to learn from; it names
-                the images of the batch.
+            ImageReadError, TrainingError: as for `fit`.
 
         If it fails or is stopped with Ctrl-C, the classifier is what it was before.
 
@@ -283,29 +276,18 @@ class TransferClassifier(Estimator):
             ['fit', 'fine_tune']
         """
         fitted = self._fitted_or_raise("fine_tune")
+        network, before = fitted.network, self.history_.phases
+        network.resolve(at)
         asked = request(epochs, batch_size, learning_rate, callbacks, verbose)
-        fitted.network.resolve(at)
-        skip = check_policy(on_bad_image)
         # A new order of images for each phase, from the one seed.
-        ordered = fitted.seed + fitted.phases
-        asked = self._equipped(asked, fitted.network.size, fitted.seed, ordered, skip, fitted.precision)
-        material = _material_to_go_on_with(fitted, data, labels, validation, skip)
-        training, held_out, report, skipped = fitted.data, fitted.validation, fitted.report, {}
-        if material is not None:
-            examined = phases.inspected(material, fitted.network.size, asked)
-            training, held_out, report, skipped = (
-                examined.training,
-                examined.validation,
-                examined.report,
-                examined.skipped,
+        ordered = fitted.seed + len(before)
+        asked = self._equipped(asked, on_bad_image, fitted.precision, network.size, fitted.seed, ordered)
+        images = _images_to_tune_on(fitted, data, labels, validation, asked)
+        with network.unchanged_on_error():
+            phase = phases.fine_tune(
+                network, at, images.training, images.validation, fitted.class_weight, asked, images.skipped
             )
-        assert training is not None  # else there would be material
-        with fitted.network.unchanged_on_error():
-            phase = phases.fine_tune(fitted.network, at, training, held_out, fitted.class_weight, asked, skipped)
-        self._become(
-            replace(fitted, phases=fitted.phases + 1, report=report),
-            History((*self.history_.phases, phase)),
-        )
+        self._become(fitted, History((*before, phase)), images.report)
         return self
 
     def evaluate(
@@ -392,16 +374,10 @@ class TransferClassifier(Estimator):
         """
         target = bundle.check_target(path)
         fitted = self._fitted_or_raise("save")
-        params = self.get_params()
         # A path says nothing on another machine, and something about this one.
-        portable = params["weights"] if params["weights"] in ("pretrained", "imagenet", None) else "pretrained"
-        options = {
-            "dropout": fitted.dropout,
-            "precision": fitted.precision,
-            "weights": portable,
-            "seed": params["seed"],
-            "split_seed": fitted.seed,
-        }
+        portable = self.weights if self.weights in ("pretrained", "imagenet", None) else "pretrained"
+        options = {"dropout": fitted.dropout, "precision": fitted.precision, "weights": portable}
+        options |= {"seed": self.seed, "split_seed": fitted.seed}
         bundle.save(target, fitted.network, fitted.classes, self.history_, **options)
 
     @classmethod
@@ -417,36 +393,55 @@ class TransferClassifier(Estimator):
             InvalidInputError: `path` is no path.
         """
         manifest = bundle.read_manifest(path)
-        try:
-            record = get_backbone(manifest.backbone)
-        except UnknownBackboneError as error:
-            raise BundleError(
-                f"The classifier in {str(path)!r} has the backbone {manifest.backbone!r}, which is not registered here: "
-                f"load rebuilds it from the registry. Call register_backbone with its record first."
-            ) from error
-        height, width = manifest.input_size
-        square = (record.default_size, record.default_size) == (height, width)
+        record = _registered(manifest, path)
+        size = None if manifest.input_size == record.input_size(None) else manifest.input_size
         clf = cls(
             record.name,
             weights=manifest.weights,
-            input_size=None if square else (height, width),
+            input_size=size,
             dropout=manifest.dropout,
             precision=manifest.precision,
             seed=manifest.seed,
         )
+        clf._restore(path, record, manifest)
+        return clf
+
+    def _restore(self, path: str | PathLike[str], record: Backbone, manifest: bundle.Manifest) -> None:
         network = bundle.rebuild(path, record, manifest)
-        history = manifest.history_record()
         precision = manifest.precision
         if precision != "float32" and not has_fast_half():
             precision = "float32"
             warnings.warn(
                 f"The classifier in {str(path)!r} was trained with precision='bfloat16', for which this machine has no "
                 f"instructions: it computes in float32, and confidences may differ a little.",
-                stacklevel=2,
+                stacklevel=3,
             )
         fitted = _Fitted(network, np.array(manifest.classes), manifest.split_seed, manifest.dropout, precision)
-        clf._become(replace(fitted, phases=len(history.phases)), history)
-        return clf
+        self._become(fitted, manifest.history_record())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The arguments, and of a fitted classifier its backbone and the file that `save` writes.
+
+        Networks cannot be copied or pickled themselves. A registered backbone goes by its name, as in the file.
+        """
+        state = {name: value for name, value in vars(self).items() if name not in RESULTS}
+        if self.__sklearn_is_fitted__():
+            record = self._fitted.network.record
+            with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
+                self.save(path := Path(folder, "copy.keras"))
+                state["_saved"] = (None if is_registered(record) else record, path.read_bytes())
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        params = dict(state)
+        record, content = params.pop("_saved", (None, b""))
+        self.__dict__.update(params)
+        if content:
+            with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
+                path = Path(folder, "copy.keras")
+                path.write_bytes(content)
+                manifest = bundle.read_manifest(path)
+                self._restore(path, record or _registered(manifest, path), manifest)
 
     def show_images(
         self, data: object, labels: object = None, *, count: int = 12, augmentation: bool = False
@@ -464,7 +459,7 @@ class TransferClassifier(Estimator):
         return show_images(data, labels, size=size, count=count, augmentation=chosen)
 
     def _equipped(
-        self, asked: Request, size: tuple[int, int], drawn: int, ordered: int, skip: bool, precision: str
+        self, asked: Request, on_bad_image: object, precision: str, size: tuple[int, int], drawn: int, ordered: int
     ) -> Request:
         """What is asked, with the parts that the arguments of the constructor stand for, checked."""
         return replace(
@@ -473,16 +468,15 @@ class TransferClassifier(Estimator):
             views=fixed_views(self.augmentation, size, self.views),
             store=cache.open_store(self.cache),
             seed=ordered,
-            skip=skip,
+            skip=check_policy(on_bad_image),
             precision=precision,
         )
 
-    def _become(self, fitted: _Fitted, history: History) -> None:
+    def _become(self, fitted: _Fitted, history: History, report: Report | None = None) -> None:
         self._fitted = fitted
         self.classes_, self.network_, self.history_ = fitted.classes, fitted.network.model, history
-        self.__dict__.pop("report_", None)  # of an earlier fit
-        if fitted.report is not None:
-            self.report_ = fitted.report
+        if report is not None:
+            self.report_ = report
 
     def _fitted_or_raise(self, method: str) -> _Fitted:
         fitted: _Fitted | None = self.__dict__.get("_fitted")
@@ -491,6 +485,13 @@ class TransferClassifier(Estimator):
                 f"{method} was called on a classifier that is not fitted: it needs one. Call fit or load first."
             )
         return fitted
+
+    def _described(self, name: str) -> str:
+        """For `repr`: the backbone by the name of its record, where there is one."""
+        if name == "backbone":
+            with contextlib.suppress(UnknownBackboneError):
+                return repr(get_backbone(self.backbone).name)
+        return super()._described(name)
 
     def __getattr__(self, name: str) -> Any:
         if name in ("classes_", "network_", "history_"):
@@ -503,34 +504,48 @@ class TransferClassifier(Estimator):
 def _pretrained(record: Backbone, source: Source, size: tuple[int, int], seed: int, verbose: str | int) -> keras.Model:
     """The backbone with its weights, which are downloaded if need be."""
     weights = find_weights(record, source, verbose)
-    note = size_note(record, source, size)
-    if note:
+    if note := size_note(record, source, size):
         say(note, verbose)
     return build_with_weights(record, size, weights, seed)
 
 
-def _material_to_go_on_with(
-    fitted: _Fitted, data: object, labels: object, validation: object, skip: bool
-) -> Material | None:
-    """New images for a fine-tuning, or None: those of `fit`, as they are."""
+def _images_to_tune_on(fitted: _Fitted, data: object, labels: object, validation: object, asked: Request) -> Examined:
+    """New images, checked and divided, or those of `fit` as they are."""
     if data is not None:
         validation = VALIDATION if validation is None else validation
-        share = validation_share(validation)
-        everything = read_labelled(data, labels, fitted.classes, "data to fine-tune on", lenient=skip)
-        return read_material(everything, validation, share, fitted.seed, lenient=skip)
-    if fitted.data is None:
+        images = read_labelled(data, labels, fitted.classes, "data to fine-tune on", lenient=asked.skip)
+    elif fitted.images is None:
         raise InvalidInputError(
-            "fine_tune was called without data on a loaded classifier: the images of fit are not part of the file. Pass "
-            "data."
+            "fine_tune was called without data on a classifier that was loaded or copied: the images of fit are not part "
+            "of it. Pass data."
         )
-    if validation is None:
-        return None
-    share = validation_share(validation)
-    if share:
+    elif _keeps_division(validation, fitted.share):
+        return fitted.images
+    else:
+        images = fitted.images.training
+    material = read_material(images, validation, fitted.seed, lenient=asked.skip)
+    return phases.inspected(material, fitted.network.size, asked)
+
+
+def _keeps_division(validation: object, share: float) -> bool:
+    """Whether the validation images of `fit` serve again: `validation` is None, or the share that `fit` held out."""
+    wanted = validation_share(validation)
+    if wanted and wanted != share:
         raise bad_argument(
             "validation",
             validation,
-            "cannot divide the images of fit again, since the head has seen its training images",
+            f"differs from the share that fit held out ({share:g}): the images of fit are not divided again, since the "
+            f"head has seen those for training",
             "Leave it out to go on with the division of fit, or pass validation images",
         )
-    return read_material(fitted.data, validation, share, fitted.seed, lenient=skip)
+    return validation is None or bool(wanted)
+
+
+def _registered(manifest: bundle.Manifest, path: object) -> Backbone:
+    try:
+        return get_backbone(manifest.backbone)
+    except UnknownBackboneError as error:
+        raise BundleError(
+            f"The classifier in {str(path)!r} has the backbone {manifest.backbone!r}, which is not registered here: "
+            f"load rebuilds it from the registry. Call register_backbone with its record first."
+        ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -144,14 +144,14 @@ def _duplicates(examined: Sequence[Examinee]) -> Iterator[Fault]:
     _, first, inverse = np.unique(keys.view(f"V{keys.shape[1]}").ravel(), return_index=True, return_inverse=True)
     twins = first[inverse]
     for number in np.flatnonzero(twins != np.arange(len(twins))).tolist():
-        yield _duplicate(place(twins[number]), place(number))
+        yield _duplicate(place(twins[number]), place(number), same=True)
     # Tiny images have too little in them: handwritten ones all look alike.
     large = np.concatenate([_are_large(one)[found] for one, found in zip(examined, good, strict=True)])
     alone = np.sort(first)
     alone = alone[large[alone]]
     thumbnails = np.concatenate([one.findings.thumbnails[found] for one, found in zip(examined, good, strict=True)])
     for earlier, later in pairs_alike(thumbnails[alone]):
-        yield _near_duplicate(place(alone[earlier]), place(alone[later]))
+        yield _duplicate(place(alone[earlier]), place(alone[later]), same=False)
 
 
 def _are_large(one: Examinee) -> npt.NDArray[np.bool_]:
@@ -160,30 +160,18 @@ def _are_large(one: Examinee) -> npt.NDArray[np.bool_]:
     return large
 
 
-def _duplicate(first: Place, second: Place) -> Fault:
+def _duplicate(first: Place, second: Place, same: bool) -> Fault:
+    """The second place holds the image of the first again, or one that looks like it."""
     (one, index), (other, position) = first, second
     name = one.name(index)
-    conflict = bool(one.data.codes[index] != other.data.codes[position])
-    detail = f"the same image as {name}" + (f", which is of the class {_class(one, index)}" if conflict else "")
-    if one is not other:
+    conflict, leak = bool(one.data.codes[index] != other.data.codes[position]), one is not other
+    detail = f"the same image as {name}" if same else f"looks like {name}"
+    if conflict:
+        detail += f", which is of the class {one.data.classes[one.data.codes[index]]}"
+    if leak:
         detail += f", which is in the {one.what} data"
-        return Fault("leak", other.name(position), detail, True, name)
-    return Fault("conflicting duplicate" if conflict else "duplicate", other.name(position), detail, conflict, name)
-
-
-def _near_duplicate(first: Place, second: Place) -> Fault:
-    (one, index), (other, position) = first, second
-    name = one.name(index)
-    detail = f"looks like {name}"
-    if one.data.codes[index] != other.data.codes[position]:
-        detail += f", which is of the class {_class(one, index)}"
-    if one is not other:
-        detail += f", which is in the {one.what} data"
-    return Fault("near duplicate", other.name(position), detail, False, name)
-
-
-def _class(one: Examinee, index: int) -> Any:
-    return one.data.classes[one.data.codes[index]]
+    kind = "leak" if leak else "conflicting duplicate" if conflict else "duplicate"
+    return Fault(kind if same else "near duplicate", other.name(position), detail, same and (leak or conflict), name)
 
 
 def _class_faults(one: Examinee) -> Iterator[Fault]:
@@ -207,11 +195,10 @@ def _folder_faults(data: LabelledImages) -> Iterator[Fault]:
     left_out = data.folder.left_out
     for path, reason in left_out.unreadable:
         yield Fault("unreadable folder", str(path), reason, True)
-    for path in data.folder.beside_classes:
-        yield Fault("beside the class folders", str(path), "is left out", False)
-    for path in left_out.not_regular:
-        yield Fault("other file", str(path), "is no regular file, and is left out", False)
-    for path in left_out.not_images:
-        yield Fault("other file", str(path), "is no image, and is left out", False)
-    for path in left_out.hidden:
-        yield Fault("hidden or of the system", str(path), "is left out", False)
+    for kind, paths, detail in (
+        ("beside the class folders", data.folder.beside_classes, "is left out"),
+        ("other file", left_out.not_regular, "is not a regular file, and is left out"),
+        ("other file", left_out.not_images, "is not an image, and is left out"),
+        ("hidden or of the system", left_out.hidden, "is left out"),
+    ):
+        yield from (Fault(kind, str(path), detail, False) for path in paths)

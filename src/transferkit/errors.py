@@ -18,6 +18,8 @@ Each message is one sentence of three parts: what was given, the rule, the remed
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from importlib import import_module
+from typing import Any
 
 from ._public import public
 
@@ -32,6 +34,7 @@ __all__ = [
     "UnknownBackboneError",
     "WeightsError",
     "bad_argument",
+    "import_extra",
     "shown",
     "some_of",
 ]
@@ -113,6 +116,14 @@ class MissingExtraError(TransferKitError, ImportError):
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
         # Copies and pickles (process pools make them) are built from the arguments, not from the message.
         return type(self), self._arguments
+
+
+def import_extra(module: str, purpose: str, extra: str) -> Any:
+    """An optional package, or the error that names the command that installs it."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(purpose, extra) from error
 
 
 def shown(value: object, limit: int = 60) -> str:

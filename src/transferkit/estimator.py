@@ -55,6 +55,9 @@ class Estimator:
 
     def __repr__(self) -> str:
         defaults = inspect.signature(type(self).__init__).parameters
-        params = self.get_params()
-        changed = [f"{name}={value!r}" for name, value in params.items() if value != defaults[name].default]
-        return f"{type(self).__name__}({', '.join(changed)})"
+        changed = [name for name in defaults if name != "self" and getattr(self, name) != defaults[name].default]
+        return f"{type(self).__name__}({', '.join(f'{name}={self._described(name)}' for name in changed)})"
+
+    def _described(self, name: str) -> str:
+        """An argument as `repr` shows it."""
+        return repr(getattr(self, name))

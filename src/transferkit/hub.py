@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 
 from ._public import public
 from .arguments import check_count
-from .errors import InvalidInputError, MissingExtraError, WeightsError, bad_argument
+from .errors import InvalidInputError, WeightsError, bad_argument, import_extra
 from .records import Backbone, Preprocessing
 
 if TYPE_CHECKING:
@@ -60,13 +61,13 @@ def keras_hub_backbone(
             record = tk.register_backbone(tk.keras_hub_backbone("vit_base_patch16_224_imagenet"))
             clf = tk.TransferClassifier(record.name).fit("photos/train")
     """
-    hub = _keras_hub()
-    try:
-        handle = os.fspath(preset)
-    except TypeError:
-        raise bad_argument("preset", preset, "must be a preset's name or folder", "Pass one of KerasHub's") from None
+    hub = import_extra("keras_hub", "A backbone of KerasHub", "hub")
+    if not isinstance(preset, (str, os.PathLike)):
+        raise bad_argument("preset", preset, "must be a preset's name or folder", "Pass one of KerasHub's")
+    handle = os.fspath(preset)
     source = _from_preset(hub.models.Backbone, handle, load_weights=False)
-    build = _Builder(type(source), _plain(source.get_config()), handle)
+    # Plain dicts and lists: those that Keras returns hold on to the model and cannot be copied.
+    build = _Builder(type(source), json.loads(json.dumps(source.get_config())), handle)
     if image_size is not None:
         if "image_shape" not in build.settings:
             raise bad_argument(
@@ -94,14 +95,6 @@ def keras_hub_backbone(
         family="KerasHub",
         fixed_size=not any_size,
     )
-
-
-def _keras_hub() -> Any:
-    try:
-        import keras_hub
-    except ImportError as error:
-        raise MissingExtraError("A backbone of KerasHub", "hub") from error
-    return keras_hub
 
 
 @dataclass(frozen=True)
@@ -137,16 +130,6 @@ class _Builder:
         """Copy the preset's weights into a model that this builder built."""
         source = self.encoder(_from_preset(self.kind, self.preset))
         model.set_weights(source.get_weights())
-
-
-def _plain(value: Any) -> Any:
-    """Settings without Keras's own kinds of lists and dicts, which hold on to the model and cannot be copied."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        items = [_plain(item) for item in value]
-        return tuple(items) if isinstance(value, tuple) else items
-    return value
 
 
 def _from_preset(kind: Any, preset: str, **options: Any) -> Any:
@@ -217,22 +200,16 @@ def _converter(hub: Any, preset: str) -> Preprocessing:
     return _Scaling(_numbers(converter.scale, 1.0), _numbers(converter.offset, 0.0))
 
 
-def _numbers(value: Any, default: float) -> Any:
-    if value is None:
-        return default
-    return tuple(map(float, value)) if hasattr(value, "__len__") else float(value)
+def _numbers(value: Any, default: float) -> tuple[float, ...]:
+    return tuple(np.ravel(default if value is None else value).astype(float).tolist())
 
 
 @dataclass(frozen=True)
 class _Scaling:
-    """Pixels times `scale` plus `offset`, each a number or one for each channel."""
+    """Pixels times `scale` plus `offset`, each one number or one for each channel."""
 
-    scale: float | tuple[float, ...]
-    offset: float | tuple[float, ...]
+    scale: tuple[float, ...]
+    offset: tuple[float, ...]
 
     def __call__(self, images: Any) -> Any:
-        return images * _constant(self.scale) + _constant(self.offset)
-
-
-def _constant(value: float | tuple[float, ...]) -> Any:
-    return value if isinstance(value, float) else np.array(value, np.float32)
+        return images * np.array(self.scale, np.float32) + np.array(self.offset, np.float32)

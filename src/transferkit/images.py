@@ -46,7 +46,7 @@ class ImageFiles:
         return ImageFiles(tuple(self.paths[i] for i in indices))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays do not compare to one truth value
 class ImageArrays:
     """Images in memory: HWC arrays, RGB 0-255, uint8 or float; `origin` maps back to the user's order."""
 
@@ -84,7 +84,7 @@ def joined(first: Images, second: Images) -> Images | None:
     return None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LabelledImages:
     """Images, the code of each one's class, and the class names that the codes stand for.
 

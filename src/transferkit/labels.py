@@ -55,8 +55,7 @@ def _as_array(labels: object) -> npt.NDArray[Any]:
 
 def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if array.ndim == 2 and array.shape[1] == 1:
-        column: npt.NDArray[Any] = array[:, 0]
-        return column
+        array = array[:, 0]
     if array.ndim == 1:
         return array
     one_hot = (
@@ -69,46 +68,30 @@ def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
             f"The labels have the shape {array.shape}: they must be one label per image, or one-hot rows with a "
             f"single 1. Pass an array of shape ({array.shape[0]},)."
         )
-    index: npt.NDArray[np.int64] = array.argmax(axis=1)
-    return index
+    return np.asarray(array.argmax(axis=1))
 
 
 def _typed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """str, int64 or bool; anything else is refused with the reason."""
-    kind = array.dtype.kind
-    if kind == "O":
-        return _typed_objects(array)
-    if kind == "S":
-        return _typed_objects(np.array([text.decode("utf-8", "surrogateescape") for text in array], dtype=object))
-    if kind in "iu":
+    if array.dtype.kind in "iu":
         return array.astype(np.int64)
-    if kind == "f":
-        return _whole_numbers(array)
-    if kind in "Ub" or kind == "T":
-        return array.astype(str) if kind == "T" else array
-    raise InvalidInputError(
-        f"The labels have the type {array.dtype}: labels must be text, whole numbers or booleans. Convert them first."
-    )
-
-
-def _typed_objects(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    missing = [i for i, value in enumerate(array) if _is_missing(value)]
-    if missing:
-        raise _missing(missing)
+    if array.dtype.kind in "Ub":
+        return array
     values = [v.decode("utf-8", "surrogateescape") if isinstance(v, bytes) else v for v in array]
-    kinds = {"str" if isinstance(v, str) else np.asarray(v).dtype.kind for v in values}
-    if len(kinds) > 1 or not kinds <= {"str", "i", "u", "b", "f"}:
+    missing = [i for i, value in enumerate(values) if _is_missing(value)]
+    if missing:
         raise InvalidInputError(
-            f"The labels mix types, for example {some_of({type(v).__name__: v for v in values}.values())}: all labels "
-            f"must be text, or all whole numbers, or all booleans. Convert them to one type."
+            f"The labels at {some_of(missing)} are missing: every image needs a label. Fill them in or drop the images."
         )
-    return _typed(np.array(values)) if values else np.array([], dtype=str)
-
-
-def _missing(positions: list[int]) -> InvalidInputError:
-    return InvalidInputError(
-        f"The labels at {some_of(positions)} are missing: every image needs a label. Fill them in or drop the images."
-    )
+    kinds = {np.asarray(value).dtype.kind for value in values}
+    if len(kinds) > 1 or not kinds <= set("Uiubf"):
+        examples = some_of({type(value).__name__: value for value in values}.values())
+        raise InvalidInputError(
+            f"The labels {'mix types' if len(kinds) > 1 else 'have another type'}, for example {examples}: all labels must "
+            f"be text, or all whole numbers, or all booleans. Convert them to one type."
+        )
+    typed = np.array(values, dtype=None if values else str)
+    return _whole_numbers(typed) if kinds == {"f"} else _typed(typed)
 
 
 def _is_missing(value: object) -> bool:
@@ -117,9 +100,6 @@ def _is_missing(value: object) -> bool:
 
 
 def _whole_numbers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    missing = np.flatnonzero(np.isnan(array)).tolist()
-    if missing:
-        raise _missing(missing)
     bad = np.flatnonzero(~np.isfinite(array) | (array != np.round(array)))
     if bad.size:
         raise InvalidInputError(

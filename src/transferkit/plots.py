@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import MissingExtraError
+from .errors import import_extra
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,11 +18,9 @@ __all__ = ["confusion", "grid", "history"]
 
 def _figure(width: float, height: float) -> Figure:
     """A figure outside of pyplot: nothing global changes, and nothing is shown by itself."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("Drawing", "plot") from None
-    return Figure(figsize=(width, height), layout="constrained")
+    module = import_extra("matplotlib.figure", "Drawing", "plot")
+    figure: Figure = module.Figure(figsize=(width, height), layout="constrained")
+    return figure
 
 
 def history(metrics: Mapping[str, Sequence[float]], switches: Sequence[int], phases: Sequence[str]) -> Figure:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,38 +79,32 @@ class Backbone:
     fixed_size: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.strip():
-            raise bad_argument("name", self.name, "must be a name", "Pass for example name='MyNet'")
-        if not callable(self.builder) and not re.fullmatch(r"[\w.]+:\w+", str(self.builder)):
-            raise bad_argument(
-                "builder", self.builder, "must be a callable or text like 'package.module:name'", "Pass the function"
-            )
-        rule: object = self.preprocessing
-        if not callable(rule) and not (isinstance(rule, str) and rule in RULES):
-            raise bad_argument(
-                "preprocessing",
-                self.preprocessing,
-                f"must be one of {some_of(RULES)} or a function",
-                "Pass one of these",
-            )
-        for name in ("default_size", "min_size", "feature_dim", "parameters"):
-            check_count(name, getattr(self, name), minimum=0, example=224)
-        if not 1 <= self.min_size <= self.default_size:
-            raise bad_argument(
-                "min_size", self.min_size, f"must lie between 1 and the default_size {self.default_size}", "Mend one"
-            )
-        for field_name in ("family", "trained_on"):
-            if not isinstance(getattr(self, field_name), str):
-                raise bad_argument(field_name, getattr(self, field_name), "must be text", "Leave it out")
-        options: object = self.options
-        if not isinstance(options, Mapping):
-            raise bad_argument("options", options, "must be a dict of arguments", "Leave it out")
-        stages: object = self.stages
-        if not isinstance(stages, (tuple, list)) or not all(isinstance(stage, str) and stage for stage in stages):
-            raise bad_argument("stages", stages, "must be names of blocks", "Pass for example ('block1', 'block2')")
+        def require(name: str, holds: object, rule: str, remedy: str) -> None:
+            if not holds:
+                raise bad_argument(name, getattr(self, name), rule, remedy)
+
+        require("name", isinstance(self.name, str) and self.name.strip(), "must be a name", "Pass name='MyNet'")
+        is_dotted = re.fullmatch(r"[\w.]+:\w+", str(self.builder))
+        rule = "must be a callable or text like 'package.module:name'"
+        require("builder", callable(self.builder) or is_dotted, rule, "Pass the function")
+        is_known = isinstance(self.preprocessing, str) and self.preprocessing in RULES
+        rule = f"must be one of {some_of(RULES)} or a function"
+        require("preprocessing", callable(self.preprocessing) or is_known, rule, "Pass one of these")
+        for number in ("default_size", "min_size", "feature_dim", "parameters"):
+            check_count(number, getattr(self, number), minimum=0, example=224)
+        rule = f"must be between 1 and the default_size {self.default_size}"
+        require("min_size", 1 <= self.min_size <= self.default_size, rule, "Correct one of the two")
+        for text in ("family", "trained_on"):
+            require(text, isinstance(getattr(self, text), str), "must be text", "Leave it out")
+        require("options", isinstance(self.options, Mapping), "must be a dict of arguments", "Leave it out")
+        are_names = isinstance(self.stages, (tuple, list)) and all(isinstance(s, str) and s for s in self.stages)
+        require("stages", are_names, "must be names of blocks", "Pass for example ('block1', 'block2')")
         object.__setattr__(self, "pretrained", weights_source(self.pretrained))
         object.__setattr__(self, "stages", tuple(self.stages))
         object.__setattr__(self, "options", dict(self.options))  # the caller may go on changing his
+
+    def __hash__(self) -> int:
+        return hash(self.name)  # equal records have one name; `options` and some builders have no hash
 
     def input_size(self, wanted: tuple[int, int] | None) -> tuple[int, int]:
         """(height, width) in pixels: `wanted`, or the default.
@@ -207,10 +202,10 @@ class Backbone:
         from keras import ops
         from keras.applications.imagenet_utils import preprocess_input
 
-        is_array = isinstance(images, (np.ndarray, Sequence)) and not isinstance(images, (str, bytes))
+        is_array = isinstance(images, (np.ndarray, Sequence))
         kind = _number_kind(images, is_array)
         pixels: Any = np.array(images, np.float32) if is_array else ops.cast(images, "float32")
-        shape = _shape(pixels)
+        shape = tuple(pixels.shape or ())  # a tensor of unknown rank has a shape that is false
         if len(shape) not in (3, 4) or shape[-1] != 3:
             raise InvalidInputError(
                 f"The images have the shape {shape}: preprocess_input takes (n, h, w, 3) or (h, w, 3), "
@@ -229,14 +224,15 @@ class Backbone:
     def __str__(self) -> str:
         own = self.default_size
         sizes = f"{own} px alone" if self.fixed_size else f"{own} px, each side {self.min_size} px or more"
-        inside = {"BatchNormalization": self.batch_norm, "Dropout": self.dropout}
+        inside = [name for name, there in (("BatchNormalization", self.batch_norm), ("Dropout", self.dropout)) if there]
+        unstated = None in (self.batch_norm, self.dropout)
         rows = {
             "family": self.family,
             "input": sizes,
             "preprocessing": self.preprocessing if isinstance(self.preprocessing, str) else "a function of its own",
             "features": str(self.feature_dim or "not stated"),
             "parameters": f"{self.parameters:,}" if self.parameters else "not stated",
-            "inside": ", ".join(name for name, there in inside.items() if there) or _absent(inside.values()),
+            "inside": ", ".join(inside) or ("not stated" if unstated else "neither BatchNormalization nor Dropout"),
             "weights": self._weights_line(),
             "stages": ", ".join(self.stages) or "none named",
         }
@@ -251,39 +247,22 @@ class Backbone:
         return f"{source}, {self.pretrained}" if isinstance(self.pretrained, Path) else source
 
 
-def _absent(facts: Iterable[bool | None]) -> str:
-    return "not stated" if None in facts else "neither BatchNormalization nor Dropout"
-
-
 def _number_kind(images: Any, is_array: bool) -> str:
-    """The name of the type of the numbers."""
-    if is_array:
-        try:
-            name = str(np.asarray(images).dtype)
-        except ValueError:
-            raise _no_pixels("a list of images of several sizes or kinds") from None
-    else:
-        kind = getattr(images, "dtype", None)
-        name = str(getattr(kind, "name", kind))
-        if not hasattr(images, "shape") or re.match("Sparse|Ragged", type(images).__name__):
-            raise _no_pixels(f"an object of the type {type(images).__name__}")
-    if not re.match(r"u?int|b?float", name):
-        raise _no_pixels(f"values of the type {name}")
+    """The name of the type of the numbers.
+
+    Raises:
+        InvalidInputError: something other than numbers, or not in an array or a dense tensor.
+    """
+    name = ""
+    with contextlib.suppress(AttributeError, ValueError):  # no type; images of several sizes
+        kind = np.asarray(images).dtype if is_array else images.dtype
+        name = getattr(kind, "name", str(kind))
+    if not re.match(r"u?int|b?float", name) or re.match("Sparse|Ragged", type(images).__name__):
+        raise InvalidInputError(
+            f"preprocess_input was given a {type(images).__name__}{f' of {name}' if name else ''}: it takes an array or a "
+            f"tensor of numbers, (n, h, w, 3) or (h, w, 3). Convert it with numpy.asarray first."
+        )
     return name
-
-
-def _no_pixels(given: str) -> InvalidInputError:
-    return InvalidInputError(
-        f"preprocess_input was given {given}: it takes an array or a tensor of numbers, (n, h, w, 3) or (h, w, 3). Convert "
-        f"it with numpy.asarray first."
-    )
-
-
-def _shape(pixels: Any) -> tuple[Any, ...]:
-    try:
-        return tuple(pixels.shape)
-    except ValueError:  # a tensor of unknown rank
-        return ()
 
 
 def _refuse_scaled(pixels: Any) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import html
-import os
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ import tensorflow as tf
 
 from ._public import public
 from .decoding import decode, read_bytes
-from .errors import ImageReadError, InvalidInputError, MissingExtraError, bad_argument
+from .errors import ImageReadError, InvalidInputError, MissingExtraError, bad_argument, import_extra
 from .images import ImageFiles, Images
 from .resizing import resize
 
@@ -87,11 +86,8 @@ class Report:
 
     def to_dataframe(self) -> pandas.DataFrame:
         """One row per fault, with the columns kind, where, detail, serious and other (extra ``pandas``)."""
-        try:
-            import pandas
-        except ImportError:
-            raise MissingExtraError("A DataFrame", "pandas") from None
-        return pandas.DataFrame(self.faults, columns=list(Fault._fields))
+        columns = list(Fault._fields)
+        return import_extra("pandas", "A DataFrame", "pandas").DataFrame(self.faults, columns=columns)
 
     def html(self, path: str | PathLike[str]) -> None:
         """Write one page with all faults and thumbnails of the images; it needs no other file.
@@ -108,18 +104,16 @@ class Report:
         """
         target = _target(path)
         page = self._page()
-        temporary = target.with_name(f".{os.getpid()}-{os.urandom(4).hex()}.tmp")
         try:
-            temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
-            temporary.replace(target)
+            with tempfile.TemporaryDirectory(prefix=".transferkit-", dir=target.absolute().parent) as folder:
+                temporary = Path(folder, target.name)
+                temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+                temporary.replace(target)
         except OSError as error:
             raise InvalidInputError(
                 f"{str(path)!r} cannot be written ({error.strerror or error}): the page needs a place on the disk. Pass "
                 f"another path."
             ) from error
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
     def summary(self) -> str:
         """One line: how many images, and how many faults of each kind."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -11,7 +13,7 @@ import numpy.typing as npt
 
 from . import plots
 from ._public import public
-from .errors import MissingExtraError
+from .errors import import_extra
 
 if TYPE_CHECKING:
     import pandas
@@ -41,13 +43,16 @@ class Prediction(NamedTuple):
 class Predictions(Sequence[Prediction]):
     """The predictions of several images, in their order.
 
-    A sequence of `Prediction`; ``np.asarray(predictions)`` is the array of labels `(n,)`.
+    A sequence of `Prediction`; ``np.asarray(predictions)`` is the array of labels `(n,)`. A slice, a boolean mask
+    `(n,)` and a list of positions give `Predictions` again: ``predictions[predictions.confidences < 0.8]``.
 
     Attributes:
         classes: class names `(n_classes,)`.
         probabilities: float32 `(n, n_classes)`, rows add up to 1.
         paths: a path or None per image.
-        skipped: image -> reason, of those that could not be read and are not among them (``on_bad_image="skip"``).
+        labels: the predicted class names `(n,)`.
+        confidences: the probability of each predicted class, float32 `(n,)`.
+        skipped: image -> reason, of the images that could not be read and are left out (``on_bad_image="skip"``).
     """
 
     def __init__(
@@ -61,36 +66,25 @@ class Predictions(Sequence[Prediction]):
         self.probabilities = probabilities
         self.paths = list(paths)
         self.skipped = dict(skipped or {})
-        self._codes = probabilities.argmax(axis=1) if len(probabilities) else np.zeros(0, np.int64)
-
-    @property
-    def labels(self) -> npt.NDArray[Any]:
-        """The predicted class names `(n,)`."""
-        labels: npt.NDArray[Any] = self.classes[self._codes]
-        return labels
-
-    @property
-    def confidences(self) -> npt.NDArray[np.float32]:
-        """The probability of each predicted class, float32 `(n,)`."""
-        confidences: npt.NDArray[np.float32] = self.probabilities[np.arange(len(self)), self._codes]
-        return confidences
+        self.labels: npt.NDArray[Any] = classes[probabilities.argmax(axis=1)]
+        self.confidences: npt.NDArray[np.float32] = probabilities.max(axis=1)
 
     def to_dataframe(self) -> pandas.DataFrame:
         """A DataFrame with the columns path, label, confidence, and one of probabilities per class (extra ``pandas``)."""
         columns: dict[str, Any] = {"path": self.paths, "label": self.labels, "confidence": self.confidences}
         for code, name in enumerate(self.classes.tolist()):
             columns[f"probability of {name}"] = self.probabilities[:, code]
-        return _frame(columns)
+        return import_extra("pandas", "A DataFrame", "pandas").DataFrame(columns)
 
     @overload
     def __getitem__(self, index: int) -> Prediction: ...
     @overload
-    def __getitem__(self, index: slice) -> Predictions: ...
-    def __getitem__(self, index: int | slice) -> Prediction | Predictions:
-        if isinstance(index, slice):
-            return Predictions(self.classes, self.probabilities[index], self.paths[index])
-        code = self._codes[index]
-        return Prediction(self.classes[code].item(), float(self.probabilities[index][code]), self.paths[index])
+    def __getitem__(self, index: slice | Sequence[int] | npt.NDArray[Any]) -> Predictions: ...
+    def __getitem__(self, index: Any) -> Prediction | Predictions:
+        if isinstance(index, numbers.Integral):
+            return Prediction(self.labels[index].item(), float(self.confidences[index]), self.paths[int(index)])
+        paths = np.array(self.paths, object)[index].tolist()
+        return Predictions(self.classes, self.probabilities[index], paths, self.skipped)
 
     def __len__(self) -> int:
         return len(self.probabilities)
@@ -206,14 +200,21 @@ class Phase:
 
 @public
 @dataclass(frozen=True)
-class History:
-    """The epochs of all phases, in order.
+class History(Mapping[str, list[float]]):
+    """The epochs of all phases, in order: a mapping from the name of a metric to one float per epoch.
 
-    ``history["val_accuracy"]`` is a list with one float per epoch over all phases, NaN where a phase
-    had no validation; ``len(history)`` is the number of epochs.
+    ``history["val_accuracy"]`` is NaN where a phase had no validation; ``history.epochs`` is the number of epochs.
+
+    Attributes:
+        phases: a `Phase` for each call of `fit` or `fine_tune`.
     """
 
-    phases: tuple[Phase, ...] = field(default_factory=tuple)
+    phases: tuple[Phase, ...] = ()
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs were run, in all phases."""
+        return sum(phase.epochs for phase in self.phases)
 
     @property
     def metrics(self) -> list[str]:
@@ -228,16 +229,19 @@ class History:
     def __getitem__(self, name: str) -> list[float]:
         if name not in self.metrics:
             raise KeyError(f"{name!r} is not recorded; there are {', '.join(self.metrics)}")
-        missing = float("nan")
-        return [v for phase in self.phases for v in phase.metrics.get(name, [missing] * phase.epochs)]
+        return [v for phase in self.phases for v in phase.metrics.get(name, [math.nan] * phase.epochs)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.metrics)
 
     def __len__(self) -> int:
-        return sum(phase.epochs for phase in self.phases)
+        return len(self.metrics)
 
     def to_dataframe(self) -> pandas.DataFrame:
         """One row per epoch, with the phase's name (extra ``pandas``)."""
         phases = [phase.name for phase in self.phases for _ in range(phase.epochs)]
-        return _frame({"phase": phases, "epoch": range(1, len(self) + 1), **{m: self[m] for m in self.metrics}})
+        columns = {"phase": phases, "epoch": range(1, self.epochs + 1), **self}
+        return import_extra("pandas", "A DataFrame", "pandas").DataFrame(columns)
 
     def plot(self) -> Figure:
         """Loss and accuracy of training and validation over all phases, each switch marked (extra ``plot``).
@@ -246,7 +250,7 @@ class History:
         """
         ends = np.cumsum([phase.epochs for phase in self.phases])[:-1].tolist()
         names = [phase.name for phase in self.phases]
-        return plots.history({name: self[name] for name in self.metrics}, ends, names)
+        return plots.history(dict(self), ends, names)
 
     def __str__(self) -> str:
         shown = [name for name in self.metrics if name != "learning_rate"]
@@ -260,18 +264,14 @@ class History:
         return _table(["phase", "epoch", *shown], rows) + "\n* the epoch whose weights were kept" + left_out
 
     def __repr__(self) -> str:
-        return f"<History: {len(self)} epochs in {len(self.phases)} phases>"
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.metrics)
+        return f"<History: {self.epochs} epochs in {len(self.phases)} phases>"
 
 
 def _scores(matrix: npt.NDArray[np.int64], code: int) -> ClassScores:
     right, predicted, support = int(matrix[code, code]), int(matrix[:, code].sum()), int(matrix[code].sum())
-    nan = float("nan")
-    precision = right / predicted if predicted else nan
-    recall = right / support if support else nan
-    f1 = 2 * right / (predicted + support) if predicted + support else nan
+    precision = right / predicted if predicted else math.nan
+    recall = right / support if support else math.nan
+    f1 = 2 * right / (predicted + support) if predicted + support else math.nan
     return ClassScores(precision, recall, f1, support)
 
 
@@ -286,11 +286,3 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
         )
         for line in lines
     )
-
-
-def _frame(columns: Mapping[str, Any]) -> pandas.DataFrame:
-    try:
-        import pandas
-    except ImportError:
-        raise MissingExtraError("A DataFrame", "pandas") from None
-    return pandas.DataFrame(columns)

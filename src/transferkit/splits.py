@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,10 +35,12 @@ def stratified_split(codes: Codes, names: Sequence[str], fraction: float, seed: 
     Raises:
         InvalidInputError: no class has two images to divide.
     """
-    groups = [_groups_of_class(codes, names, code) for code in range(int(codes.max()) + 1)]
-    bound = _in_several_classes(codes, names)
-    free = [[group for group in of_class if names[group[0]] not in bound] for of_class in groups]
-    room = np.array([max(min(len(some), len(every) - 1), 0) for some, every in zip(free, groups, strict=True)])
+    groups: list[dict[str, list[int]]] = [{} for _ in range(int(codes.max()) + 1)]
+    for index, (code, name) in enumerate(zip(codes.tolist(), names, strict=True)):
+        groups[code].setdefault(name, []).append(index)
+    classes_of = Counter(name for group in groups for name in group)
+    free = [[group[name] for name in sorted(group) if classes_of[name] == 1] for group in groups]
+    room = np.array([max(min(len(some), len(group) - 1), 0) for some, group in zip(free, groups, strict=True)])
     if room.sum() == 0:
         raise InvalidInputError(
             f"`validation={fraction}` of {len(codes)} images leaves none for validation: a class must have two images "
@@ -51,20 +54,6 @@ def stratified_split(codes: Codes, names: Sequence[str], fraction: float, seed: 
             held_out += group[chosen]
     validation = np.array(sorted(held_out), np.int64)
     return np.setdiff1d(np.arange(len(codes)), validation), validation
-
-
-def _groups_of_class(codes: Codes, names: Sequence[str], code: int) -> list[list[int]]:
-    """The positions of one class, those of one name together, in the order of names."""
-    groups: dict[str, list[int]] = {}
-    for index in np.flatnonzero(codes == code).tolist():
-        groups.setdefault(names[index], []).append(index)
-    return [groups[name] for name in sorted(groups)]
-
-
-def _in_several_classes(codes: Codes, names: Sequence[str]) -> set[str]:
-    """The names that stand in more than one class: they cannot be held out in one of them alone."""
-    first: dict[str, int] = {}
-    return {name for name, code in zip(names, codes.tolist(), strict=True) if first.setdefault(name, code) != code}
 
 
 def _quotas(shares: npt.NDArray[np.float64], room: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -125,15 +114,13 @@ def _names_by_content(names: Sequence[str], keys: npt.NDArray[np.uint8]) -> list
     return [first[content] for content in contents]
 
 
-def read_material(
-    data: LabelledImages, validation: object, share: float | None, seed: int, lenient: bool = False
-) -> Material:
-    """What there is to train and validate on; `share` is what `validation_share` made of `validation`.
+def read_material(data: LabelledImages, validation: object, seed: int, lenient: bool = False) -> Material:
+    """What there is to train and validate on; `validation` is a share of `data`, or other images.
 
     Raises:
         InvalidInputError: the validation data breaks a rule, or there are too few images to divide.
     """
-    apart = None
+    share, apart = validation_share(validation), None
     if share is None:
         given, labels = split_pair(validation)
         apart = read_labelled(given, labels, data.classes, "validation data", lenient=lenient).absolute()
