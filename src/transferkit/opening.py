@@ -34,23 +34,14 @@ Image.init()  # registers the plugins of all formats
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of an image without its pixels.
+    """What is known of an image without its pixels."""
 
-    Attributes:
-        format: Pillow's name of it.
-        height: pixels.
-        width: pixels.
-        oddity: what is unusual about its colours, for example ``"CMYK, transparency"``; empty = nothing.
-        frames: images that are shown one after the other, or pages.
-        orientation: 1 (upright) to 8, as in EXIF.
-    """
-
-    format: str
+    format: str  # Pillow's name of it
     height: int
     width: int
-    oddity: str = ""
-    frames: int = 1
-    orientation: int = 1
+    oddity: str = ""  # what is unusual about its colours, for example "CMYK, transparency"
+    frames: int = 1  # images that are shown one after the other, or pages
+    orientation: int = 1  # 1 (upright) to 8, as in EXIF
 
 
 def open_image(data: bytes, name: str = "image") -> Image.Image:
@@ -170,10 +161,7 @@ class _Quiet:
     back, so that none waits for another.
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._before = warnings.catch_warnings()
+    _lock, _inside, _before = threading.Lock(), 0, warnings.catch_warnings()
 
     def __enter__(self) -> None:
         with self._lock:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-__all__ = ["Pixels", "Size", "resize", "resize_image"]
+__all__ = ["Box", "Pixels", "Size", "resize", "resize_image"]
 
 Pixels = npt.NDArray[np.float32]
 Size = tuple[int, int]  # height, width
