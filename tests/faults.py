@@ -93,7 +93,7 @@ UNREADABLE: dict[str, tuple[str, Plant]] = {
 # File name -> the kind of fault, a part of the detail, and what makes it. All of these can be read.
 ODD: dict[str, tuple[str, str, Plant]] = {
     "wrong.jpg": ("wrong extension", "it is a PNG", content(saved(photo(601), "PNG"))),
-    "wrong.png": ("wrong extension", "it is a WebP", content(saved(photo(602), "WEBP"))),
+    "wrong.png": ("wrong extension", "it is a WEBP", content(saved(photo(602), "WEBP"))),
     "wrong.bmp": ("wrong extension", "it is an ICO", content(saved(photo(603), "ICO", sizes=[(48, 48)]))),
     "lying.jpg": ("sideways", "EXIF orientation 6", content(with_orientation(photo(604), 6))),
     "cmyk.jpg": ("unusual mode", "CMYK", content(saved(photo(605).convert("CMYK"), "JPEG"))),

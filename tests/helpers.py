@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 
 import transferkit as tk
 from transferkit.decoding import decode
+from transferkit.opening import Header, header_of, open_image
 
 # The same examples on every run. The function-scoped fixtures of conftest only change folder and registry.
 steady = settings(
@@ -73,6 +74,11 @@ def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
+
+
+def header_of_bytes(data: bytes) -> Header:
+    """What the header of a file says."""
+    return header_of(open_image(data), data)
 
 
 def by_pillow(data: bytes) -> npt.NDArray[np.int64]:

@@ -438,6 +438,26 @@ def test_arrays_can_always_be_read(trained: tk.TransferClassifier) -> None:
     assert result.skipped == {}
 
 
+def test_bytes_are_predicted_like_their_files(trained: tk.TransferClassifier, photos: Path) -> None:
+    paths = sorted((photos / "new").iterdir())
+    given = [path.read_bytes() for path in paths]
+    result = trained.predict([b"no image", *given], on_bad_image="skip", verbose=0)
+    assert result.skipped == {"image 0": "it is not an image of a known format"}
+    assert result.paths == [None] * len(paths)
+    assert np.array_equal(result.probabilities, trained.predict(paths, verbose=0).probabilities)
+
+
+def test_bytes_are_training_data_with_labels(make: Make, clean: Path) -> None:
+    paths = sorted((clean / "train").glob("*/*.png"))
+    labels = [path.parent.name for path in paths]
+    files = [path.read_bytes() for path in paths]
+    known = make().fit(files, labels, epochs=1, validation=None, verbose=0)
+    clf = make().fit([b"", *files], ["red", *labels], epochs=1, validation=None, on_bad_image="skip", verbose=0)
+    assert same_weights(clf, known)
+    assert clf.history_.skipped == {"image 0": "the file is empty"}
+    assert [fault.kind for fault in clf.report_.faults if fault.serious] == ["empty file"]
+
+
 def test_a_folder_that_cannot_be_looked_into_is_named_in_predictions(
     trained: tk.TransferClassifier, clean: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import as_by_pillow, by_pillow, odd_image, picture, refused, saved, steady, write
+from helpers import as_by_pillow, odd_image, picture, refused, saved, steady, write
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from transferkit import decoding
-from transferkit.decoding import decode, load, read_bytes
-from transferkit.errors import ImageReadError, MissingExtraError
+from transferkit.decoding import decode, load, read_bytes, to_pixels
+from transferkit.errors import ImageReadError
 from transferkit.images import ImageArrays, ImageFiles
 from transferkit.inputs import read_images
 from transferkit.resizing import resize
@@ -147,7 +147,7 @@ def test_a_picture_of_one_value_in_32_bits_is_black() -> None:
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "TIFF", "PPM", "ICO", "JPEG2000", "AVIF"])
-def test_formats_beyond_tensorflow_are_read_with_pillow(kind: str) -> None:
+def test_other_formats_have_the_pixels_of_pillow(kind: str) -> None:
     as_by_pillow(saved(PHOTO, kind))
 
 
@@ -169,11 +169,10 @@ def test_a_file_that_was_cut_off_is_refused_and_never_half_read(kind: str, share
         (b"<!DOCTYPE html>", "it is not an image"),
         (bytes(100), "it is not an image"),
         (b"\xff\xd8\xff", "the JPEG is cut off"),
-        (b"\xff\xd8\xff\xd9", "damaged JPEG: its header tells no size"),
         (b"\x89PNG\r\n\x1a\n", "the PNG is cut off"),
         (b"GIF89a", "the GIF is cut off"),
-        (b"RIFF\x20\0\0\0WEBPVP8 ", "the WebP is cut off"),
-        (b"II*\0\x08\0\0\0", "damaged TIFF: UnidentifiedImageError: cannot identify image file"),
+        (b"RIFF\x20\0\0\0WEBPVP8 ", "the WEBP is cut off"),
+        (b"II*\0\x08\0\0\0", "the TIFF cannot be decoded: "),
     ],
 )
 def test_the_reason_is_told_in_words(data: bytes, reason: str) -> None:
@@ -198,66 +197,22 @@ def test_a_jpeg_that_is_damaged_in_the_middle_is_damaged_and_not_cut_off() -> No
     data = bytearray(saved(NOISE, "JPEG"))
     at = data.index(b"\xff\xc4")
     data[at + 4 : at + 30] = bytes(26)  # a table of the code
-    with refused(ImageReadError, "photo.x", "damaged JPEG: ") as caught:
+    with refused(ImageReadError, "photo.x", "the JPEG cannot be decoded: broken data stream") as caught:
         decode(bytes(data), "photo.x")
     assert caught.value.kinds == {"photo.x": "unreadable"}
 
 
 def test_a_jpeg_of_12_bits_is_told_apart_from_a_damaged_one() -> None:
-    with refused(ImageReadError, "monkey.jpg", "JPEGs of 12 bits per colour are not known here"):
+    with refused(ImageReadError, "monkey.jpg", "cannot handle 12-bit layers"):
         decode(odd_image("monkey12.jpg").read_bytes(), "monkey.jpg")
 
 
-@pytest.mark.parametrize("kind", ["TIFF", "AVIF", "ICO", "JPEG2000", "PPM"])
-def test_without_pillow_what_needs_it_names_the_extra(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = saved(PHOTO, kind)
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    with refused(MissingExtraError, "photo.x", "pip install 'transferkit[images]'"):
-        decode(data, "photo.x")
-
-
-@pytest.mark.parametrize("options", [{}, {"lossless": True}], ids=["lossy", "lossless"])
-@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_a_still_webp_needs_no_pillow(mode: str, options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    image = PHOTO.convert(mode)
-    if mode == "RGBA" and options:
-        image.paste((10, 200, 30, 0), (0, 0, 12, 12))
-    data = saved(image, "WEBP", **options)
-    known = by_pillow(data)
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    assert np.abs(decode(data) - known).mean() <= 1
-
-
-def test_an_animated_webp_never_reaches_tensorflow_whose_decoder_writes_beyond_its_memory(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    frames = [Image.fromarray(picture(seed)) for seed in range(3)]
-    data = saved(frames[0], "WEBP", save_all=True, append_images=frames[1:], duration=100)
-    monkeypatch.setattr(decoding, "_decode_webp", None)
-    for animated in (data, odd_image("anim.webp").read_bytes()):
-        for _ in range(20):
-            as_by_pillow(animated)
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    with refused(MissingExtraError, "photo.webp", "pip install 'transferkit[images]'"):
-        decode(data, "photo.webp")
-
-
-def test_transparency_of_a_large_picture_is_the_same_strip_by_strip() -> None:
+def test_each_pixel_is_blended_with_white_by_its_alpha() -> None:
     rgba = np.random.default_rng(0).integers(0, 256, (200, 7, 4), dtype=np.uint8)
     as_by_pillow(saved(Image.fromarray(rgba), "PNG"), 0.5)
     share = rgba[..., 3:].astype(np.float32) / 255
     known = np.round(rgba[..., :3] * share + 255 * (1 - share)).astype(np.uint8)
-    assert np.array_equal(decode(saved(Image.fromarray(rgba), "PNG")), known)
-
-
-def test_without_pillow_common_formats_and_refusals_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {kind: by_pillow(saved(PHOTO, kind)) for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP")}
-    files = {kind: saved(PHOTO, kind) for kind in known}
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    for kind, data in files.items():
-        assert np.abs(decode(data) - known[kind]).mean() <= 2
-    with refused(ImageReadError, "page.jpg", "it is not an image"):
-        decode(b"<html></html>", "page.jpg")
+    assert np.abs(decode(saved(Image.fromarray(rgba), "PNG")).astype(int) - known).max() <= 1
 
 
 # ---- files ----
@@ -289,27 +244,20 @@ def test_a_large_jpeg_is_reduced_while_it_is_decoded_and_looks_the_same(
     height: int, width: int, down: int, across: int, orientation: int
 ) -> None:
     data = large_photo(0, (height, width), orientation)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoding, "LARGE_BYTES", 0)
-        small = decode(data, "photo", (down, across))
-    full = decode(data)
-    difference = np.abs(resize(small, (down, across)) - resize(full, (down, across)))
-    assert difference.mean() <= 1
-    assert difference.max() <= 8
-    factor = full.shape[0] // small.shape[0]
-    assert factor in (1, 2, 4, 8)
-    if factor > 1:
-        assert small.shape[0] >= 2 * down and small.shape[1] >= 2 * across
+    reduced = to_pixels(data, "photo", (down, across))
+    full = resize(decode(data), (down, across))
+    assert reduced.shape == full.shape
+    assert np.abs(reduced - full).mean() <= 1
+    assert np.abs(reduced - full).max() <= 12
 
 
-def test_what_is_not_much_larger_is_decoded_in_full() -> None:
-    data = large_photo(0, (800, 890))
-    assert len(data) > decoding.LARGE_BYTES
-    assert decode(data, "photo", (224, 224)).shape == (800, 890, 3)
-    assert decode(data, "photo", (200, 200)).shape == (400, 445, 3)
-    assert decode(data, "photo", (50, 50)).shape == (100, 111, 3)
-    assert decode(data, "photo", (2, 2)).shape == (100, 111, 3)
-    assert decode(data).shape == (800, 890, 3)
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_what_a_jpeg_is_reduced_to_is_no_smaller_than_needed(orientation: int) -> None:
+    data = large_photo(0, (800, 890), orientation)
+    sides = {1: (800, 890), 6: (890, 800)}[orientation]
+    for size, power in (((300, 300), 1), ((224, 260), 2), ((101, 130), 4), ((60, 60), 8), ((2, 2), 8)):
+        assert decode(data, "photo", size).shape == (*tuple(-(-side // power) for side in sides), 3)
+    assert decode(data).shape == (*sides, 3)
 
 
 def test_loading_an_array_never_changes_it() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -31,13 +30,13 @@ def folder(tmp_path: Path) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the images that are decoded from here on."""
     names: list[str] = []
-    original = findings.decode
+    original = findings.to_pixels
 
     def noting(data: bytes, name: str, *rest: object) -> npt.NDArray[np.uint8]:
         names.append(name)
         return original(data, name, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(findings, "decode", noting)
+    monkeypatch.setattr(findings, "to_pixels", noting)
     return names
 
 
@@ -399,20 +398,6 @@ def test_classes_that_are_numbers_or_truths_are_named(folder: Path) -> None:
     images = drawn(21)
     assert check(images, [False, True, True] * 7, cache=False).counts == {False: 7, True: 14}
     assert faults(check(images, [7] * 9 + [8] * 12), "small class")[0].where == "7"
-
-
-@pytest.mark.parametrize("kind", ["TIFF", "PPM"])
-def test_without_pillow_a_file_that_needs_it_is_named_with_the_command(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    path = write(folder / "cats" / f"scan.{kind[:3].lower()}", 99, (40, 48))
-    (folder / "dogs" / "zzz.jpg").write_bytes(b"")
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    report = check(folder)
-    assert what(report) == [("unreadable", str(path), True), ("empty file", str(folder / "dogs" / "zzz.jpg"), True)]
-    assert "pip install 'transferkit[images]'" in report.faults[0].detail
-    monkeypatch.undo()
-    assert [fault.kind for fault in check(folder).faults] == ["empty file"]
 
 
 @pytest.mark.parametrize("counts", [{"cats": 3}, {}])

@@ -33,7 +33,7 @@ def store(tmp_path: Path) -> Store:
 def work(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Each reading and each decoding from here on."""
     calls: list[str] = []
-    for name in ("read_bytes", "decode"):
+    for name in ("content_of", "to_pixels"):
         original = getattr(findings, name)
 
         def noting(*args: object, name: str = name, original: object = original) -> object:
@@ -115,7 +115,7 @@ def test_an_image_is_read_once_and_decoded_once(tmp_path: Path, work: list[str])
     seen = image.look(Album(None, (32, 32)))
     assert image.pixels() is image.pixels()
     assert image.pixels().shape == (*SIZE, 3)
-    assert work == ["read_bytes", "decode"]
+    assert work == ["content_of", "to_pixels"]
     assert seen.is_new
     assert np.array_equal(seen.thumbnail, thumbnail(image.pixels()))
 
@@ -125,7 +125,7 @@ def test_an_image_whose_thumbnail_is_known_is_not_decoded(tmp_path: Path, store:
     first = look_at(images, store)
     work.clear()
     again = look_at(read_images(shutil.copy(tmp_path / "a.jpg", tmp_path / "b.jpg")), store)
-    assert work == ["read_bytes"]
+    assert work == ["content_of"]
     assert (first.is_new, again.is_new) == (True, False)
     assert again.key == first.key
     assert np.array_equal(again.thumbnail, first.thumbnail)
@@ -145,7 +145,7 @@ def test_oddities_are_told_without_decoding(tmp_path: Path, store: Store, work: 
     first = look_at(read_images(tmp_path / name), store)
     work.clear()
     again = look_at(read_images(tmp_path / name), store)
-    assert "decode" not in work
+    assert "to_pixels" not in work
     assert again.oddities == first.oddities
     if kind != "flat":  # that is told by the thumbnail
         ((found, detail),) = first.oddities

@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from helpers import class_folder, picture, refused, write
+from helpers import class_folder, picture, refused, saved, write
+from PIL import Image
 
-from transferkit.errors import InvalidInputError
+from transferkit.decoding import content_of, load
+from transferkit.errors import ImageReadError, InvalidInputError
 from transferkit.images import ImageArrays, ImageFiles, LabelledImages
 from transferkit.inputs import read_images, read_labelled, split_pair
+from transferkit.shelves import content_key
 
 BATCH = np.stack([picture(seed) for seed in range(5)])
 LABELS = ["dogs", "cats", "dogs", "owls", "cats"]
@@ -88,7 +91,7 @@ def test_arrays_come_with_labels_and_are_not_changed(kind) -> None:
     data = read_labelled(kind(BATCH), LABELS)
     assert isinstance(data.images, ImageArrays)
     assert names_of(data) == LABELS
-    assert all(np.array_equal(data.images.array(i), BATCH[i]) for i in range(5))
+    assert all(np.array_equal(data.images.content(i), BATCH[i]) for i in range(5))
     assert data.images.path(0) is None
 
 
@@ -97,7 +100,7 @@ def test_arrays_are_not_copied() -> None:
     batch.setflags(write=False)
     images = read_labelled(batch, LABELS).images
     assert isinstance(images, ImageArrays)
-    assert np.shares_memory(images.array(2), batch)
+    assert np.shares_memory(images.content(2), batch)
 
 
 def test_the_names_of_arrays_keep_their_order_as_text() -> None:
@@ -117,7 +120,7 @@ def test_a_dataset_brings_arrays_and_labels() -> None:
     data = read_labelled(dataset())
     assert names_of(data) == LABELS
     assert isinstance(data.images, ImageArrays)
-    assert np.array_equal(np.stack([data.images.array(i) for i in range(5)]), BATCH)
+    assert np.array_equal(np.stack([data.images.content(i) for i in range(5)]), BATCH)
 
 
 def test_the_class_names_of_a_dataset_stand_for_its_indices() -> None:
@@ -139,7 +142,7 @@ def test_a_dataset_of_several_sizes_is_taken() -> None:
     )
     data = read_labelled(source)
     assert isinstance(data.images, ImageArrays)
-    assert [data.images.array(i).shape[1] for i in range(3)] == [5, 6, 7]
+    assert [data.images.content(i).shape[1] for i in range(3)] == [5, 6, 7]
 
 
 def test_known_classes_keep_their_codes_when_the_data_lacks_one(folder: Path) -> None:
@@ -170,7 +173,7 @@ def test_a_subset_keeps_images_codes_and_names_together(folder: Path) -> None:
             assert part.images.path(new) == data.images.path(old)
             assert part.images.name(new) == data.images.name(old)
             if isinstance(part.images, ImageArrays) and isinstance(data.images, ImageArrays):
-                assert np.array_equal(part.images.array(new), data.images.array(old))
+                assert np.array_equal(part.images.content(new), data.images.content(old))
 
 
 def test_absolute_images_stay_the_same_wherever_the_process_goes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,14 +218,14 @@ def test_a_flat_folder_is_its_images_in_order(tmp_path: Path) -> None:
 def test_one_image_is_a_sequence_of_one(image) -> None:
     images = read_images(image)
     assert len(images) == 1
-    assert np.array_equal(images.array(0), BATCH[0])
+    assert np.array_equal(images.content(0), BATCH[0])
 
 
 @pytest.mark.parametrize("several", [BATCH, list(BATCH), [picture(1, (4, 5)), picture(2, (6, 7))], []])
 def test_several_images_keep_their_order(several) -> None:
     images = read_images(several)
     assert len(images) == len(several)
-    assert all(np.array_equal(images.array(i), image) for i, image in enumerate(several))
+    assert all(np.array_equal(images.content(i), image) for i, image in enumerate(several))
 
 
 @pytest.mark.parametrize(
@@ -230,7 +233,7 @@ def test_several_images_keep_their_order(several) -> None:
 )
 def test_a_dataset_is_read_with_and_without_labels(source) -> None:
     images = read_images(source)
-    assert np.array_equal(np.stack([images.array(i) for i in range(len(images))]), BATCH)
+    assert np.array_equal(np.stack([images.content(i) for i in range(len(images))]), BATCH)
 
 
 def test_errors_name_a_file_by_its_path_and_an_array_by_its_position(tmp_path: Path) -> None:
@@ -242,6 +245,51 @@ def test_errors_name_a_file_by_its_path_and_an_array_by_its_position(tmp_path: P
 def test_a_pair_is_split_and_anything_else_is_left_alone() -> None:
     assert split_pair((BATCH, LABELS)) == (BATCH, LABELS)
     assert split_pair("photos/val") == ("photos/val", None)
+
+
+# ---- bytes and Pillow images ----
+
+ENCODED = [saved(Image.fromarray(image), "PNG") for image in BATCH]
+
+
+@pytest.mark.parametrize("kind", [list, tuple, pd.Series, lambda b: np.array(b, object)])
+def test_bytes_of_files_come_with_labels(kind) -> None:
+    data = read_labelled(kind(ENCODED), LABELS)
+    assert isinstance(data.images, ImageArrays)
+    assert names_of(data) == LABELS
+    assert [data.images.content(i) for i in range(5)] == ENCODED
+    assert (data.images.path(2), data.images.name(2)) == (None, "image 2")
+
+
+@pytest.mark.parametrize("column", ["path", "image"])
+def test_a_data_frame_may_hold_images_in_place_of_paths(column: str) -> None:
+    mixed = [ENCODED[0], BATCH[1], Image.fromarray(BATCH[2]), ENCODED[3], BATCH[4]]
+    frame = pd.DataFrame({column: pd.Series(mixed, dtype=object), "label": LABELS})
+    data = read_labelled(frame)
+    assert names_of(data) == LABELS
+    for images in (data.images, read_images(frame)):
+        for index, image in enumerate(BATCH):
+            assert np.array_equal(load(images, index, image.shape[:2]), image)
+
+
+@pytest.mark.parametrize("one", [ENCODED[0], Image.fromarray(BATCH[0]), [ENCODED[0]], [Image.fromarray(BATCH[0])]])
+def test_one_image_in_memory_is_a_sequence_of_one(one) -> None:
+    images = read_images(one)
+    assert len(images) == 1
+    assert np.array_equal(load(images, 0, BATCH.shape[1:3]), BATCH[0])
+
+
+def test_bytes_are_known_by_the_key_of_the_file_that_holds_them(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(ENCODED[0])
+    contents = [content_of(read_images(given), 0) for given in (tmp_path / "a.png", ENCODED[0])]
+    assert content_key(contents[0]) == content_key(contents[1])
+
+
+def test_bytes_that_are_no_image_are_named_by_their_position() -> None:
+    images = read_images([ENCODED[0], b"<html>"])
+    with refused(ImageReadError, "image 1", "not an image") as caught:
+        load(images, 1, (8, 8))
+    assert caught.value.kinds == {"image 1": "not an image"}
 
 
 # ---- refusals ----
@@ -347,7 +395,7 @@ def test_a_data_frame_with_a_missing_label_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_list_of_paths_and_arrays_is_refused(tmp_path: Path) -> None:
-    with refused(InvalidInputError, "mixes paths with other things", "Split it in two"):
+    with refused(InvalidInputError, "list of paths holds array(", "at 1", "split the list in two"):
         read_images([write(tmp_path / "a.png"), BATCH[0]])
 
 
@@ -381,7 +429,7 @@ def test_labels_beyond_the_class_names_of_a_dataset_are_refused(labels: list[int
         read_labelled(source)
 
 
-@pytest.mark.parametrize("image", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.float32(3), object()])
+@pytest.mark.parametrize("image", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 2), np.uint8), np.float32(3), object()])
 def test_what_is_no_image_is_refused(image: object) -> None:
     with refused(InvalidInputError, "RGB"):
         read_images(image)

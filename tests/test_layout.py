@@ -22,7 +22,7 @@ HOUSE = Path(tk.__file__).parent
 # From DESIGN, section 2, with the modules that came later: a module imports only from those before it.
 ORDER = """
 _version _public errors
-arguments arrays datasets orientation headers pillow formats folders labels images inputs splits resizing decoding workers
+arguments folders labels images resizing opening decoding arrays datasets inputs splits workers
 progress sources records applications residual tiny backbones hub places downloads weights
 loading segments shelves store cache fingerprints network precision forward frozen values
 augmentation likeness findings forecast placement features report doctor examination rates steps training

@@ -7,12 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers import ODD_IMAGES, as_by_pillow, refused, write
+from helpers import ODD_IMAGES, as_by_pillow, header_of_bytes, refused, write
 
 import transferkit as tk
 from transferkit.decoding import decode, load
 from transferkit.errors import ImageReadError
-from transferkit.formats import read_header
 from transferkit.images import ImageFiles
 
 # Whoever makes one of these readable, or makes another one refused, changes this table. File -> (kind, reason).
@@ -30,25 +29,24 @@ REFUSED = {
     "zero-loop-count.gif": ("truncated", "the GIF is cut off"),
     "l2rgb_read.bmp": ("truncated", "the BMP is cut off"),
     "shortfile.bmp": ("truncated", "the BMP is cut off"),
-    "decompression_bomb.gif": ("huge", "65535 x 66601 pixels are too many"),
+    "decompression_bomb.gif": ("huge", "the GIF has too many pixels"),
     "badwidth.bmp": ("huge", "pixels"),
-    "unknown_compression_method.png": ("unreadable", "its text has an unknown compression method"),
-    "png_decompression_dos.png": ("unreadable", "its text inflates to more than a megabyte"),
-    "badpalettesize.bmp": ("unreadable", "damaged BMP: OSError: Unsupported BMP Palette size"),
-    "badbitcount.bmp": ("unreadable", "damaged BMP: OSError: Unsupported BMP pixel depth"),
-    "monkey12.jpg": ("unreadable", "JPEGs of 12 bits per colour are not known here"),
-    "hopper_webp.tif": ("unreadable", "damaged TIFF: "),
-    "libtiff_segfault.tif": ("unreadable", "damaged TIFF: "),
-    "seek_too_large.tif": ("unreadable", "damaged TIFF: "),
-    "oom-225817ca0f8c663be7ab4b9e717b02c661e66834.tif": ("unreadable", "damaged TIFF: "),
+    "unknown_compression_method.png": ("unreadable", "the PNG cannot be decoded: Unknown compression method"),
+    "png_decompression_dos.png": ("unreadable", "the PNG cannot be decoded: Decompressed data too large"),
+    "badpalettesize.bmp": ("unreadable", "the BMP cannot be decoded: Unsupported BMP Palette size"),
+    "badbitcount.bmp": ("unreadable", "the BMP cannot be decoded: Unsupported BMP pixel depth"),
+    "monkey12.jpg": ("unreadable", "the JPEG cannot be decoded: cannot handle 12-bit layers"),
+    "hopper_webp.tif": ("unreadable", "the TIFF cannot be decoded: "),
+    "libtiff_segfault.tif": ("unreadable", "the TIFF cannot be decoded: "),
+    "seek_too_large.tif": ("unreadable", "the TIFF cannot be decoded: "),
+    "oom-225817ca0f8c663be7ab4b9e717b02c661e66834.tif": ("unreadable", "the TIFF cannot be decoded: "),
     "lfs_pointer.tif": ("not an image", "it is not an image of a known format"),
     "DS_Store_file": ("not an image", "it is not an image of a known format"),
     "html_page.jpg": ("not an image", "it is not an image of a known format"),
     "zero_bytes.jpg": ("empty file", "the file is empty"),
 }
-# Pictures that are never shown one after the other, which Pillow counts all the same: the second view of a stereo
-# photo, and the picture of an animated PNG for those who cannot show it.
-OTHER_COUNTS = {"frame_size.mpo": 1, "mode_palette_alpha.png": 2}
+# Pillow counts the second view of a stereo photo as a frame.
+OTHER_COUNTS = {"frame_size.mpo": 1}
 
 
 def rows() -> list[dict[str, str]]:
@@ -92,13 +90,12 @@ READ = [row for row in ROWS if row["file"] not in REFUSED]
 @pytest.mark.parametrize("row", READ, ids=[row["file"] for row in READ])
 def test_the_header_of_an_odd_image_says_what_is_known_of_it(row: dict[str, str]) -> None:
     data = (ODD_IMAGES / row["file"]).read_bytes()
-    header = read_header(data)
-    known = {"WEBP": "WebP", "MPO": "JPEG", "JPEG2000": "JPEG 2000"}
-    assert header.format == known.get(row["format"], row["format"])
+    header = header_of_bytes(data)
+    assert header.format == ("JPEG" if row["format"] == "MPO" else row["format"])
     assert f"{header.width}x{header.height}" == row["size_px"]
     assert header.frames == OTHER_COUNTS.get(row["file"], int(row["frames"]))
     assert header.orientation == int(row["exif_orientation"] or 1)
-    assert decode(data, header=header).shape[:2] in [(header.height, header.width), (header.width, header.height)]
+    assert decode(data).shape[:2] in [(header.height, header.width), (header.width, header.height)]
 
 
 def test_the_doctor_names_every_odd_image_that_cannot_be_read(tmp_path: Path) -> None:

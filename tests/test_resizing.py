@@ -1,8 +1,6 @@
-"""One size for every image: of areas, without aliasing, whatever the type of the pixels."""
+"""One size for every image, without aliasing, for each type of the pixels."""
 
 from __future__ import annotations
-
-import threading
 
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from transferkit.resizing import power_of_two, resize
+from transferkit.resizing import resize
 
 IMAGES = st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3)).flatmap(
     lambda shape: st.one_of(
@@ -52,10 +50,15 @@ def test_an_image_of_the_right_size_keeps_its_pixels(kind: type) -> None:
     assert image.max() > 0
 
 
-@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int64, np.float16, np.float64, ">f4"])
-def test_the_type_of_the_pixels_does_not_matter(kind) -> None:
+@pytest.mark.parametrize("kind", [np.uint16, np.int64, np.float16, np.float64, ">f4"])
+def test_the_type_of_the_pixels_does_not_matter_but_for_rounding(kind) -> None:
     image = picture(0, (50, 40))
-    np.testing.assert_allclose(resize(image.astype(kind), (20, 16)), resize(image, (20, 16)), atol=1e-3)
+    np.testing.assert_allclose(resize(image.astype(kind), (20, 16)), resize(image, (20, 16)), atol=1)
+
+
+def test_floats_are_not_rounded() -> None:
+    image = np.full((50, 40, 3), 100.25, np.float32)
+    np.testing.assert_allclose(resize(image, (20, 16)), 100.25, atol=1e-3)
 
 
 def test_a_view_is_resized_like_its_copy() -> None:
@@ -63,61 +66,17 @@ def test_a_view_is_resized_like_its_copy() -> None:
     assert np.array_equal(resize(image, (16, 16)), resize(image.copy(), (16, 16)))
 
 
-@pytest.mark.parametrize("factors", [(3, 3), (1, 5), (4, 2)])
-def test_a_whole_factor_is_an_average_of_areas_so_that_nothing_aliases(factors: tuple[int, int]) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (12 * factors[0], 10 * factors[1], 3), dtype=np.uint8)
-    means = noise.reshape(12, factors[0], 10, factors[1], 3).mean(axis=(1, 3))
-    np.testing.assert_allclose(resize(noise, (12, 10)), means, atol=1e-3)
+@pytest.mark.parametrize("factor", [2, 3, 7])
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_fine_patterns_do_not_alias(factor: int, kind: type) -> None:
+    rows = np.arange(30 * factor) % 2 * 255
+    stripes = np.repeat(np.repeat(rows[:, None], 30 * factor, 1)[..., None], 3, -1).astype(kind)
+    inner = resize(stripes, (30, 30))[2:-2]
+    assert np.abs(inner - 127.5).max() <= 26
 
 
-def test_a_large_photo_looks_as_pillow_makes_it_look() -> None:
+@pytest.mark.parametrize("size", [(64, 96), (200, 300), (300, 500)])
+def test_a_photo_looks_as_pillow_makes_it_look(size: tuple[int, int]) -> None:
     photo = Image.fromarray(picture(0, (260, 410)))
-    known = np.asarray(photo.resize((96, 64), Image.Resampling.BILINEAR)).astype(float)
-    assert np.abs(resize(np.asarray(photo), (64, 96)) - known).mean() <= 2
-
-
-@pytest.mark.parametrize(
-    ("shape", "size", "power"),
-    [
-        ((100, 100), (100, 100), 1),
-        ((399, 400), (100, 100), 1),
-        ((400, 400), (100, 100), 2),
-        ((400, 2000), (100, 100), 2),
-        ((1700, 1700), (100, 100), 8),
-        ((10, 10), (100, 100), 1),
-        ((0, 0), (100, 100), 1),
-    ],
-)
-def test_the_power_of_two_leaves_both_sides_twice_as_long_as_wanted(shape, size, power: int) -> None:
-    assert power_of_two(shape, size) == power
-
-
-@steady
-@given(st.tuples(st.integers(1, 5000), st.integers(1, 5000)), SIZES)
-def test_the_power_of_two_is_the_largest(shape, size) -> None:
-    power = power_of_two(shape, size)
-    assert power == 1 or all(side >= 2 * power * wanted for side, wanted in zip(shape, size, strict=True))
-    assert any(side < 4 * power * wanted for side, wanted in zip(shape, size, strict=True))
-
-
-def test_threads_do_not_share_their_scratch_memory() -> None:
-    images = [picture(seed, (310, 290)) for seed in range(8)]
-    alone = [resize(image, (20, 30)) for image in images]
-    right: list[bool] = []
-
-    def again(number: int) -> None:
-        right.extend(np.array_equal(resize(images[number], (20, 30)), alone[number]) for _ in range(20))
-
-    threads = [threading.Thread(target=again, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(right) == 160 and all(right)
-
-
-def test_what_was_resized_is_not_overwritten_by_the_next() -> None:
-    first = resize(picture(0, (100, 100)), (20, 30))
-    kept = first.copy()
-    resize(picture(1, (100, 100)), (20, 30))
-    assert np.array_equal(first, kept)
+    known = np.asarray(photo.resize(size[::-1], Image.Resampling.BILINEAR)).astype(float)
+    assert np.abs(resize(np.asarray(photo), size) - known).mean() <= 1

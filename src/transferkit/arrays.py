@@ -1,4 +1,7 @@
-"""Checks of images that come as arrays: RGB, channels last, 0-255, uint8 or float. Copies nothing."""
+"""Images in memory, checked: arrays (channels last, 0-255, uint8 or float), bytes of files, Pillow images.
+
+RGB arrays and bytes are not copied. Grey becomes RGB, and what is transparent lies on white.
+"""
 
 from __future__ import annotations
 
@@ -7,34 +10,40 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
+from .decoding import to_rgb
 from .errors import InvalidInputError
+from .images import Content
+from .opening import reading
 
-__all__ = ["check_image", "image_arrays"]
+__all__ = ["image_content", "image_contents"]
 
 CHUNK = 64  # images whose values are looked at together: keeps the temporary arrays small
+CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 
 
-def image_arrays(data: object, what: str) -> Sequence[npt.NDArray[Any]]:
-    """An array `(n, h, w, 3)`, or a sequence of images `(h, w, 3)` of any sizes -> a sequence of images.
+def image_contents(data: object, what: str) -> Sequence[Content]:
+    """An array `(n, h, w, 3)`, or a sequence of images of any sizes -> a sequence of images.
+
+    An image is an array `(h, w, 3)`, the bytes of a file, or a Pillow image. Arrays may have 1 or 4 channels, too.
 
     Raises:
         InvalidInputError: another shape or type, NaN, infinity, or values that are not on the 0-255 scale.
+        ImageReadError: a Pillow image cannot be decoded.
     """
     if isinstance(data, (list, tuple)):
-        images = [np.asarray(item) for item in data]
-        for index, image in enumerate(images):
-            _check_form(image, f"image {index}")
-        _refuse_scaled(images, f"the {what}")
-        return images
+        items = [_checked(item, f"image {index}") for index, item in enumerate(data)]
+        _refuse_scaled([item for item in items if not isinstance(item, bytes)], f"the {what}")
+        return [_in_rgb(item) for item in items]
     array = np.asarray(data)
     if array.dtype.kind == "O" and array.ndim == 1:
-        return image_arrays(list(array), what)
+        return image_contents(list(array), what)
     _check_type(array, f"the {what}")
-    if array.ndim != 4 or array.shape[-1] != 3:
+    if array.ndim != 4 or array.shape[-1] not in CHANNELS:
         raise InvalidInputError(
-            f"The {what} has the shape {array.shape}: images must have the shape (n, height, width, 3), RGB. "
-            f"{_shape_remedy(array)}"
+            f"The {what} has the shape {array.shape}: images must have the shape (n, height, width, 3), RGB, or 1 channel "
+            f"(grey) or 4 (RGBA). {_shape_remedy(array)}"
         )
     if 0 in array.shape[1:]:
         raise InvalidInputError(
@@ -43,21 +52,44 @@ def image_arrays(data: object, what: str) -> Sequence[npt.NDArray[Any]]:
     for start in range(0, len(array), CHUNK):
         _check_values(array[start : start + CHUNK], start)
     _refuse_scaled([array], f"the {what}")
-    return array  # type: ignore[return-value]  # an array is a sequence of images in all but name
+    return array if array.shape[-1] == 3 else [_in_rgb(image) for image in array]  # type: ignore[return-value]
 
 
-def check_image(image: npt.NDArray[Any], name: str) -> None:
-    """One image `(h, w, 3)`: the same rules."""
-    _check_form(image, name)
-    _refuse_scaled([image], name)
+def image_content(item: object, name: str) -> Content:
+    """One image in any of these forms: the same rules."""
+    image = _checked(item, name)
+    if not isinstance(image, bytes):
+        _refuse_scaled([image], name)
+    return _in_rgb(image)
+
+
+def _checked(item: object, name: str) -> Content:
+    if isinstance(item, bytes):
+        return item
+    if isinstance(item, Image.Image):
+        with reading(name):
+            return np.asarray(to_rgb(item))
+    array = np.asarray(item)
+    _check_form(array, name)
+    return array
+
+
+def _in_rgb(image: Content) -> Content:
+    if isinstance(image, bytes) or image.shape[-1] == 3:
+        return image
+    if image.shape[-1] == 1:
+        return np.broadcast_to(image, (*image.shape[:2], 3))
+    alpha = image[..., 3:].astype(np.float32) / 255
+    rgb = image[..., :3] * alpha + 255 * (1 - alpha)
+    return rgb if image.dtype.kind == "f" else np.round(rgb).astype(image.dtype)
 
 
 def _check_form(image: npt.NDArray[Any], name: str) -> None:
     _check_type(image, name)
-    if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
+    if image.ndim != 3 or image.shape[-1] not in CHANNELS or 0 in image.shape:
         raise InvalidInputError(
-            f"{name.capitalize()} has the shape {image.shape}: an image must have the shape (height, width, 3), RGB. "
-            f"{_shape_remedy(image)}"
+            f"{name.capitalize()} has the shape {image.shape}: an image must have the shape (height, width, 3), RGB, or "
+            f"1 channel (grey) or 4 (RGBA). {_shape_remedy(image)}"
         )
     _check_values(image[None], None, name)
 
@@ -71,15 +103,11 @@ def _check_type(array: npt.NDArray[Any], name: str) -> None:
 
 
 def _shape_remedy(array: npt.NDArray[Any]) -> str:
-    channels_first = array.ndim in (3, 4) and array.shape[array.ndim - 3] == 3
+    channels_first = array.ndim in (3, 4) and array.shape[array.ndim - 3] in CHANNELS
     if channels_first:
         return "Channels come last here: use np.moveaxis(x, -3, -1)."
-    if array.ndim in (3, 4) and array.shape[-1] == 1:
-        return "Make grey images RGB with np.repeat(x, 3, axis=-1)."
-    if array.ndim in (3, 4) and array.shape[-1] == 4:
-        return "Drop the alpha channel with x[..., :3]."
     if array.ndim in (2, 3):
-        return "Make grey images RGB with np.stack([x] * 3, axis=-1)."
+        return "Give grey images a channel with x[..., np.newaxis]."
     return "Reshape it."
 
 

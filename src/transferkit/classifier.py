@@ -169,9 +169,10 @@ class TransferClassifier(Estimator):
         `report_` is what it found. Copies of an image are never divided between training and validation.
 
         Args:
-            data: a folder with one folder per class; a list or array of file paths, or an array
-                `(n, h, w, 3)`, RGB 0-255, uint8 or float, with `labels`; a pandas DataFrame with the columns
-                ``path`` and ``label``; a batched `tf.data.Dataset` of ``(image, label)``.
+            data: a folder with one folder per class; a list or array of file paths, an array `(n, h, w, 3)`, RGB
+                0-255, uint8 or float, or a list of arrays, ``bytes`` of image files or Pillow images, with `labels`; a
+                pandas DataFrame with the columns ``path`` or ``image``, and ``label``; a batched `tf.data.Dataset` of
+                ``(image, label)``.
             labels: one per image: text, whole numbers, booleans or one-hot rows.
             validation: the share of images held out, drawn from each class alike; or data in any of these
                 forms, arrays and paths as a pair ``(data, labels)``; None or 0 = no validation.
@@ -320,9 +321,10 @@ class TransferClassifier(Estimator):
         """The most probable class of each image.
 
         Args:
-            images: one path, one image `(h, w, 3)`, a folder (all images below it, sorted by path), a list
-                or array of paths, images `(n, h, w, 3)`, a DataFrame with the column ``path``, or a dataset.
-                Pixels are RGB 0-255, uint8 or float.
+            images: one path, one image, a folder (all images below it, sorted by path), a list or array of paths,
+                images `(n, h, w, 3)`, a list of images, a DataFrame with the column ``path`` or ``image``, or a
+                dataset. An image is an array `(h, w, 3)`, RGB 0-255, uint8 or float, with 1 channel (grey) or 4
+                (RGBA) too, the bytes of an image file, or a Pillow image.
             on_bad_image: ``"raise"`` = images that cannot be read are an error that names them all; ``"skip"`` =
                 the predictions are those of the others, in their order, and ``.skipped`` names them.
             verbose: 0 = no progress bar.

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import image_arrays
+from .arrays import image_contents
 from .errors import InvalidInputError, shown
+from .images import Content
 
 __all__ = ["dataset_arrays", "is_dataset", "named_labels"]
 
@@ -19,7 +20,7 @@ def is_dataset(data: object) -> bool:
     return hasattr(data, "element_spec") and hasattr(data, "as_numpy_iterator")
 
 
-def dataset_arrays(data: Any, labelled: bool) -> tuple[list[npt.NDArray[Any]], Any]:
+def dataset_arrays(data: Any, labelled: bool) -> tuple[list[Content], Any]:
     """Every image and label of a batched `tf.data.Dataset`, taken in one pass and held in memory.
 
     Raises:
@@ -39,11 +40,11 @@ def dataset_arrays(data: Any, labelled: bool) -> tuple[list[npt.NDArray[Any]], A
         raise InvalidInputError(
             "The dataset never ends: it must be finite. Drop its .repeat(), or call .take(n) on it."
         )
-    arrays: list[npt.NDArray[Any]] = []
+    arrays: list[Content] = []
     labels: list[npt.NDArray[Any]] = []
     for element in data.as_numpy_iterator():
         batch = element[0] if pair else element
-        arrays.extend(image_arrays(batch, "dataset"))
+        arrays.extend(image_contents(batch, "dataset"))
         if labelled:
             labels.append(np.asarray(element[1]))
     return arrays, np.concatenate(labels) if labels else np.zeros(0, np.int64)

@@ -88,7 +88,7 @@ def check_images(
             sets.append((what, read_labelled(more, more_labels, known, f"{what} data", lenient=True)))
     examined = []
     for what, found in sets:
-        findings = Findings(len(found), lists_all=True)
+        findings = Findings(len(found))
         inspect(found.images, SIZE, store, findings, verbose, f"checking {what} images")
         examined.append(Examinee(what, found, findings))
     return diagnose(examined)

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .augmentation import FixedViews
-from .decoding import unreadable
-from .errors import ImageReadError, MissingExtraError, WeightsError, some_of
+from .errors import ImageReadError, WeightsError, some_of
 from .findings import Album, Findings, Look, OpenedImage, all_unreadable
 from .forecast import Forecast
 from .frozen import THREADS, FrozenPart
@@ -160,11 +159,6 @@ def inspect(
                     seen = future.result()
                 except ImageReadError as error:
                     findings.failures[index] = error
-                    continue
-                except MissingExtraError as error:
-                    if not findings.lists_all:
-                        raise
-                    findings.failures[index] = unreadable(images.name(index), str(error))
                     continue
                 findings.note(index, seen)
                 album.keep(seen)

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from .decoding import PIXEL_RULE, decode, header_of, read_bytes
+from .decoding import PIXEL_RULE, content_of, to_pixels
 from .errors import ImageReadError
-from .formats import EXTENSIONS
-from .headers import Header
+from .folders import EXTENSIONS
 from .images import ImageFiles, Images
 from .likeness import THUMBNAIL_BYTES, thumbnail
-from .resizing import Pixels, Size, resize
+from .opening import Header, header_of, open_image
+from .resizing import Pixels, Size
 from .segments import KEY_BYTES
 from .shelves import Shelf, Writer, content_key
 from .store import Store
@@ -52,7 +53,6 @@ class Findings:
     Attributes:
         looks: whether it looks for more than images that cannot be read.
         goes_on: whether the others are computed although some cannot be read.
-        lists_all: whether a format whose package is not installed is one more fault, and no end of the pass.
         keys: uint8 `(count, 16)`, zeros where an image was not read.
         thumbnails: uint8 `(count, THUMBNAIL_BYTES)`.
         failures: by position.
@@ -62,7 +62,6 @@ class Findings:
     count: int
     looks: bool = True
     goes_on: bool = False
-    lists_all: bool = False
     failures: dict[int, ImageReadError] = field(default_factory=dict)
     oddities: dict[int, tuple[Oddity, ...]] = field(default_factory=dict)
 
@@ -92,7 +91,7 @@ class Findings:
 
     def part(self, start: int, stop: int) -> Findings:
         """What was seen of some of the images, as if they had been looked at alone."""
-        part = Findings(stop - start, self.looks, self.goes_on, self.lists_all)
+        part = Findings(stop - start, self.looks, self.goes_on)
         part.keys, part.thumbnails = self.keys[start:stop], self.thumbnails[start:stop]
         part.failures = {index - start: error for index, error in self.failures.items() if start <= index < stop}
         part.oddities = {index - start: found for index, found in self.oddities.items() if start <= index < stop}
@@ -131,32 +130,33 @@ class OpenedImage:
     """One image, read once, decoded once, and only if need be."""
 
     def __init__(self, images: Images, index: int, size: Size, keyed: bool) -> None:
-        self._size = size
-        self._name = images.name(index)
-        self._content = read_bytes(images, index) if isinstance(images, ImageFiles) else images.array(index)
-        self._header: Header | None = None
+        self._size, self._name, self._path = size, images.name(index), images.path(index)
+        self._content = content_of(images, index)
+        self._opened: Image.Image | None = None
         self._pixels: Pixels | None = None
         self.key = content_key(self._content) if keyed else index.to_bytes(KEY_BYTES, "big")
 
     def pixels(self) -> Pixels:
         """float32 `(height, width, 3)`, RGB 0-255, upright, of the wanted size."""
         if self._pixels is None:
-            content = self._content
-            image = decode(content, self._name, self._size, self._header) if isinstance(content, bytes) else content
-            self._pixels = resize(image, self._size)
+            self._pixels = to_pixels(self._content, self._name, self._size, self._opened)
         return self._pixels
 
     def look(self, album: Album) -> Look:
         """What the doctor wants to know; it is decoded unless its thumbnail shows that it was before."""
-        if isinstance(self._content, bytes):
-            self._header = header_of(self._content, self._name)
-            oddities = _of_header(self._header, Path(self._name).suffix.lower())
-        else:
-            oddities = _of_size(*self._content.shape[:2])
+        oddities = self._oddities()
         found = album.find(self.key)
         if found is not None:
             return Look(self.key, found, False, oddities)
         return Look(self.key, thumbnail(self.pixels()), True, oddities)
+
+    def _oddities(self) -> tuple[Oddity, ...]:
+        if not isinstance(self._content, bytes):
+            return _of_size(*self._content.shape[:2])
+        self._opened = open_image(self._content, self._name)
+        header = header_of(self._opened, self._content, self._name)
+        name = () if self._path is None else _of_name(header.format, Path(self._path).suffix.lower())
+        return (*_of_header(header), *name)
 
 
 @lru_cache(maxsize=4096)
@@ -165,8 +165,8 @@ def _shared(oddities: tuple[Oddity, ...]) -> tuple[Oddity, ...]:
     return oddities
 
 
-def _of_header(header: Header, suffix: str) -> tuple[Oddity, ...]:
-    found = [*_of_size(header.height, header.width), *_of_name(header.format, suffix)]
+def _of_header(header: Header) -> tuple[Oddity, ...]:
+    found = [*_of_size(header.height, header.width)]
     if header.orientation > 1:
         found.append(("sideways", f"EXIF orientation {header.orientation}; it is turned upright"))
     if header.oddity:

@@ -12,10 +12,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .errors import InvalidInputError, some_of
-from .formats import EXTENSIONS
 
-__all__ = ["ClassFolder", "FileList", "list_class_folder", "list_files"]
+__all__ = ["EXTENSIONS", "ClassFolder", "FileList", "list_class_folder", "list_files"]
 
+# Pillow's names of the formats -> the extensions that their files have.
+EXTENSIONS: dict[str, frozenset[str]] = {
+    "JPEG": frozenset([".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"]),
+    "PNG": frozenset([".png"]),
+    "GIF": frozenset([".gif"]),
+    "BMP": frozenset([".bmp", ".dib"]),
+    "WEBP": frozenset([".webp"]),
+    "TIFF": frozenset([".tif", ".tiff"]),
+    "AVIF": frozenset([".avif"]),
+    "ICO": frozenset([".ico"]),
+    "JPEG2000": frozenset([".jp2", ".j2k"]),
+    "PPM": frozenset([".ppm", ".pgm", ".pbm", ".pnm"]),
+}
 IMAGE_SUFFIXES = frozenset().union(*EXTENSIONS.values())
 # Names that operating systems and tools leave behind; a dot file is hidden already.
 SYSTEM_NAMES = frozenset(

@@ -1,4 +1,4 @@
-"""Images, with or without labels: in files, read when needed, or in arrays, never written to. The rest treats them alike."""
+"""Images, with or without labels: in files, read when needed, or in memory, never written to. The rest treats them alike."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ import numpy.typing as npt
 from .folders import ClassFolder
 from .labels import Codes
 
-__all__ = ["ImageArrays", "ImageFiles", "Images", "LabelledImages", "joined"]
+__all__ = ["Content", "ImageArrays", "ImageFiles", "Images", "LabelledImages", "joined"]
+
+# The bytes of an image file, or an array `(h, w, 3)`, RGB 0-255, uint8 or float.
+Content = bytes | npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,9 @@ class ImageFiles:
 
 @dataclass(frozen=True, eq=False)  # arrays do not compare to one truth value
 class ImageArrays:
-    """Images in memory: HWC arrays, RGB 0-255, uint8 or float; `origin` maps back to the user's order."""
+    """Images in memory; `origin` maps back to the user's order."""
 
-    arrays: Sequence[npt.NDArray[Any]]
+    contents: Sequence[Content]
     origin: tuple[int, ...]
 
     def __len__(self) -> int:
@@ -62,14 +65,14 @@ class ImageArrays:
     def name(self, index: int) -> str:
         return f"image {self.origin[index]}"
 
-    def array(self, index: int) -> npt.NDArray[Any]:
-        return self.arrays[self.origin[index]]
+    def content(self, index: int) -> Content:
+        return self.contents[self.origin[index]]
 
     def absolute(self) -> ImageArrays:
         return self
 
     def subset(self, indices: Iterable[int]) -> ImageArrays:
-        return ImageArrays(self.arrays, tuple(self.origin[i] for i in indices))
+        return ImageArrays(self.contents, tuple(self.origin[i] for i in indices))
 
 
 Images = ImageFiles | ImageArrays
@@ -79,8 +82,8 @@ def joined(first: Images, second: Images) -> Images | None:
     """Both as one sequence, where they are of one kind and lie in one place; else None."""
     if isinstance(first, ImageFiles) and isinstance(second, ImageFiles):
         return ImageFiles(first.paths + second.paths)
-    if isinstance(first, ImageArrays) and isinstance(second, ImageArrays) and first.arrays is second.arrays:
-        return ImageArrays(first.arrays, first.origin + second.origin)
+    if isinstance(first, ImageArrays) and isinstance(second, ImageArrays) and first.contents is second.contents:
+        return ImageArrays(first.contents, first.origin + second.origin)
     return None
 
 

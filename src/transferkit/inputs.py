@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from .arrays import check_image, image_arrays
+from .arrays import image_content, image_contents
 from .datasets import dataset_arrays, is_dataset, named_labels
 from .errors import InvalidInputError, bad_argument, shown, some_of
 from .folders import ClassFolder, list_class_folder, list_files
-from .images import ImageArrays, ImageFiles, Images, LabelledImages
+from .images import Content, ImageArrays, ImageFiles, Images, LabelledImages
 from .labels import Codes, class_names, encode, label_array
 
 __all__ = ["read_images", "read_labelled", "split_pair"]
@@ -35,8 +36,8 @@ def read_labelled(
     """Any form of labelled data -> `LabelledImages`.
 
     Args:
-        data: a folder with one folder per class; paths or arrays with `labels`; a DataFrame with the
-            columns ``path`` and ``label``; a batched dataset of ``(image, label)``.
+        data: a folder with one folder per class; paths, arrays, bytes of files or Pillow images with `labels`; a
+            DataFrame with the columns ``path`` or ``image``, and ``label``; a batched dataset of ``(image, label)``.
         classes: the known classes; None = those of the data, sorted, two at least.
         what: how errors call this data.
         empty_classes: whether a folder may hold classes without images, and one file have two labels: the doctor lists
@@ -49,7 +50,7 @@ def read_labelled(
     """
     if _is_frame(data):
         _no_labels(labels, "a DataFrame has its labels in the column 'label'")
-        return _from_paths(_column(data, "path"), _column(data, "label"), classes, what, lenient, empty_classes)
+        data, labels = _image_column(data), _column(data, "label")
     if is_dataset(data):
         _no_labels(labels, "a dataset brings its own labels")
         return _from_dataset(data, classes, what)
@@ -61,10 +62,11 @@ def read_labelled(
             f"The {what} came without labels: {_description(data)} must come with `labels`, one per image. "
             f"Pass labels=[...], or a folder with one folder per class."
         )
+    data = _listed(data)
     if _are_paths(data):
         return _from_paths(data, labels, classes, what, lenient, empty_classes)
-    arrays = image_arrays(data, what)
-    return _from_arrays(arrays, label_array(labels, len(arrays)), classes, None, what)
+    contents = image_contents(data, what)
+    return _from_contents(contents, label_array(labels, len(contents)), classes, None, what)
 
 
 def read_images(images: object, lenient: bool = False) -> Images:
@@ -74,7 +76,7 @@ def read_images(images: object, lenient: bool = False) -> Images:
         InvalidInputError: a path that does not exist, or an array that is not an image.
     """
     if _is_frame(images):
-        return ImageFiles(_existing(_column(images, "path"), lenient))
+        images = _image_column(images)
     if is_dataset(images):
         arrays, _ = dataset_arrays(images, labelled=False)
         return ImageArrays(arrays, tuple(range(len(arrays))))
@@ -84,15 +86,11 @@ def read_images(images: object, lenient: bool = False) -> Images:
             found = list_files(path, lenient)
             return ImageFiles(tuple(found.files), tuple(found.unreadable))
         return ImageFiles(_existing([path], lenient))
+    images = _listed(images)
     if _are_paths(images):
-        return ImageFiles(_existing(list(images), lenient))  # type: ignore[call-overload]
-    if not isinstance(images, (list, tuple)):
-        array = np.asarray(images)
-        if array.ndim == 3:
-            check_image(array, "the image")
-            return ImageArrays([array], (0,))
-    several = image_arrays(images, "array of images")
-    return ImageArrays(several, tuple(range(len(several))))
+        return ImageFiles(_existing(images, lenient))  # type: ignore[arg-type]
+    contents = [image_content(images, "the image")] if _is_one(images) else image_contents(images, "array of images")
+    return ImageArrays(contents, tuple(range(len(contents))))
 
 
 def split_pair(value: object) -> tuple[object, object]:
@@ -148,27 +146,27 @@ def _refuse_two_labels(paths: Sequence[Path], codes: Codes, classes: npt.NDArray
             )
 
 
-def _from_arrays(
-    arrays: Sequence[npt.NDArray[Any]],
+def _from_contents(
+    contents: Sequence[Content],
     raw: npt.NDArray[Any],
     classes: npt.NDArray[Any] | None,
     names: Sequence[str] | None,
     what: str,
 ) -> LabelledImages:
-    _not_empty(arrays, what)
+    _not_empty(contents, what)
     if names is not None:
         raw = named_labels(raw, names)
     if classes is None:
         classes = class_names(raw, names)
-    count = len(arrays)
+    count = len(contents)
     width = len(str(count))
     keys = tuple(f"{i:0{width}d}" for i in range(count))
-    return LabelledImages(ImageArrays(arrays, tuple(range(count))), encode(raw, classes, what), classes, keys)
+    return LabelledImages(ImageArrays(contents, tuple(range(count))), encode(raw, classes, what), classes, keys)
 
 
 def _from_dataset(data: Any, classes: npt.NDArray[Any] | None, what: str) -> LabelledImages:
     arrays, raw = dataset_arrays(data, labelled=True)
-    return _from_arrays(arrays, label_array(raw, len(arrays)), classes, getattr(data, "class_names", None), what)
+    return _from_contents(arrays, label_array(raw, len(arrays)), classes, getattr(data, "class_names", None), what)
 
 
 def _named_path(path: str | os.PathLike[str]) -> Path:
@@ -197,7 +195,8 @@ def _existing(paths: Iterable[Any], lenient: bool) -> tuple[Path, ...]:
     ]
     if wrong:
         raise InvalidInputError(
-            f"The paths hold {', '.join(wrong[:5])}: every path must be text or a Path. Fill it in or drop its row."
+            f"The list of paths holds {', '.join(wrong[:5])}: a list must hold paths (text or Path) alone, or images alone. "
+            f"Fill the gap, or split the list in two."
         )
     listed = tuple(Path(path) for path in given)
     if lenient:
@@ -223,10 +222,14 @@ def _is_regular(path: Path) -> bool:
 def _column(frame: Any, name: str) -> list[Any]:
     if name not in frame.columns:
         raise InvalidInputError(
-            f"The DataFrame has the columns {some_of(frame.columns)}: it must have 'path' and 'label'. Rename its "
-            f"columns."
+            f"The DataFrame has the columns {some_of(frame.columns)}: it must have 'path' and 'label', or 'image' in the "
+            f"place of 'path'. Rename its columns."
         )
     return list(frame[name])
+
+
+def _image_column(frame: Any) -> list[Any]:
+    return _column(frame, "image" if "image" in frame.columns else "path")
 
 
 def _no_labels(labels: object, rule: str) -> None:
@@ -243,22 +246,23 @@ def _is_frame(data: object) -> bool:
     return type(data).__module__.partition(".")[0] == "pandas" and hasattr(data, "columns")
 
 
+def _listed(data: Any) -> Any:
+    """A pandas column, or an array of texts or objects, as a list; anything else as it is."""
+    is_column = type(data).__module__.partition(".")[0] == "pandas"
+    is_array = isinstance(data, np.ndarray) and data.ndim == 1 and data.dtype.kind in "UO"
+    return list(data) if is_column or is_array else data
+
+
 def _are_paths(data: object) -> bool:
-    """Whether this is a sequence of paths: the first element tells, the others are checked later."""
-    if isinstance(data, np.ndarray):
-        return (
-            data.ndim == 1 and data.dtype.kind in "UO" and (data.size == 0 or isinstance(data[0], (str, os.PathLike)))
-        )
-    if type(data).__module__.partition(".")[0] == "pandas":
-        return True
-    if not isinstance(data, Sequence):
+    """Whether this is a list of paths: one tells; `_existing` names what is not one."""
+    return isinstance(data, Sequence) and any(isinstance(item, (str, os.PathLike)) for item in data)
+
+
+def _is_one(images: Any) -> bool:
+    """Whether this is one image in memory, and not several."""
+    if isinstance(images, (list, tuple)):
         return False
-    kinds = {isinstance(item, (str, os.PathLike)) for item in data}
-    if kinds == {True, False}:
-        raise InvalidInputError(
-            "The list mixes paths with other things: it must hold paths alone, or images alone. Split it in two."
-        )
-    return kinds == {True}
+    return isinstance(images, (bytes, Image.Image)) or np.ndim(images) == 3
 
 
 def _description(data: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,13 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
+from PIL import Image
 
 from ._public import public
-from .decoding import decode, read_bytes
-from .errors import ImageReadError, InvalidInputError, MissingExtraError, bad_argument, import_extra
-from .images import ImageFiles, Images
-from .resizing import resize
+from .decoding import content_of, decode
+from .errors import ImageReadError, InvalidInputError, bad_argument, import_extra
+from .images import Images
 
 if TYPE_CHECKING:
     import pandas
@@ -181,18 +181,16 @@ def _figure(fault: Fault, sources: Sources) -> str:
 def _picture(images: Images, index: int) -> str:
     """A thumbnail as a part of the page; nothing where the image cannot be shown."""
     try:
-        if isinstance(images, ImageFiles):
-            image = decode(read_bytes(images, index), size=(SIDE, SIDE))
-        else:
-            image = images.array(index)
-    except (ImageReadError, MissingExtraError):
+        content = content_of(images, index)
+        shown = decode(content, size=(SIDE, SIDE)) if isinstance(content, bytes) else content
+    except ImageReadError:
         return ""
-    height, width = image.shape[:2]
-    scale = min(1.0, SIDE / max(height, width))
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    small = np.clip(resize(image, size), 0, 255).round().astype(np.uint8)
-    data = base64.b64encode(tf.io.encode_jpeg(small, quality=85).numpy()).decode()
-    return f'<img src="data:image/jpeg;base64,{data}" width="{size[1]}" height="{size[0]}" alt="">'
+    small = Image.fromarray(np.clip(shown, 0, 255).astype(np.uint8))
+    small.thumbnail((SIDE, SIDE))
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=85)
+    data = base64.b64encode(file.getvalue()).decode()
+    return f'<img src="data:image/jpeg;base64,{data}" width="{small.width}" height="{small.height}" alt="">'
 
 
 def _target(path: object) -> Path:

@@ -21,7 +21,7 @@ import atheris
 with atheris.instrument_imports(include=["transferkit", "PIL"]):
     from PIL import Image  # noqa: F401  # its plugins are parsers too
 
-    from transferkit import decoding, formats, resizing
+    from transferkit import decoding, opening, resizing
     from transferkit.errors import ImageReadError
 
 from fuzz.mutations import mutated
@@ -30,7 +30,7 @@ SIZES = [None, (8, 8), (32, 24), (1, 1), (300, 200)]
 # A file that claims to be large is refused anyway: here sooner, so that thousands can be tried in a minute.
 PIXELS = 2_000_000
 # Formats whose header alone says how large what is decoded may be.
-TOLD_BY_HEADER = ("JPEG", "PNG", "BMP", "WebP")
+TOLD_BY_HEADER = ("JPEG", "PNG", "BMP", "WEBP")
 
 
 def decode_and_resize(data: bytes) -> None:
@@ -51,7 +51,7 @@ def _decode_and_resize(data: bytes) -> None:
         assert "\n" not in str(error) and len(str(error)) < 500, str(error)
         return
     assert image.dtype == "uint8" and image.ndim == 3 and image.shape[2] == 3
-    header = formats.read_header(data)
+    header = opening.header_of(opening.open_image(data), data)
     if size is None and header.format in TOLD_BY_HEADER:
         stored = (header.height, header.width)
         assert image.shape[:2] == (stored if header.orientation < 5 else stored[::-1]), (image.shape, header)
@@ -61,7 +61,7 @@ def _decode_and_resize(data: bytes) -> None:
 
 
 def main() -> None:
-    decoding.MAX_PIXELS = PIXELS
+    opening.MAX_PIXELS = PIXELS
     seeds = [
         path.read_bytes()
         for folder in sys.argv[1:]
