@@ -24,8 +24,8 @@ ORDER = """
 _version _public errors
 arguments arrays datasets orientation headers pillow formats folders labels images inputs splits resizing decoding workers
 progress sources records applications residual tiny backbones hub places transfers downloads weights
-loading segments shelves store cache fingerprints network folding frozen values
-augmentation likeness findings forecast placement features report doctor examination rates steps training
+loading shards tables store cache fingerprints network folding frozen values
+augmentation likeness findings forecast features report doctor examination rates steps training
 plots results gallery
 request phases inference bundle
 estimator classifier

@@ -17,7 +17,7 @@ import tensorflow as tf
 from .decoding import PIXEL_RULE
 from .fingerprints import architecture_digest, weights_digest
 from .folding import compiled, folded, has_constants, is_safe_in_threads
-from .segments import Tensors
+from .shards import Tensors
 
 __all__ = ["THREADS", "FrozenPart"]
 
