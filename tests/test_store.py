@@ -437,17 +437,14 @@ def test_a_link_to_a_file_elsewhere_is_not_followed(store, tmp_path):
 def test_what_a_killed_process_left_behind_goes_in_time(store):
     fill(store, range(3))
     folder = only_shard(store).path.parent
-    left = [
-        folder / name.replace("1", digit)
-        for name in (f".{'1' * 32}.0123456789abcdef.tmp", f"{'1' * 32}.rows.npy")
-        for digit in ("1", "2")
-    ]
-    for path in left:
+    old = [folder / f"{'1' * 32}.keys.npy", folder / f"{'2' * 32}.rows.npy"]
+    new = [folder / f"{'3' * 32}.keys.npy", folder / f"{'4' * 32}.rows.npy"]
+    for path in (*old, *new):
         path.write_bytes(b"half")
-    for path in left[::2]:
+    for path in old:
         os.utime(path, (1000, 1000))
     store.limit = 10**9
-    assert [path.exists() for path in left] == [False, True, False, True]
+    assert [path.exists() for path in (*old, *new)] == [False, False, True, True]
     assert found(store, 1)
 
 

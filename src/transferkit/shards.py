@@ -33,9 +33,9 @@ KEY_BYTES = 16
 KEY = np.dtype(f"V{KEY_BYTES}")
 ENTRY = np.dtype([("key", KEY), ("crc", "<u4")])
 MAGIC = b"\x93NUMPY\x01\x00"
-ABANDONED_SECONDS = 3600.0  # after which half a shard belongs to a process that died
+WHOLE = 2  # files of a committed shard
+ABANDONED_SECONDS = 3600.0  # after which an unfinished one belongs to a process that died
 NAME = re.compile(r"([0-9a-f]{32})\.(?:keys|rows)\.npy")
-TEMPORARY = re.compile(r"(\.[0-9a-f]{32}\.[0-9a-f]{16})\.tmp")
 ABSENT = (FileNotFoundError, NotADirectoryError, PermissionError)  # nothing is there that this user could read
 
 
@@ -93,8 +93,8 @@ class ShardFiles:
     used: float = 0.0
 
     @property
-    def is_whole(self) -> bool:
-        return self.files == 2
+    def is_abandoned(self) -> bool:
+        return self.files < WHOLE and self.used < time.time() - ABANDONED_SECONDS
 
 
 def content_key(content: bytes | npt.NDArray[Any]) -> bytes:
@@ -113,7 +113,7 @@ def record_dtype(tensors: Tensors) -> np.dtype[np.void]:
 
 
 def write_shard(folder: Path, keys: Keys, rows: Records) -> tuple[OpenShard, Entries]:
-    """Write both files under other names, then rename them: no reader ever sees half a file.
+    """Write both files under the names of unfinished shards, then rename them: no reader ever sees half a file.
 
     Returns:
         The shard, and the key and checksum of each row.
@@ -124,7 +124,7 @@ def write_shard(folder: Path, keys: Keys, rows: Records) -> tuple[OpenShard, Ent
     entries = np.empty(len(keys), ENTRY)
     entries["key"], entries["crc"] = keys, _checksums(rows)
     name = _name(folder, entries)
-    temporary = [folder / f".{name}.{os.urandom(8).hex()}.tmp" for _ in range(2)]
+    temporary = [_file(folder / os.urandom(16).hex(), "rows") for _ in range(2)]
     try:
         offset = _save(temporary[0], rows)
         _save(temporary[1], entries)
@@ -133,7 +133,7 @@ def write_shard(folder: Path, keys: Keys, rows: Records) -> tuple[OpenShard, Ent
         temporary[1].replace(_file(folder / name, "keys"))
     finally:
         for path in temporary:
-            remove_file(path)
+            _remove(path)
     return shard, entries
 
 
@@ -154,12 +154,12 @@ def open_shard(path: Path, row_bytes: int) -> tuple[OpenShard, Entries]:
     return OpenShard(path, _file(path, "rows"), offset), entries
 
 
-def list_shards(folder: Path, names: re.Pattern[str] = NAME) -> list[ShardFiles]:
-    """The store's own files in a folder, by shard; links, and what others put there, are left alone."""
+def list_shards(folder: Path) -> list[ShardFiles]:
+    """The shards in a folder, unfinished ones too; links, and what others put there, are left alone."""
     found: dict[str, ShardFiles] = {}
     with contextlib.suppress(*ABSENT), os.scandir(folder) as entries:
         for entry in entries:
-            match = names.fullmatch(entry.name)
+            match = NAME.fullmatch(entry.name)
             if match and entry.is_file(follow_symlinks=False):
                 with contextlib.suppress(FileNotFoundError):  # another process has just removed it
                     status = entry.stat()
@@ -171,31 +171,20 @@ def list_shards(folder: Path, names: re.Pattern[str] = NAME) -> list[ShardFiles]
 
 def remove_shard(path: Path) -> bool:
     """Remove a shard, whoever else does so at the same time; whether it is gone."""
-    return all(remove_file(_file(path, kind)) for kind in ("keys", "rows"))
+    return all(_remove(_file(path, kind)) for kind in ("keys", "rows"))
 
 
-def remove_abandoned(folder: Path, age: float = ABANDONED_SECONDS) -> None:
-    """Remove what processes that died have left unfinished."""
-    before = time.time() - age
-    for shard in list_shards(folder):
-        if not shard.is_whole and shard.used <= before:
-            remove_shard(shard.path)
-    for temporary in list_shards(folder, TEMPORARY):
-        if temporary.used <= before:
-            remove_file(Path(f"{temporary.path}.tmp"))
+def _file(path: Path, kind: str) -> Path:
+    return Path(f"{path}.{kind}.npy")
 
 
-def remove_file(path: Path) -> bool:
+def _remove(path: Path) -> bool:
     """Remove a file; whether it is gone."""
     try:
         path.unlink(missing_ok=True)
     except OSError:  # open in another process on Windows, or the folder is read-only
         return False
     return True
-
-
-def _file(path: Path, kind: str) -> Path:
-    return Path(f"{path}.{kind}.npy")
 
 
 def _save(path: Path, content: npt.NDArray[Any]) -> int:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .places import make_private
-from .shards import ABSENT, ShardFiles, Tensors, list_shards, remove_abandoned, remove_shard
+from .shards import ABSENT, ShardFiles, Tensors, list_shards, remove_shard
 from .tables import Session, Table
 
 __all__ = ["DEFAULT_LIMIT", "Store", "has_room_for_temporary"]
@@ -123,20 +123,18 @@ class Store:
             self._size = None
             freed = sum(shard.size for shard in self.shards() if remove_shard(shard.path))
             for folder in self._folders():
-                remove_abandoned(folder, age=0.0)
                 with contextlib.suppress(OSError):  # files of others are there
                     folder.rmdir()
         return freed
 
     def _shrink(self, limit: int) -> int:
-        """Remove shards, oldest use first, until the others take `limit` bytes at most; the bytes that they take."""
-        for folder in self._folders():
-            remove_abandoned(folder)
+        """Remove abandoned shards, and then by oldest use until `limit` bytes are left; the bytes that are left."""
         in_use = {path for session in self._sessions for path in list(session.used)}
         shards = sorted(self.shards(), key=lambda shard: shard.used)
         size = sum(shard.size for shard in shards)
         for shard in shards:
-            if size > limit and shard.path not in in_use and remove_shard(shard.path):
+            goes = shard.is_abandoned or (size > limit and shard.path not in in_use)
+            if goes and remove_shard(shard.path):
                 size -= shard.size
         return size
 

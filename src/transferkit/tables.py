@@ -21,6 +21,7 @@ from .shards import (
     ABSENT,
     ENTRY,
     KEY,
+    WHOLE,
     DamagedShardError,
     Entries,
     Keys,
@@ -66,9 +67,8 @@ class Table:
             changed = _time_stamp(self.folder)
             if changed is not None and changed == self._seen:
                 return
-            paths = {shard.path for shard in list_shards(self.folder) if shard.is_whole}
-            self._forget(self._numbers.keys() - paths)
-            self._insert(self._opened(paths - self._numbers.keys()))
+            paths = {shard.path for shard in list_shards(self.folder) if shard.files == WHOLE}
+            self._update(self._numbers.keys() - paths, self._opened(paths - self._numbers.keys()))
             is_settled = changed is not None and time.time_ns() - changed > RECENT
             self._seen = changed if is_settled else None
 
@@ -77,7 +77,7 @@ class Table:
         known, places = self._index
         if not len(known):
             return np.zeros(len(keys), PLACE), np.zeros(len(keys), bool)
-        at = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+        at = np.minimum(known.searchsorted(keys), len(known) - 1)
         return places[at], known[at] == keys
 
     def write(self, keys: Keys, rows: Records) -> Path:
@@ -89,14 +89,13 @@ class Table:
         make_private(self.folder)
         shard, entries = write_shard(self.folder, keys, rows)
         with self._lock:
-            self._forget({shard.path} & self._numbers.keys())
-            self._insert([(shard, entries)])
+            self._update({shard.path} & self._numbers.keys(), [(shard, entries)])
         return shard.path
 
     def drop(self, path: Path) -> None:
         """Remove a damaged shard: its rows are computed again."""
         with self._lock:
-            self._forget({path} & self._numbers.keys())
+            self._update({path} & self._numbers.keys(), [])
         remove_shard(path)
 
     def _opened(self, paths: Iterable[Path]) -> Iterable[tuple[OpenShard, Entries]]:
@@ -107,24 +106,21 @@ class Table:
                 except DamagedShardError:
                     remove_shard(path)
 
-    def _insert(self, shards: Iterable[tuple[OpenShard, Entries]]) -> None:
-        keys, places = [np.empty(0, KEY)], [np.empty(0, PLACE)]
-        for shard, entries in shards:
-            new = np.empty(len(entries), PLACE)
-            new["shard"], new["row"], new["crc"] = len(self.shards), np.arange(len(entries)), entries["crc"]
+    def _update(self, gone: Iterable[Path], new: Iterable[tuple[OpenShard, Entries]]) -> None:
+        """Take shards out of the index and others in."""
+        numbers = [self._numbers.pop(path) for path in gone]
+        kept = ~np.isin(self._index[1]["shard"], numbers)
+        keys, places = [self._index[0][kept]], [self._index[1][kept]]
+        for shard, entries in new:
+            rows = np.empty(len(entries), PLACE)
+            rows["shard"], rows["row"], rows["crc"] = len(self.shards), np.arange(len(entries)), entries["crc"]
             keys.append(entries["key"])
-            places.append(new)
+            places.append(rows)
             self._numbers[shard.path] = len(self.shards)
             self.shards.append(shard)
-        order = np.argsort(np.concatenate(keys))
-        added, new_places = np.concatenate(keys)[order], np.concatenate(places)[order]
-        at = np.searchsorted(self._index[0], added)
-        self._index = np.insert(self._index[0], at, added), np.insert(self._index[1], at, new_places)
-
-    def _forget(self, paths: Iterable[Path]) -> None:
-        gone = [self._numbers.pop(path) for path in paths]
-        kept = ~np.isin(self._index[1]["shard"], gone)
-        self._index = self._index[0][kept], self._index[1][kept]
+        all_keys, all_places = np.concatenate(keys), np.concatenate(places)
+        order = np.argsort(all_keys, kind="stable")  # which merges what is sorted already
+        self._index = all_keys[order], all_places[order]
 
 
 class Session:
