@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from conftest import draw, write_png
 from helpers import refused
 
 import transferkit as tk
-from transferkit import cache, decoding, resizing
+from transferkit import cache, decoding, inference, resizing
 from transferkit.frozen import FrozenPart
+from transferkit.store import Store
 
 
 def files() -> int:
@@ -26,9 +28,9 @@ def test_it_lies_in_the_users_cache_folder(make, photos):
     make().fit(photos / "train", epochs=1, verbose=0)
     found = tk.cache.info()
     assert found.path == Path(os.environ["XDG_CACHE_HOME"]) / "transferkit" / "values"
-    assert found.size == sum(path.stat().st_size for path in found.path.rglob("*.tkv")) > 0
+    assert found.size == sum(path.stat().st_size for path in found.path.rglob("*.npy")) > 0
     assert found.limit == 4 * 10**9
-    assert "kB of 4.0 GB in 2 files in" in str(found)
+    assert "kB of 4.0 GB in 4 files in" in str(found)
     assert found.path.stat().st_mode & 0o077 == 0
 
 
@@ -37,7 +39,8 @@ def test_nothing_is_there_before_anything_is_computed():
     assert not tk.cache.info().path.exists()
 
 
-def test_every_call_finds_what_the_others_computed(make, photos, computed):
+def test_every_call_finds_what_the_others_computed(make, photos, computed, monkeypatch):
+    monkeypatch.setattr(inference, "STORE_FROM", 18)
     clf = make().fit(photos / "train", epochs=1, verbose=0)
     assert sum(computed) == 36
     computed.clear()
@@ -48,6 +51,19 @@ def test_every_call_finds_what_the_others_computed(make, photos, computed):
     clf.predict(photos / "test", verbose=0)
     clf.evaluate(photos / "test", verbose=0)
     assert sum(computed) == 18
+
+
+def test_predicting_few_images_writes_nothing(make, photos, computed):
+    clf = make().fit(photos / "train", epochs=1, verbose=0)
+    before = tk.cache.info()
+    for _ in range(2):
+        clf.predict(photos / "test", verbose=0)
+        clf.evaluate(photos / "test", verbose=0)
+    assert sum(computed) == 36 + 4 * 18
+    assert tk.cache.info() == before
+    tk.cache.clear()
+    clf.predict(photos / "test", verbose=0)
+    assert not list(before.path.iterdir())
 
 
 def test_renamed_moved_and_relabelled_photos_are_found(make, photos, tmp_path, computed):
@@ -141,7 +157,7 @@ def test_a_limit_of_nothing_stores_nothing(make, photos):
     assert files() == 0
     tk.cache.set_limit(10**6)
     make().fit(photos / "train", epochs=1, verbose=0)
-    assert files() == 2  # features and thumbnails
+    assert files() == 4  # features and thumbnails, keys and rows of each
     tk.cache.set_limit(100)
     assert files() == 0
 
@@ -171,7 +187,7 @@ def test_a_path_that_is_none_is_refused(make, photos, path):
         lambda: tk.cache.clear(path),
         lambda: tk.cache.set_limit(5, path),
     ):
-        with refused(tk.InvalidInputError, "cache", "no path on this machine"):
+        with refused(tk.InvalidInputError, "cache", "not a path on this machine"):
             call()
 
 
@@ -179,7 +195,7 @@ def test_a_cache_folder_that_cannot_be_looked_into_is_as_none(make, photos, monk
     def denied(path: Path, **_: object) -> bool:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(cache, "_fallback", [])
+    monkeypatch.setattr(cache, "_temporary_store", functools.cache(Store.temporary))
     with monkeypatch.context() as patch:
         patch.setattr(Path, "exists", denied)
         store = cache.open_store(True)
@@ -229,7 +245,7 @@ def test_a_path_that_cannot_be_a_folder_is_refused_before_any_work(make, photos,
 def test_without_a_cache_folder_values_last_as_long_as_the_process(make, photos, monkeypatch, computed, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(cache, "_fallback", [])
+    monkeypatch.setattr(cache, "_temporary_store", functools.cache(Store.temporary))
     make().fit(photos / "train", epochs=1, verbose=0)
     make().fit(photos / "train", epochs=1, verbose=0)
     assert sum(computed) == 36

@@ -10,15 +10,15 @@ import pytest
 from conftest import TINY
 
 import transferkit as tk
-from transferkit import features, findings, forecast, shelves
+from transferkit import features, findings, forecast, tables
 from transferkit import store as store_module
 from transferkit.features import Plan, compute
-from transferkit.findings import Album, Findings
+from transferkit.findings import Findings
 from transferkit.frozen import FrozenPart
 from transferkit.inputs import read_images
 from transferkit.network import assemble
-from transferkit.shelves import MappedRows, Shelf
 from transferkit.store import Store
+from transferkit.tables import RowsOnDisk, Session
 from transferkit.values import LiveValues, StoredValues
 
 
@@ -101,7 +101,7 @@ def test_other_weights_are_another_computation(network, images, store, monkeypat
 def test_values_too_large_for_the_store_are_computed_all_the_same(part, images, tmp_path):
     store = Store(tmp_path / "values", limit=10)
     assert np.array_equal(values_of(part, images, store), values_of(part, images))
-    assert not list(store.segments())
+    assert not list(store.shards())
 
 
 def test_results_keep_the_order_of_the_images(part, images):
@@ -202,7 +202,7 @@ def test_values_that_are_no_numbers_are_an_error_that_names_the_image(network, p
     part = FrozenPart(network.features_model(), (32, 32), "tiny/features")
     with pytest.raises(tk.WeightsError, match=r"NaN or infinite for .*red\.png"):
         values_of(part, read_images(photos / "new" / "red.png"), store)
-    assert not list(store.segments())
+    assert not list(store.shards())
 
 
 # ---- what is stored ----
@@ -237,7 +237,7 @@ def test_what_was_computed_before_a_bad_file_is_kept(part, photos, tmp_path, sto
 
 def test_a_damaged_file_of_the_store_is_computed_anew(part, images, store, monkeypatch):
     first = values_of(part, images, store)
-    (path,) = store.segments()
+    (path,) = store.folder.rglob("*.rows.npy")
     content = bytearray(path.read_bytes())
     content[-100] ^= 1
     path.write_bytes(content)
@@ -267,6 +267,16 @@ def test_another_size_is_another_computation(network, images, store, monkeypatch
     assert len(calls) == len(images)
 
 
+@pytest.mark.parametrize("memory", [2**28, 1])
+def test_few_new_values_are_stored_if_they_have_to_be_on_disk(part, images, store, monkeypatch, memory):
+    monkeypatch.setattr(features, "MEMORY_BYTES", memory)
+    expected = values_of(part, images)
+    assert np.array_equal(values_of(part, images, store, store_from=len(images) + 1), expected)
+    assert bool(store.shards()) is (memory == 1)
+    assert np.array_equal(values_of(part, images, store, store_from=len(images)), expected)
+    assert store.shards()
+
+
 # ---- on disk ----
 
 
@@ -274,20 +284,20 @@ def test_another_size_is_another_computation(network, images, store, monkeypatch
 def test_large_values_stay_on_disk(part, images, store, monkeypatch, stored):
     expected = values_of(part, images)
     monkeypatch.setattr(features, "MEMORY_BYTES", 100)
-    monkeypatch.setattr(shelves, "SEGMENT_BYTES", 300)
+    monkeypatch.setattr(tables, "SHARD_BYTES", 300)
     rows = compute(part, Plan(images), store if stored else None, 0, "")[0]
-    assert isinstance(rows, MappedRows)
+    assert isinstance(rows, RowsOnDisk)
     assert np.array_equal(rows[np.arange(len(images))], expected)
-    assert bool(list(store.segments())) is stored
+    assert bool(list(store.shards())) is stored
     if stored:  # and are found there
         again = compute(part, Plan(images), Store(store.folder), 0, "")[0]
-        assert isinstance(again, MappedRows)
+        assert isinstance(again, RowsOnDisk)
         assert np.array_equal(again[np.arange(len(images))], expected)
 
 
 def test_the_same_image_twice_has_two_rows_on_disk(part, pictures, store, monkeypatch):
     monkeypatch.setattr(features, "MEMORY_BYTES", 10)
-    monkeypatch.setattr(shelves, "SEGMENT_BYTES", 200)
+    monkeypatch.setattr(tables, "SHARD_BYTES", 200)
     x = np.repeat(pictures[0][:5], 4, axis=0)
     assert np.array_equal(values_of(part, read_images(x), store), values_of(part, read_images(x)))
 
@@ -305,20 +315,19 @@ def test_temporary_values_go_with_the_rows(part, images, monkeypatch, tmp_path):
     monkeypatch.setattr(features, "MEMORY_BYTES", 100)
     monkeypatch.setattr(store_module.tempfile, "tempdir", str(tmp_path))
     rows = compute(part, Plan(images), None, 0, "")
-    assert list(tmp_path.rglob("*.tkv"))
+    assert list(tmp_path.rglob("*.npy"))
     del rows
     gc.collect()
-    assert not list(tmp_path.rglob("*.tkv"))
+    assert not list(tmp_path.rglob("*.npy"))
 
 
-def test_half_precision_is_near_and_never_infinite(part, images, store):
+def test_half_precision_is_near_and_never_infinite(part, images, store, monkeypatch):
     exact = values_of(part, images)
     halved = values_of(part, images, store, half=True)
     assert halved.dtype == np.float16
     assert halved == pytest.approx(exact, rel=1e-3, abs=1e-3)
-    huge = lambda images: [np.full((len(images), 16), 1e30, np.float32)]  # noqa: E731
-    worker = features._Worker(part, Plan(images), None, (("float16", (16,)),), Findings(0), Album(None, (32, 32)))
-    assert np.isfinite(worker._in_storage_form(huge(np.zeros(3)))[0]).all()
+    monkeypatch.setattr(FrozenPart, "__call__", lambda _, images: [np.full((len(images), 16), 1e30, np.float32)])
+    assert (values_of(part, images, half=True) == np.finfo(np.float16).max).all()
 
 
 # ---- forecast ----
@@ -327,7 +336,7 @@ def test_half_precision_is_near_and_never_infinite(part, images, store):
 def test_a_long_pass_says_how_long_it_will_take(part, images, store, monkeypatch, capsys):
     monkeypatch.setattr(forecast, "FORECAST_SECONDS", 0.0)
     many = images.subset(list(range(18)) * 20)
-    monkeypatch.setattr(Shelf, "find", lambda *_: None)
+    monkeypatch.setattr(Session, "find", lambda *_: None)
     compute(part, Plan(many), store, 1, "computing")
     line = capsys.readouterr().out
     assert re.fullmatch(r"computing: \d+ images at \d+ a second, about \d+ s, \d+ kB on disk\.\n", line)

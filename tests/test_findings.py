@@ -12,7 +12,7 @@ from helpers import picture, refused, saved, write
 
 from transferkit import findings
 from transferkit.errors import ImageReadError
-from transferkit.findings import Album, Findings, Look, OpenedImage, all_unreadable
+from transferkit.findings import Findings, Look, OpenedImage, ThumbnailCache, all_unreadable
 from transferkit.images import ImageArrays, ImageFiles, Images
 from transferkit.inputs import read_images
 from transferkit.likeness import THUMBNAIL_BYTES, thumbnail
@@ -49,10 +49,10 @@ def failure(name: str, reason: str = "damaged", kind: str = "unreadable") -> Ima
 
 
 def look_at(images: Images, store: Store | None = None, index: int = 0) -> Look:
-    album = Album(store, (32, 32))
-    seen = OpenedImage(images, index, SIZE, keyed=True).look(album)
-    album.keep(seen)
-    album.close()
+    thumbnails = ThumbnailCache(store, (32, 32))
+    seen = OpenedImage(images, index, SIZE, keyed=True).look(thumbnails)
+    thumbnails.keep(seen)
+    thumbnails.close()
     return seen
 
 
@@ -112,7 +112,7 @@ def test_reasons_of_arrays_are_by_position() -> None:
 
 def test_an_image_is_read_once_and_decoded_once(tmp_path: Path, work: list[str]) -> None:
     image = OpenedImage(read_images(write(tmp_path / "a.jpg", 1, (60, 90))), 0, SIZE, keyed=True)
-    seen = image.look(Album(None, (32, 32)))
+    seen = image.look(ThumbnailCache(None, (32, 32)))
     assert image.pixels() is image.pixels()
     assert image.pixels().shape == (*SIZE, 3)
     assert work == ["content_of", "to_pixels"]
@@ -182,13 +182,13 @@ def test_without_keys_images_of_one_content_are_told_apart(tmp_path: Path) -> No
     assert {len(key) for key in keys} == {16}
 
 
-def test_a_thumbnail_outlives_the_album(tmp_path: Path) -> None:
-    first = Album(Store(tmp_path), (32, 32))
+def test_a_thumbnail_outlives_the_cache_object(tmp_path: Path) -> None:
+    first = ThumbnailCache(Store(tmp_path), (32, 32))
     assert first.find(KEY) is None
     first.keep(Look(KEY, SMALL, True))
     first.keep(Look(OTHER_KEY, SMALL, False))  # known already: not written again
     first.close()
-    second = Album(Store(tmp_path), (32, 32))
+    second = ThumbnailCache(Store(tmp_path), (32, 32))
     found = second.find(KEY)
     assert found is not None
     assert found.tolist() == SMALL.tolist()
@@ -196,11 +196,11 @@ def test_a_thumbnail_outlives_the_album(tmp_path: Path) -> None:
     second.close()
 
 
-def test_an_album_without_a_store_keeps_nothing() -> None:
-    album = Album(None, (32, 32))
-    album.keep(Look(KEY, SMALL, True))
-    album.close()
-    assert album.find(KEY) is None
+def test_thumbnails_without_a_store_are_not_kept() -> None:
+    thumbnails = ThumbnailCache(None, (32, 32))
+    thumbnails.keep(Look(KEY, SMALL, True))
+    thumbnails.close()
+    assert thumbnails.find(KEY) is None
 
 
 # ---- the error ----

@@ -24,8 +24,8 @@ ORDER = """
 _version _public errors
 arguments folders labels images resizing opening decoding arrays datasets inputs splits workers
 progress sources records applications residual tiny backbones hub places downloads weights
-loading segments shelves store cache fingerprints network precision forward frozen values
-augmentation likeness findings forecast placement features report doctor examination rates steps training
+loading shards tables store cache fingerprints network precision forward frozen values
+augmentation likeness findings forecast features report doctor examination rates steps training
 plots results gallery
 request phases inference bundle
 estimator classifier

@@ -4,18 +4,15 @@
     >>> print(tk.cache.info())              # doctest: +SKIP
     >>> tk.cache.set_limit(20 * 10**9)      # doctest: +SKIP
 
-The values at the cut of every image are stored under the hash of its content, so that no later call and no
-other process computes them again. They are numbers that the backbone made of photos, not the photos; who can
-read them learns something of what is on the photos all the same, so the folder is made for its user alone.
-Everything here may be removed at any time: it is computed again when it is needed.
+The values at the cut of every image are stored under the hash of its content, so that no later call and no other
+process computes them again. They are numbers, not photos; yet they tell something about the photos, so the folder is
+made for its user alone. Everything here may be removed at any time: it is computed again when it is needed.
 """
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import os
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,10 +26,6 @@ __all__ = ["CacheInfo", "clear", "info", "set_limit"]
 
 CachePath = str | os.PathLike[str]
 
-_stores: dict[Path, Store] = {}
-_fallback: list[Store] = []  # one for the process, where the user's cache folder cannot be written to
-_lock = threading.Lock()
-
 
 @dataclass(frozen=True)
 class CacheInfo:
@@ -42,7 +35,7 @@ class CacheInfo:
         path: its folder.
         size: bytes of all values.
         limit: bytes that it may hold; what was used longest ago goes first.
-        files: how many files they lie in.
+        files: how many files hold them.
     """
 
     path: Path
@@ -66,8 +59,8 @@ def info(path: CachePath | None = None) -> CacheInfo:
         True
     """
     store = _store_at(path)
-    sizes = list(_sizes(store))
-    return CacheInfo(store.folder, sum(sizes), store.limit, len(sizes))
+    shards = store.shards()
+    return CacheInfo(store.folder, sum(one.size for one in shards), store.limit, sum(one.files for one in shards))
 
 
 def set_limit(size: int, path: CachePath | None = None) -> None:
@@ -78,7 +71,7 @@ def set_limit(size: int, path: CachePath | None = None) -> None:
         path: as for `info`.
 
     Raises:
-        InvalidInputError: `size` is no whole number of 0 or more, or the folder cannot be written to.
+        InvalidInputError: `size` is not a whole number of 0 or more, or the folder cannot be written to.
 
     Example:
         >>> import transferkit as tk
@@ -95,7 +88,7 @@ def set_limit(size: int, path: CachePath | None = None) -> None:
 
 
 def clear(path: CachePath | None = None) -> int:
-    """Remove all values, and nothing else that may lie in the folder.
+    """Remove all values, and nothing else that may be in the folder.
 
     Args:
         path: as for `info`.
@@ -126,7 +119,7 @@ def open_store(choice: object) -> Store | None:
     store = _store_at(_named(choice))
     try:
         store.folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:  # ValueError: a path that holds a zero
+    except (OSError, ValueError) as error:  # ValueError: a path that contains a zero
         raise _not_writable(store.folder, error) from error
     return store
 
@@ -137,23 +130,24 @@ def _named(path: object) -> Path:
         raise bad_argument("cache", path, "must be True, False or the path of a folder", "Pass cache=True")
     folder = expanded(os.fspath(path))
     if folder is None or "\0" in str(folder):
-        raise bad_argument("cache", path, "is no path on this machine", "Pass the path of a folder, or cache=True")
+        raise bad_argument("cache", path, "is not a path on this machine", "Pass the path of a folder, or cache=True")
     return folder
 
 
 def _store_at(path: object) -> Store:
     folder = values_folder() if path is None else _named(path)
-    if folder is None:
-        return _temporary_store()
-    with _lock:
-        return _stores.setdefault(folder, Store(folder))
+    return _temporary_store() if folder is None else _store_in(folder)
 
 
+@functools.cache
+def _store_in(folder: Path) -> Store:
+    return Store(folder)
+
+
+@functools.cache
 def _temporary_store() -> Store:
-    with _lock:
-        if not _fallback:
-            _fallback.append(Store.temporary())
-        return _fallback[0]
+    """One for the process, where the user's cache folder cannot be written to."""
+    return Store.temporary()
 
 
 def _can_write(folder: Path) -> bool:
@@ -163,12 +157,6 @@ def _can_write(folder: Path) -> bool:
         return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
     except (OSError, StopIteration):  # a folder above it that this user cannot look into
         return False
-
-
-def _sizes(store: Store) -> Iterator[int]:
-    for path in store.segments():
-        with contextlib.suppress(OSError):  # another process has just removed it
-            yield path.stat().st_size
 
 
 def _not_writable(folder: Path, error: Exception) -> InvalidInputError:

@@ -1,13 +1,15 @@
-"""The pass: the frozen part over images, once per image and view, through the store.
+"""The frozen part over images, once per image and view, through the store.
 
-Files are read, decoded and computed on a few threads at once, in small batches. What the store holds
-already is neither decoded nor computed again. What was computed before an error or Ctrl-C is stored.
+Files are read, decoded and computed on a few threads at once, in small batches. Rows that the store holds are neither
+decoded nor computed again. What was computed before an error or Ctrl-C is stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -15,29 +17,32 @@ import numpy.typing as npt
 
 from .augmentation import FixedViews
 from .errors import ImageReadError, WeightsError, some_of
-from .findings import Album, Findings, Look, OpenedImage, all_unreadable
+from .findings import Findings, Look, OpenedImage, ThumbnailCache, all_unreadable
 from .forecast import Forecast
 from .frozen import THREADS, FrozenPart
 from .images import Images
-from .placement import NoRoomError, Placement
 from .progress import Bar
 from .resizing import Pixels, Size
-from .segments import Row, Segment, Tensors
-from .shelves import Shelf, Writer
+from .shards import KEY, Records, Tensors, record_dtype
 from .store import Store, has_room_for_temporary
+from .tables import RowsOnDisk, Session
 from .values import Rows
 from .workers import in_background
 
-__all__ = ["Plan", "compute", "inspect", "is_kept"]
+__all__ = ["NoRoomError", "Plan", "compute", "inspect", "is_kept"]
 
-# Values of more bytes than this stay on disk, mapped into memory: memory stays flat however many images there are.
+# Values of more bytes than this stay on disk: memory stays flat however many images there are.
 MEMORY_BYTES = 2**28
 HALF_RANGE = float(np.finfo(np.float16).max)
 
 
+class NoRoomError(Exception):
+    """The disk has no room for values that must be there; it is internal, no user sees it."""
+
+
 @dataclass(frozen=True)
 class Plan:
-    """Which rows a pass computes: the views of the first `viewed` images, then the other images as they are.
+    """Which rows are computed: the views of the first `viewed` images, then the other images as they are.
 
     Without views, one row for each image.
     """
@@ -53,7 +58,21 @@ class Plan:
     def _times(self) -> int:
         return self.views.count if self.views is not None else 1
 
-    def item(self, row: int) -> tuple[int, int | None]:
+    def image(self, row: int) -> int:
+        """The image that a row is of."""
+        return self._item(row)[0]
+
+    def key(self, content: bytes, row: int) -> bytes:
+        """What stands for a row of the image that `content` stands for."""
+        view = self._item(row)[1]
+        return content if view is None or self.views is None else self.views.key(content, view)
+
+    def draw(self, pixels: Pixels, content: bytes, row: int) -> Pixels:
+        """The image as this row shows it."""
+        view = self._item(row)[1]
+        return pixels if view is None or self.views is None else self.views.draw(pixels, content, view)
+
+    def _item(self, row: int) -> tuple[int, int | None]:
         """The image and the view of a row; None = the image as it is."""
         if self.views is not None and row < self.viewed * self._times:
             return row // self._times, row % self._times
@@ -77,67 +96,40 @@ def compute(
     half: bool = False,
     in_memory: bool = True,
     findings: Findings | None = None,
+    store_from: int = 0,
 ) -> list[Rows]:
     """The values of every row of a plan: one array `(n, ...)` per tensor that crosses the cut.
 
     Args:
         store: where values are found and kept; None = nothing outlives the call.
         half: keep them in float16.
-        in_memory: hold them in memory, whatever they take, where the disk has no room for them.
-        findings: takes what is seen of the images, those that cannot be read among them, whose rows then mean
-            nothing.
+        in_memory: hold them in memory, however large they are, where the disk has no room for them.
+        findings: takes what is seen of the images, and which cannot be read; the rows of those mean nothing.
+        store_from: new values are stored if there are so many, or if they are too large for memory.
 
     Raises:
         ImageReadError: files that cannot be read, all of them named together; not with `findings`.
-        WeightsError: values that are no numbers.
+        WeightsError: values that are NaN or infinite.
         NoRoomError: `in_memory` is False, and the disk is full.
     """
     seen = Findings(len(plan.images), looks=False) if findings is None else findings
-    album = Album(store if seen.looks else None, part.size)
-    try:
-        rows = _rows(part, plan, store, seen, album, verbose, title, half, in_memory)
-    finally:
-        album.close()
+    tensors = _tensors(part, half)
+    with closing(ThumbnailCache(store if seen.looks else None, part.size)) as thumbnails:
+        rows = _Pass(part, plan, tensors, seen, thumbnails, title, verbose).rows(store, in_memory, store_from)
     if findings is None and seen.failures:
         raise all_unreadable(seen.failures)
     return rows
 
 
-def _rows(
-    part: FrozenPart,
-    plan: Plan,
-    store: Store | None,
-    seen: Findings,
-    album: Album,
-    verbose: str | int,
-    title: str,
-    half: bool,
-    in_memory: bool,
-) -> list[Rows]:
-    """The values where there is room for them."""
-    tensors = _halved(part.tensors) if half else part.tensors
-    size = _bytes_of(tensors, len(plan))
-    home = store if store is not None and size <= store.limit else None
-    if size > MEMORY_BYTES:
-        place = home or Store.temporary()
-        try:
-            if home is None and not place.has_room(size):
-                raise NoRoomError
-            return _Pass(part, plan, place, tensors, seen, album, verbose, title).into_files()
-        except NoRoomError:
-            if not in_memory:
-                raise
-    return _Pass(part, plan, home, tensors, seen, album, verbose, title).into_memory()
-
-
 def is_kept(part: FrozenPart, rows: int, store: Store | None, limit: int, half: bool = False) -> bool:
     """Whether the values of so many rows can be kept: in the store, or for the call alone within `limit` bytes."""
-    tensors = _halved(part.tensors) if half else part.tensors
-    size = _bytes_of(tensors, rows)
+    tensors = _tensors(part, half)
+    size = rows * record_dtype(tensors).itemsize
     if size <= MEMORY_BYTES and size <= limit:
         return True
     if store is not None and size <= store.limit:
-        return store.has_room(max(0, size - _bytes_of(tensors, len(store.shelf(part.name, tensors)))))
+        stored = len(store.table(part.name, tensors)) * record_dtype(tensors).itemsize
+        return store.has_room(max(0, size - stored))
     return size <= limit and has_room_for_temporary(size)
 
 
@@ -145,196 +137,165 @@ def inspect(
     images: Images, size: Size, store: Store | None, findings: Findings, verbose: str | int, title: str
 ) -> None:
     """Read every image once, and decode what the store does not know; `findings` takes what is seen."""
-    album = Album(store, size)
+    with closing(ThumbnailCache(store, size)) as thumbnails, Bar(title, len(images), "images", verbose) as bar:
 
-    def look(index: int) -> Look:
-        return OpenedImage(images, index, size, keyed=True).look(album)
+        def look(index: int) -> Look:
+            return OpenedImage(images, index, size, keyed=True).look(thumbnails)
 
-    try:
-        with Bar(title, len(images), "images", verbose) as bar:
-            looks = in_background(look, range(len(images)), THREADS, 4 * THREADS)
-            for index, future in enumerate(looks):
-                bar.advance()
-                try:
-                    seen = future.result()
-                except ImageReadError as error:
-                    findings.failures[index] = error
-                    continue
+        for index, future in enumerate(in_background(look, range(len(images)), THREADS, 4 * THREADS)):
+            bar.advance()
+            try:
+                seen = future.result()
+            except ImageReadError as error:
+                findings.failures[index] = error
+            else:
                 findings.note(index, seen)
-                album.keep(seen)
-    finally:
-        album.close()
+                thumbnails.keep(seen)
 
 
-@dataclass(frozen=True)
-class _Result:
-    """The values of one row: found in a file of the store, or new."""
+@dataclass
+class _Row:
+    """One row: with values if they were found in the store or are computed, else with the pixels to compute them from."""
 
-    row: int
+    number: int
     key: bytes
-    values: Row
-    segment: Segment | None = None
-    number: int = 0
+    look: Look | None  # where the plan has no views
+    values: Records | None = None  # one record
+    pixels: Pixels | None = None
+    is_new: bool = False
 
 
+@dataclass
 class _Pass:
     """One pass over the rows of a plan."""
 
-    def __init__(
-        self,
-        part: FrozenPart,
-        plan: Plan,
-        store: Store | None,
-        tensors: Tensors,
-        findings: Findings,
-        album: Album,
-        verbose: str | int,
-        title: str,
-    ) -> None:
-        self.part, self.plan, self.tensors, self.verbose, self.title = part, plan, tensors, verbose, title
-        self.findings, self.album = findings, album
-        self.store = store  # a temporary store goes when nothing refers to it any more
-        self.shelf: Shelf | None = None if store is None else store.shelf(part.name, tensors)
-        self.writer: Writer | None = None if self.shelf is None else self.shelf.writer()
-        self.used: dict[int, Segment] = {}  # by id
+    part: FrozenPart
+    plan: Plan
+    tensors: Tensors
+    findings: Findings
+    thumbnails: ThumbnailCache
+    title: str
+    verbose: str | int
+    session: Session | None = None
 
-    def into_memory(self) -> list[Rows]:
-        """The values as arrays in memory; new ones are stored if there is a store."""
-        values = [np.empty((len(self.plan), *shape), dtype) for dtype, shape in self.tensors]
+    def __post_init__(self) -> None:
+        self.dtype = record_dtype(self.tensors)
+        self.names = self.dtype.names or ()
+        self.looks = self.findings.looks and self.plan.views is None
 
-        def take(result: _Result) -> None:
-            for array, value in zip(values, result.values, strict=True):
-                array[result.row] = value
-            if self.writer is not None and result.segment is None:
-                self.writer.put(result.key, result.values)
+    def rows(self, store: Store | None, in_memory: bool, store_from: int) -> list[Rows]:
+        """The values where there is room for them; a session keeps a temporary store alive."""
+        size = len(self.plan) * self.dtype.itemsize
+        home = store if store is not None and size <= store.limit else None
+        if size > MEMORY_BYTES:
+            try:
+                if home is None and not has_room_for_temporary(size):
+                    raise NoRoomError
+                return self._on_disk((home or Store.temporary()).session(self.part.name, self.tensors))
+            except NoRoomError:
+                if not in_memory:
+                    raise
+        return self._in_memory(None if home is None else home.session(self.part.name, self.tensors, store_from))
 
-        self._run(take)
-        return list(values)
+    def _in_memory(self, session: Session | None) -> list[Rows]:
+        self.session = session
+        arrays = [np.empty((len(self.plan), *shape), dtype) for dtype, shape in self.tensors]
+        with closing(self._results()) as results:
+            for number, _, values in results:
+                for array, name in zip(arrays, self.names, strict=True):
+                    array[number] = values[name][0]
+        return list(arrays)
 
-    def into_files(self) -> list[Rows]:
-        """The values as rows of the store's files."""
-        assert self.shelf is not None and self.writer is not None
-        writer = self.writer
-        placement = Placement(self.shelf, len(self.plan))
+    def _on_disk(self, session: Session) -> list[Rows]:
+        self.session = session
+        keys = np.zeros(len(self.plan), KEY)
+        with closing(self._results()) as results:
+            for number, key, _ in results:
+                keys[number] = key
+                if session.is_full:
+                    raise NoRoomError
+        if session.is_full:
+            raise NoRoomError
+        return [RowsOnDisk(session, keys, name) for name in self.names]
 
-        def settle(keys: Sequence[bytes]) -> None:
-            if writer.stopped:
-                raise NoRoomError
-            placement.settle(keys, writer.last)
-
-        def take(result: _Result) -> None:
-            if result.segment is not None:
-                placement.place(result.segment, result.number, [result.row])
-            else:
-                placement.expect(result.key, result.row)
-                settle(writer.put(result.key, result.values))
-
-        self._run(take, finish=lambda: settle(writer.flush()))
-        return [placement.rows(number, self.store, self.tensors[number]) for number in range(len(self.tensors))]
-
-    def _run(self, take: Any, finish: Any = lambda: None) -> None:
-        """Compute every row and hand it on, in the order of the plan."""
-        total, chunk = len(self.plan), self.part.chunk
-        worker = _Worker(self.part, self.plan, self.shelf, self.tensors, self.findings, self.album)
+    def _results(self) -> Generator[tuple[int, bytes, Records]]:
+        """Number, key and values of every row whose image can be read, in order; new ones are stored."""
+        total, chunk, session = len(self.plan), self.part.chunk, self.session
         unit = "views" if self.plan.views is not None else "images"
-        bytes_each = _bytes_of(self.tensors, 1) if self.writer is not None else 0
-        forecast = Forecast(self.title, total, unit, bytes_each, 2 * THREADS * chunk, self.verbose)
+        stored = self.dtype.itemsize if session is not None and session.store_from <= total else 0
+        forecast = Forecast(self.title, total, unit, stored, 2 * THREADS * chunk, self.verbose)
+        chunks = [range(start, min(start + chunk, total)) for start in range(0, total, chunk)]
         try:
             with Bar(self.title, total, unit, self.verbose) as bar:
-                chunks = [range(start, min(start + chunk, total)) for start in range(0, total, chunk)]
-                for future, rows in zip(in_background(worker, chunks, THREADS, 2 * THREADS), chunks, strict=True):
-                    results, looks = future.result()
-                    for index, look in looks:
-                        self.findings.note(index, look)
-                        self.album.keep(look)
-                    for result in results:
-                        self._touch(result.segment)
-                        take(result)
-                    bar.advance(len(rows))
-                    forecast.note(sum(result.segment is None for result in results), len(rows))
-            finish()
+                for future, numbers in zip(
+                    in_background(self._work, chunks, THREADS, 2 * THREADS), chunks, strict=True
+                ):
+                    rows = future.result()
+                    self._keep(rows)
+                    yield from ((row.number, row.key, row.values) for row in rows if row.values is not None)
+                    bar.advance(len(numbers))
+                    forecast.note(sum(row.is_new for row in rows), len(numbers))
         finally:
-            if self.writer is not None:
-                self.writer.close()
+            if session is not None:
+                session.flush()
 
-    def _touch(self, segment: Segment | None) -> None:
-        if segment is not None and self.shelf is not None and id(segment) not in self.used:
-            for before in self.used.values():
-                before.release()
-            self.used[id(segment)] = segment
-            self.shelf.touch([segment])
-
-
-class _Worker:
-    """Reads, decodes and computes a few rows; runs on several threads at once."""
-
-    def __init__(
-        self, part: FrozenPart, plan: Plan, shelf: Shelf | None, tensors: Tensors, findings: Findings, album: Album
-    ) -> None:
-        self.part, self.plan, self.shelf, self.findings, self.album = part, plan, shelf, findings, album
-        self.dtypes = [np.dtype(dtype) for dtype, _ in tensors]
-        self.looks = findings.looks and plan.views is None
-        # Views are drawn by content, and twins are known by it.
-        self.keyed = shelf is not None or plan.views is not None or self.looks
-
-    def __call__(self, rows: range) -> tuple[list[_Result], list[tuple[int, Look]]]:
-        """The values of each row, and what was seen of each image; what cannot be read goes to the findings."""
-        found: list[_Result] = []
-        looks: list[tuple[int, Look]] = []
-        missing: list[tuple[int, bytes, Pixels]] = []
-        opened: dict[int, OpenedImage] = {}
-        failures = self.findings.failures
+    def _keep(self, rows: list[_Row]) -> None:
+        """Note what was seen, and store what is new; on one thread."""
         for row in rows:
-            index, view = self.plan.item(row)
-            try:
-                if index not in opened:
-                    opened = {index: OpenedImage(self.plan.images, index, self.part.size, self.keyed)}
-                image = opened[index]
-                if self.looks:
-                    looks.append((index, image.look(self.album)))
-                key = image.key if view is None else self._views.key(image.key, view)
-                stored = None if self.shelf is None else self.shelf.find(key)
-                if stored is not None:
-                    found.append(_Result(row, key, stored[2], stored[0], stored[1]))
-                    continue
-                pixels = image.pixels()
-                missing.append((row, key, pixels if view is None else self._views.draw(pixels, image.key, view)))
-            except ImageReadError as error:
-                failures[index] = error
-        # After a failure the rest is only read, so that every bad file is named without a long wait.
-        if missing and (self.findings.goes_on or not failures):
-            arrays = self._computed(missing)
-            found += [_Result(row, key, tuple(a[n] for a in arrays)) for n, (row, key, _) in enumerate(missing)]
-        return found, looks
+            if row.look is not None:
+                self.findings.note(row.number, row.look)
+                self.thumbnails.keep(row.look)
+            if self.session is not None and row.is_new and row.values is not None:
+                self.session.put(row.key, row.values)
 
-    def _computed(self, missing: list[tuple[int, bytes, Pixels]]) -> list[npt.NDArray[Any]]:
-        arrays = self.part(np.stack([pixels for _, _, pixels in missing]))
-        if not all(np.isfinite(array).all() for array in arrays):
-            bad = [n for n in range(len(missing)) if not all(np.isfinite(array[n]).all() for array in arrays)]
-            indices = [self.plan.item(missing[n][0])[0] for n in bad]
-            names = [self.plan.images.name(index) for index in indices]
-            raise WeightsError(
-                f"The frozen layers give values that are NaN or infinite for {some_of(names)}: they must be numbers. Check "
-                f"the file of weights, the record's preprocessing, and an augmentation of your own."
-            )
-        return self._in_storage_form(arrays)
+    def _work(self, numbers: range) -> list[_Row]:
+        """The rows of a few images, on any thread."""
+        rows = [row for index, group in groupby(numbers, self.plan.image) for row in self._read(index, list(group))]
+        self._compute([row for row in rows if row.pixels is not None])
+        return rows
 
-    @property
-    def _views(self) -> FixedViews:
-        assert self.plan.views is not None
-        return self.plan.views
+    def _read(self, index: int, numbers: list[int]) -> list[_Row]:
+        """The rows of one image, found or still to be computed; none if it cannot be read, which is noted."""
+        # Views are drawn by content, and copies are known by it.
+        is_keyed = self.session is not None or self.plan.views is not None or self.looks
+        try:
+            image = OpenedImage(self.plan.images, index, self.part.size, is_keyed)
+            look = image.look(self.thumbnails) if self.looks else None
+            return [self._row(image, number, look) for number in numbers]
+        except ImageReadError as error:
+            self.findings.failures[index] = error
+            return []
 
-    def _in_storage_form(self, arrays: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-        """In half precision where that was asked for; what is out of its range goes to its end."""
-        return [
-            array if array.dtype == dtype else np.clip(array, -HALF_RANGE, HALF_RANGE).astype(dtype)
-            for array, dtype in zip(arrays, self.dtypes, strict=True)
-        ]
+    def _row(self, image: OpenedImage, number: int, look: Look | None) -> _Row:
+        key = self.plan.key(image.key, number)
+        values = None if self.session is None else self.session.find(key)
+        pixels = None if values is not None else self.plan.draw(image.pixels(), image.key, number)
+        return _Row(number, key, look, values, pixels)
+
+    def _compute(self, rows: list[_Row]) -> None:
+        """Turn pixels into values. After a failure the rest is only read: every bad file is named without a long wait."""
+        if not rows or (self.findings.failures and not self.findings.goes_on):
+            return
+        arrays = self.part(np.stack([row.pixels for row in rows if row.pixels is not None]))
+        self._check(rows, arrays)
+        records = np.empty(len(rows), self.dtype)
+        for name, array in zip(self.names, arrays, strict=True):
+            is_half = self.dtype[name].base != array.dtype  # what is out of its range goes to its end
+            records[name] = np.clip(array, -HALF_RANGE, HALF_RANGE) if is_half else array
+        for at, row in enumerate(rows):
+            row.values, row.pixels, row.is_new = records[at : at + 1], None, True
+
+    def _check(self, rows: list[_Row], arrays: list[npt.NDArray[Any]]) -> None:
+        if all(np.isfinite(array).all() for array in arrays):
+            return
+        bad = [row for at, row in enumerate(rows) if not all(np.isfinite(array[at]).all() for array in arrays)]
+        names = [self.plan.images.name(self.plan.image(row.number)) for row in bad]
+        raise WeightsError(
+            f"The frozen layers give values that are NaN or infinite for {some_of(names)}: they must be finite. Check the "
+            f"weights file, the record's preprocessing, and an augmentation of your own."
+        )
 
 
-def _halved(tensors: Tensors) -> Tensors:
-    return tuple(("float16" if dtype == "float32" else dtype, shape) for dtype, shape in tensors)
-
-
-def _bytes_of(tensors: Tensors, rows: int) -> int:
-    return rows * sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for dtype, shape in tensors)
+def _tensors(part: FrozenPart, half: bool) -> Tensors:
+    """What crosses the cut, float32 as float16 if asked."""
+    return tuple(("float16" if half and dtype == "float32" else dtype, shape) for dtype, shape in part.tensors)

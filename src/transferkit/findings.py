@@ -17,11 +17,10 @@ from .images import ImageFiles, Images
 from .likeness import THUMBNAIL_BYTES, thumbnail
 from .opening import Header, header_of, open_image
 from .resizing import Pixels, Size
-from .segments import KEY_BYTES
-from .shelves import Shelf, Writer, content_key
+from .shards import KEY_BYTES, content_key
 from .store import Store
 
-__all__ = ["REMEDY", "Album", "Findings", "Look", "OpenedImage", "all_unreadable"]
+__all__ = ["REMEDY", "Findings", "Look", "OpenedImage", "ThumbnailCache", "all_unreadable"]
 
 # How the error of images that cannot be read ends where they can be left out.
 REMEDY = " Pass on_bad_image='skip' to go on without them."
@@ -98,32 +97,32 @@ class Findings:
         return part
 
 
-class Album:
-    """Thumbnails by content: found in a store, else made and kept there.
+class ThumbnailCache:
+    """Thumbnails by content, kept in a store if there is one.
 
-    Those that were made from images of another size may differ a little, so each size has its own.
+    They depend a little on the size that an image is reduced to, so each size has its own.
     """
 
     def __init__(self, store: Store | None, size: Size) -> None:
-        self._shelf: Shelf | None = None
-        self._writer: Writer | None = None
-        if store is not None:
-            self._shelf = store.shelf(f"thumbnails/1/{size}/{PIXEL_RULE}", (("uint8", (THUMBNAIL_BYTES,)),))
-            self._writer = self._shelf.writer()
+        computation = f"thumbnails/1/{size}/{PIXEL_RULE}"
+        self._session = None if store is None else store.session(computation, (("uint8", (THUMBNAIL_BYTES,)),))
 
     def find(self, key: bytes) -> npt.NDArray[np.uint8] | None:
-        """The thumbnail of an image that was decoded before; from any thread."""
-        row = None if self._shelf is None else self._shelf.get(key)
-        return None if row is None else row[0]
+        """uint8 `(THUMBNAIL_BYTES,)`, if the image was decoded before; from any thread."""
+        row = None if self._session is None else self._session.find(key)
+        return None if row is None else row["f0"][0]
 
     def keep(self, look: Look) -> None:
         """Store a new one; from one thread."""
-        if self._writer is not None and look.is_new:
-            self._writer.put(look.key, (look.thumbnail,))
+        if self._session is not None and look.is_new:
+            row = np.empty(1, self._session.table.dtype)
+            row["f0"] = look.thumbnail
+            self._session.put(look.key, row)
 
     def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        """Store the rest."""
+        if self._session is not None:
+            self._session.flush()
 
 
 class OpenedImage:
@@ -142,10 +141,10 @@ class OpenedImage:
             self._pixels = to_pixels(self._content, self._name, self._size, self._opened)
         return self._pixels
 
-    def look(self, album: Album) -> Look:
+    def look(self, thumbnails: ThumbnailCache) -> Look:
         """What the doctor wants to know; it is decoded unless its thumbnail shows that it was before."""
         oddities = self._oddities()
-        found = album.find(self.key)
+        found = thumbnails.find(self.key)
         if found is not None:
             return Look(self.key, found, False, oddities)
         return Look(self.key, thumbnail(self.pixels()), True, oddities)

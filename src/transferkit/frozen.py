@@ -14,7 +14,7 @@ import numpy.typing as npt
 from .decoding import PIXEL_RULE
 from .fingerprints import weights_digest
 from .forward import THREADS, Forward, compiled, has_gpu
-from .segments import Tensors
+from .shards import Tensors
 
 __all__ = ["THREADS", "FrozenPart"]
 

@@ -15,6 +15,9 @@ from .store import Store
 __all__ = ["Predictor"]
 
 CHUNK = 4096  # rows of features that the head takes at a time
+# A call that computes fewer images writes nothing: a server that asks for one image at a time would fill the store
+# with small files.
+STORE_FROM = 256
 
 
 class Predictor:
@@ -37,7 +40,8 @@ class Predictor:
         nothing = np.zeros((0, self._head.output.shape[-1]), np.float32)
         if not len(images):
             return nothing
-        features = compute(self._current_part(), Plan(images), store, verbose, title, findings=findings)[0]
+        part, plan = self._current_part(), Plan(images)
+        features = compute(part, plan, store, verbose, title, findings=findings, store_from=STORE_FROM)[0]
         if findings.failures and not findings.goes_on:
             raise all_unreadable(findings.failures, REMEDY)
         rows = findings.good()

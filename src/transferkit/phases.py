@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .examination import Examined, examine
-from .features import Plan, compute, inspect, is_kept
+from .features import NoRoomError, Plan, compute, inspect, is_kept
 from .findings import Findings
 from .frozen import FrozenPart
 from .images import Images, LabelledImages, joined
 from .labels import class_weights
 from .network import At, Cut, Network
-from .placement import NoRoomError
 from .progress import readable, say
 from .request import Request
 from .results import Phase

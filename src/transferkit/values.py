@@ -1,4 +1,4 @@
-"""Values at a cut, as training takes them: stored ones, or those that are computed anew in each epoch."""
+"""Values at a cut, as training takes them: stored ones, or computed again in each epoch."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .decoding import load
 from .frozen import THREADS, FrozenPart
 from .images import Images
 from .resizing import Pixels
-from .shelves import MappedRows
+from .tables import RowsOnDisk
 from .workers import in_background
 
 __all__ = ["LiveValues", "Rows", "StoredValues", "Values"]
 
-Rows = npt.NDArray[Any] | MappedRows  # one array `(n, ...)`, in memory or on disk
+Rows = npt.NDArray[Any] | RowsOnDisk  # one array `(n, ...)`, in memory or on disk
 Batches = Sequence[npt.NDArray[np.int64]]
 
 
@@ -29,7 +29,7 @@ class StoredValues:
 
     Attributes:
         tensors: one array per tensor that crosses the cut.
-        rows: int64 `(views, n)`: where in the tensors each view of each image lies. Epochs go through
+        rows: int64 `(views, n)`: where in the tensors each view of each image is. Epochs go through
             the views one after the other.
     """
 
@@ -50,9 +50,9 @@ class StoredValues:
         return sum(int(np.prod(tensor.shape[1:])) * 4 for tensor in self.tensors)
 
     def batches(self, batches: Batches, epoch: int = 0) -> Iterator[list[npt.NDArray[Any]]]:
-        """The values of each batch of positions, read ahead where they lie on disk."""
+        """The values of each batch of positions, read ahead where they are on disk."""
         rows = self.rows[epoch % len(self.rows)]
-        if not any(isinstance(tensor, MappedRows) for tensor in self.tensors):
+        if not any(isinstance(tensor, RowsOnDisk) for tensor in self.tensors):
             for batch in batches:
                 yield self._gathered(rows[batch])
             return
@@ -65,7 +65,7 @@ class StoredValues:
 
 @dataclass(frozen=True)
 class LiveValues:
-    """Values at the cut that are computed anew each time: from pixels, or of pixels augmented at random."""
+    """Values at the cut that are computed each time: from pixels, or from pixels augmented at random."""
 
     images: Images
     part: FrozenPart
