@@ -645,7 +645,8 @@ class TestOutput:
         assert captured.err == ""
         assert "\r" not in captured.out
         assert "\x1b" not in captured.out
-        assert len(captured.out.splitlines()) == 4
+        # The drawings have so little in them that some look alike.
+        assert len([line for line in captured.out.splitlines() if "near duplicate" not in line]) == 4
 
     def test_verbose_2_gives_a_line_per_epoch(self, make, photos, capsys):
         make().fit(photos / "train", epochs=3, verbose=2)

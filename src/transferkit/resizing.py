@@ -24,12 +24,15 @@ REDUCING_GAP = 2.0
 
 
 def resize(image: npt.NDArray[Any], size: Size) -> Pixels:
-    """An array `(h, w, 3)`, 0-255 -> float32 `(height, width, 3)`; the argument is never changed."""
+    """An array `(h, w, 3)`, 0-255 -> float32 `(height, width, 3)`; the argument is never changed.
+
+    Whole numbers of any type are resized, and rounded, as a file is; fractions are kept.
+    """
     if image.shape[:2] == size:
         return image.astype(np.float32)
-    if image.dtype.kind in "ui":
-        whole = Image.fromarray(np.ascontiguousarray(image, np.uint8))
-        return np.asarray(resize_image(whole, size), np.float32)
+    whole = np.ascontiguousarray(image, np.uint8)
+    if image.dtype.kind in "ui" or np.array_equal(whole, image):
+        return np.asarray(resize_image(Image.fromarray(whole), size), np.float32)
     channels = [Image.fromarray(np.ascontiguousarray(image[..., channel], np.float32)) for channel in range(3)]
     return np.stack([np.asarray(resize_image(channel, size)) for channel in channels], axis=-1)
 
