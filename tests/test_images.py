@@ -16,7 +16,7 @@ from transferkit.decoding import content_of, load
 from transferkit.errors import ImageReadError, InvalidInputError
 from transferkit.images import ImageArrays, ImageFiles, LabelledImages
 from transferkit.inputs import read_images, read_labelled, split_pair
-from transferkit.shelves import content_key
+from transferkit.shards import content_key
 
 BATCH = np.stack([picture(seed) for seed in range(5)])
 LABELS = ["dogs", "cats", "dogs", "owls", "cats"]
