@@ -49,7 +49,7 @@ class FileList:
     unreadable: list[tuple[Path, str]] = field(default_factory=list)
 
     def note_unreadable(self, error: OSError) -> None:
-        self.unreadable.append((Path(error.filename), error.strerror))
+        self.unreadable.append((Path(error.filename), error.strerror or str(error)))
 
     def refuse_unreadable(self) -> None:
         if self.unreadable:
@@ -132,7 +132,8 @@ def _collect(folder: Path, entered: set[str], found: FileList) -> None:
             if path.suffix.lower() in IMAGE_SUFFIXES or _starts_like_image(path):
                 found.files.append(path)
             else:
-                (found.not_images if os.path.isfile(path) else found.not_regular).append(path)
+                # Path.is_file would raise in a folder whose files may not be looked at.
+                (found.not_images if os.path.isfile(path) else found.not_regular).append(path)  # noqa: PTH113
 
 
 def _walk(folder: Path, found: FileList) -> Iterator[tuple[Path, list[str], list[Path]]]:

@@ -174,7 +174,7 @@ def _check_files(paths: Sequence[Path], lenient: bool) -> None:
     missing = [str(path) for path in paths if not os.path.lexists(path)]
     if missing:
         raise InvalidInputError(f"There is no file {some_of(missing)}: every path must exist. Check the paths.")
-    odd = [str(path) for path in paths if not os.path.isfile(path)]
+    odd = [str(path) for path in paths if not os.path.isfile(path)]  # noqa: PTH113  # Path.is_file may raise
     if odd:
         raise InvalidInputError(
             f"{some_of(odd)} is not a regular file: an image must be an ordinary file. Leave it out of the list."
