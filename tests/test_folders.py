@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from helpers import class_folder, lock, refused, write
 
-from transferkit.decoding import load, read_bytes
+from transferkit.decoding import content_of, load
 from transferkit.errors import ImageReadError, InvalidInputError
 from transferkit.folders import is_hidden, list_class_folder, list_files
 from transferkit.images import ImageFiles
@@ -119,7 +119,7 @@ def test_dangling_and_looping_links_named_like_images_stay_for_the_reader_to_ref
     assert names(found.not_regular) == ["gone", "self"]
     for index in range(3):
         with refused(ImageReadError, str(found.files[index])) as caught:
-            read_bytes(ImageFiles(tuple(found.files)), index)
+            content_of(ImageFiles(tuple(found.files)), index)
         assert list(caught.value.kinds.values()) == ["not a regular file"]
 
 
