@@ -377,7 +377,7 @@ def test_an_unknown_class_is_named_with_the_data_that_holds_it(folder: Path, nam
 
 @pytest.mark.parametrize("read", [read_labelled, read_images])
 def test_a_data_frame_without_the_column_is_refused_with_those_it_has(read) -> None:
-    with refused(InvalidInputError, "'file', 'class'", "'path' and 'label'", "Rename"):
+    with refused(InvalidInputError, "'file', 'class'", "'path' or 'image', and 'label'", "Rename"):
         read(pd.DataFrame({"file": ["a.jpg"], "class": ["a"]}))
 
 

@@ -50,7 +50,8 @@ class FixedViews:
     def __init__(self, layer: keras.layers.Layer, size: tuple[int, int], count: int) -> None:
         self.count = count
         trainable = [variable.numpy() for variable in layer.trainable_variables]
-        others = [(variable.numpy(), _is_seed(variable)) for variable in layer.non_trainable_variables]
+        # The state of each random layer is that of its `keras.random.SeedGenerator`.
+        others = [(v.numpy(), v.name == "seed_generator_state") for v in layer.non_trainable_variables]
         self._seeds = sum(is_seed for _, is_seed in others)
 
         def change(image: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
@@ -129,11 +130,6 @@ def _layer(choice: object, size: tuple[int, int], seed: int) -> Any:
 def _in_scale(images: Any) -> Any:
     """Interpolation may leave the scale by a little, contrast by a lot; the network expects 0-255."""
     return tf.clip_by_value(tf.cast(images, tf.float32), 0.0, 255.0)
-
-
-def _is_seed(variable: keras.Variable) -> bool:
-    """Whether this is the state of a `keras.random.SeedGenerator`."""
-    return bool(variable.name == "seed_generator_state" and tuple(variable.shape) == (2,))
 
 
 def _light(seed: int) -> keras.Sequential:

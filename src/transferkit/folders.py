@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +27,10 @@ EXTENSIONS: dict[str, frozenset[str]] = {
     "PPM": frozenset([".ppm", ".pgm", ".pbm", ".pnm"]),
 }
 IMAGE_SUFFIXES = frozenset().union(*EXTENSIONS.values())
-# Names that operating systems and tools leave behind; a dot file is hidden already.
+IMAGE_START = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|II\*\0|MM\0\*|RIFF....WEBP|....ftyp(avif|heic)", re.DOTALL
+)
+# Names that operating systems and tools leave behind, besides dot files.
 SYSTEM_NAMES = {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "@eadir"}
 # The parent of train/ and test/ is refused: without this check, these would become the classes.
 TRAIN_NAMES = {"train", "training", "training_set", "train_set"}
@@ -174,8 +178,4 @@ def _starts_like_image(path: Path) -> bool:
             head = file.read(12)
     except OSError:
         return False
-    return (
-        head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\x00", b"MM\x00*"))
-        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
-        or head[4:12] in (b"ftypavif", b"ftypheic")
-    )
+    return IMAGE_START.match(head) is not None

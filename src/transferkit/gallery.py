@@ -77,7 +77,6 @@ def _has_labels(data: object) -> bool:
         return "label" in data.columns
     if hasattr(data, "element_spec"):
         return isinstance(data.element_spec, tuple)
-    if isinstance(data, (str, PathLike)) and Path(data).is_dir():
-        found = list_files(Path(data)).files
-        return len({path.parent for path in found} - {Path(data)}) > 1
-    return False
+    if not isinstance(data, (str, PathLike)) or not Path(data).is_dir():
+        return False
+    return len({path.parent for path in list_files(Path(data)).files} - {Path(data)}) > 1

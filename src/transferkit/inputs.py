@@ -55,7 +55,7 @@ def read_labelled(
     else:
         if _is_frame(data):
             _no_labels(labels, "a DataFrame has its labels in the column 'label'")
-            data, labels = _image_column(data), _column(data, "label")
+            data, labels = _column(data, "image", "path"), _column(data, "label")
         if labels is None:
             form = f"an array of shape {data.shape}" if isinstance(data, np.ndarray) else f"a {type(data).__name__}"
             raise InvalidInputError(
@@ -96,7 +96,7 @@ def read_images(images: object, lenient: bool = False) -> Images:
     if is_dataset(images):
         return _in_memory(dataset_arrays(images, labelled=False)[0])
     if _is_frame(images):
-        images = _image_column(images)
+        images = _column(images, "image", "path")
     found = _sequence([images], "image") if _is_one(images) else _sequence(images, "array of images")
     if isinstance(found, ImageFiles):
         _check_files(found.paths, lenient)
@@ -122,10 +122,9 @@ def _from_folder(
                 f"class must have some. Add images to it, or remove the folder."
             )
         classes = class_names(np.array([*found.labels, *found.empty_classes]))
-    elif classes.dtype.kind in "ib":  # folder names are text, the classes may be of another type
-        spelled = {str(name): name for name in classes.tolist()}
-        if set(found.labels) <= set(spelled):
-            raw = np.array([spelled[label] for label in found.labels])
+    spelled = {str(name): name for name in classes.tolist()}
+    if set(found.labels) <= set(spelled):  # folder names are text, the classes may be of another type
+        raw = np.array([spelled[label] for label in found.labels])
     names = tuple(path.relative_to(found.root).as_posix() for path in found.files)
     files = ImageFiles(tuple(found.files), tuple(found.unreadable))
     return LabelledImages(files, encode(raw, classes, what), classes, names, found)
@@ -191,17 +190,15 @@ def _refuse_two_labels(paths: Sequence[Path], codes: Codes, classes: npt.NDArray
             )
 
 
-def _column(frame: Any, name: str) -> list[Any]:
-    if name not in frame.columns:
-        raise InvalidInputError(
-            f"The DataFrame has the columns {some_of(frame.columns)}: it must have 'path' and 'label', or 'image' in the "
-            f"place of 'path'. Rename its columns."
-        )
-    return list(frame[name])
-
-
-def _image_column(frame: Any) -> list[Any]:
-    return _column(frame, "image" if "image" in frame.columns else "path")
+def _column(frame: Any, *names: str) -> list[Any]:
+    """The first of the columns of these names."""
+    for name in names:
+        if name in frame.columns:
+            return list(frame[name])
+    raise InvalidInputError(
+        f"The DataFrame has the columns {some_of(frame.columns)}: it must have 'path' or 'image', and 'label' for "
+        f"training. Rename its columns."
+    )
 
 
 def _no_labels(labels: object, rule: str) -> None:
