@@ -33,11 +33,8 @@ def augmenter(choice: object, size: tuple[int, int], seed: int) -> Callable[[Any
     if choice is None:
         return None
     layer = _layer(choice, size, seed)
-    change: Callable[[Any], Any] = tf.function(
-        lambda images: _in_scale(layer(images, training=True)),
-        input_signature=[tf.TensorSpec((None, *size, 3), tf.float32)],
-        autograph=False,
-    )
+    batch = tf.TensorSpec((None, *size, 3), tf.float32)
+    change: Callable[[Any], Any] = tf.function(lambda x: _in_scale(layer(x, training=True)), [batch], autograph=False)
     return change
 
 
@@ -50,7 +47,7 @@ class FixedViews:
     def __init__(self, layer: keras.layers.Layer, size: tuple[int, int], count: int) -> None:
         self.count = count
         trainable = [variable.numpy() for variable in layer.trainable_variables]
-        # The state of each random layer is that of its `keras.random.SeedGenerator`.
+        # A random layer keeps the state of its `keras.random.SeedGenerator` under this name.
         others = [(v.numpy(), v.name == "seed_generator_state") for v in layer.non_trainable_variables]
         self._seeds = sum(is_seed for _, is_seed in others)
 

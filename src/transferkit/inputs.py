@@ -43,26 +43,10 @@ def read_labelled(
     Raises:
         InvalidInputError: the data breaks a rule.
     """
-    names = None
     if isinstance(data, (str, os.PathLike)):
         _no_labels(labels, "a folder's labels are the names of the folders in it")
         return _from_folder(_class_folder(_named_path(data), lenient), classes, what, empty_classes)
-    if is_dataset(data):
-        _no_labels(labels, "a dataset brings its own labels")
-        arrays, labels = dataset_arrays(data, labelled=True)
-        images: Images = _in_memory(arrays)
-        names = getattr(data, "class_names", None)
-    else:
-        if _is_frame(data):
-            _no_labels(labels, "a DataFrame has its labels in the column 'label'")
-            data, labels = _column(data, "image", "path"), _column(data, "label")
-        if labels is None:
-            form = f"an array of shape {data.shape}" if isinstance(data, np.ndarray) else f"a {type(data).__name__}"
-            raise InvalidInputError(
-                f"The {what} came without labels: {form} must come with `labels`, one per image. "
-                f"Pass labels=[...], or a folder with one folder per class."
-            )
-        images = _sequence(data, what)
+    images, labels, names = _images_and_labels(data, labels, what)
     raw = label_array(labels, len(images))
     if not len(images):
         raise InvalidInputError(f"The {what} holds no images: at least two are needed. Check what you pass.")
@@ -76,6 +60,24 @@ def read_labelled(
     if not empty_classes:
         _refuse_two_labels(images.paths, codes, classes)
     return LabelledImages(images, codes, classes, tuple(map(str, images.paths)))
+
+
+def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, object, Sequence[str] | None]:
+    """Data without a folder: the images, the labels, and the class names of a dataset."""
+    if is_dataset(data):
+        _no_labels(labels, "a dataset brings its own labels")
+        arrays, labels = dataset_arrays(data, labelled=True)
+        return _in_memory(arrays), labels, getattr(data, "class_names", None)
+    if _is_frame(data):
+        _no_labels(labels, "a DataFrame has its labels in the column 'label'")
+        data, labels = _column(data, "image", "path"), _column(data, "label")
+    if labels is None:
+        form = f"an array of shape {data.shape}" if isinstance(data, np.ndarray) else f"a {type(data).__name__}"
+        raise InvalidInputError(
+            f"The {what} came without labels: {form} must come with `labels`, one per image. "
+            f"Pass labels=[...], or a folder with one folder per class."
+        )
+    return _sequence(data, what), labels, None
 
 
 def read_images(images: object, lenient: bool = False) -> Images:

@@ -50,12 +50,8 @@ def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         array = array[:, 0]
     if array.ndim == 1:
         return array
-    is_numeric = array.ndim == 2 and array.dtype.kind in "biuf"
-    if (
-        not is_numeric
-        or not ((array == 0).sum(axis=1) == array.shape[1] - 1).all()
-        or not (array.sum(axis=1) == 1).all()
-    ):
+    one_in_each_row = array.ndim == 2 and array.dtype.kind in "biuf" and ((array != 0).sum(axis=1) == 1).all()
+    if not one_in_each_row or not (array.sum(axis=1) == 1).all():
         raise InvalidInputError(
             f"The labels have the shape {array.shape}: they must be one label per image, or one-hot rows with a "
             f"single 1. Pass an array of shape ({array.shape[0]},)."
