@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,18 @@ def class_folder(root: Path, counts: dict[str, int]) -> Path:
             seed += 1
             write(root / name / f"{number:03d}.png", seed, (40, 48))
     return root
+
+
+def lock(monkeypatch: pytest.MonkeyPatch, is_locked: Callable[[str], bool]) -> None:
+    """Let folders of these names look like ones that may not be listed: root, who may run the tests, may list all."""
+    scandir = os.scandir
+
+    def refuse(folder: Any) -> Any:
+        if is_locked(Path(folder).name):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
 
 
 def saved(image: Image.Image, kind: str, **options: Any) -> bytes:

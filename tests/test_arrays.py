@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from transferkit.arrays import image_content, image_contents
+from transferkit.arrays import image_contents
 from transferkit.decoding import decode
 from transferkit.errors import ImageReadError, InvalidInputError
 
@@ -146,7 +146,7 @@ def test_another_type_is_refused(kind: type) -> None:
 def test_checking_one_image_changes_nothing(value: int, kind: str) -> None:
     image = np.full((3, 4, 3), value if value != 1 else 2, kind)
     before = image.copy()
-    image_content(image, "the image")
+    image_contents([image], "data")
     assert np.array_equal(image, before)
 
 
@@ -156,7 +156,7 @@ def test_checking_one_image_changes_nothing(value: int, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["u1", "f4"])
 def test_grey_arrays_become_rgb_without_a_copy(kind: str) -> None:
     grey = BATCH[..., :1].astype(kind)
-    for images in (image_contents(grey, "data"), image_contents(list(grey), "data"), [image_content(grey[0], "x")]):
+    for images in (image_contents(grey, "data"), image_contents(list(grey), "data")):
         assert np.array_equal(images[0], np.repeat(grey[0], 3, axis=-1))
         assert np.shares_memory(images[0], grey)
 
@@ -164,7 +164,7 @@ def test_grey_arrays_become_rgb_without_a_copy(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["u1", "i8", "f4", "f8"])
 def test_arrays_with_alpha_lie_on_white(kind: str) -> None:
     rgba = np.array([[[200, 0, 0, 255], [200, 0, 0, 51], [200, 0, 0, 0]]], kind)
-    for images in (image_contents(rgba[None], "data"), image_contents([rgba], "data"), [image_content(rgba, "x")]):
+    for images in (image_contents(rgba[None], "data"), image_contents([rgba], "data")):
         assert images[0].dtype == kind
         np.testing.assert_allclose(images[0][0], [[200, 0, 0], [244, 204, 204], [255, 255, 255]], atol=1e-3)
 
@@ -172,13 +172,13 @@ def test_arrays_with_alpha_lie_on_white(kind: str) -> None:
 def test_the_alpha_of_an_array_is_that_of_a_file() -> None:
     rgba = np.random.default_rng(0).integers(0, 256, (40, 30, 4), dtype=np.uint8)
     of_file = decode(saved(Image.fromarray(rgba), "PNG")).astype(int)
-    assert np.abs(image_content(rgba, "x").astype(int) - of_file).max() <= 1
+    assert np.abs(image_contents([rgba], "data")[0].astype(int) - of_file).max() <= 1
 
 
 def test_bytes_are_left_for_the_decoder_as_they_are() -> None:
     files = [b"", b"no image", saved(Image.fromarray(BATCH[0]), "PNG")]
     assert image_contents([*files, BATCH[0]], "data")[:3] == files
-    assert image_content(files[2], "x") == files[2]
+    assert image_contents([files[2]], "data")[0] == files[2]
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "LA", "CMYK", "I;16", "F"])
@@ -187,9 +187,9 @@ def test_a_pillow_image_has_the_pixels_of_its_file(mode: str, is_open: bool) -> 
     photo = Image.fromarray(picture(0)).convert("L" if mode == "I;16" else mode).convert(mode)
     data = saved(photo, "TIFF" if mode in ("CMYK", "F") else "PNG")
     image = Image.open(io.BytesIO(data)) if is_open else photo
-    for content in (image_content(image, "x"), image_contents([image], "data")[0]):
-        assert isinstance(content, np.ndarray)
-        assert np.array_equal(content, decode(data))
+    (content,) = image_contents([image], "data")
+    assert isinstance(content, np.ndarray)
+    assert np.array_equal(content, decode(data))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -197,7 +197,7 @@ def test_a_pillow_image_is_turned_upright(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = saved(Image.fromarray(picture(0)), "JPEG", exif=exif)
-    assert np.array_equal(image_content(Image.open(io.BytesIO(data)), "x"), decode(data))
+    assert np.array_equal(image_contents([Image.open(io.BytesIO(data))], "data")[0], decode(data))
 
 
 def test_a_pillow_image_that_cannot_be_decoded_is_named() -> None:

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import pytest
 from conftest import TINY
 from faults import UNREADABLE, plant_odd, plant_unreadable
-from helpers import picture, refused, write
+from helpers import lock, picture, refused, write
 
 import transferkit as tk
-from transferkit import features, folders
+from transferkit import features
 from transferkit.doctor import Fault
 
 Make = Callable[..., tk.TransferClassifier]
@@ -213,24 +213,12 @@ def test_a_folder_that_cannot_be_looked_into_is_left_out_by_name(
     known = make().fit(clean / "train", epochs=1, verbose=0)
     locked = clean / "train" / "red" / "locked"
     write(locked / "inside.png", 99)
-    _lock(locked, monkeypatch)
+    lock(monkeypatch, lambda name: name == locked.name)
     clf = make().fit(clean / "train", epochs=1, on_bad_image="skip", verbose=0)
     assert same_weights(clf, known)
     assert clf.history_.skipped == {str(locked): "Permission denied"}
     with refused(tk.InvalidInputError, "locked", "Permission denied"):
         make().fit(clean / "train", epochs=1, verbose=0)
-
-
-def _lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a folder look like one that this user may not list."""
-    original: Callable[[Path], list[Path]] = folders._entries
-
-    def entries(of: Path) -> list[Path]:
-        if of == folder:
-            raise PermissionError(13, "Permission denied")
-        return original(of)
-
-    monkeypatch.setattr(folders, "_entries", entries)
 
 
 def test_a_class_of_which_nothing_can_be_read_is_refused_by_name(make: Make, clean: Path) -> None:
@@ -463,7 +451,7 @@ def test_a_folder_that_cannot_be_looked_into_is_named_in_predictions(
 ) -> None:
     locked = clean / "test" / "red" / "locked"
     write(locked / "inside.png", 99)
-    _lock(locked, monkeypatch)
+    lock(monkeypatch, lambda name: name == locked.name)
     assert trained.predict(clean / "test", on_bad_image="skip", verbose=0).skipped == {str(locked): "Permission denied"}
     result = trained.evaluate(clean / "test", on_bad_image="skip", verbose=0)
     assert result.predictions.skipped == {str(locked): "Permission denied"}

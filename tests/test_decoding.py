@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from transferkit import decoding
-from transferkit.decoding import decode, load, read_bytes, to_pixels
+from transferkit.decoding import content_of, decode, load, to_pixels
 from transferkit.errors import ImageReadError
 from transferkit.images import ImageArrays, ImageFiles
 from transferkit.inputs import read_images
@@ -273,7 +273,7 @@ def test_a_file_that_vanished_is_named(tmp_path: Path) -> None:
     images = read_images(path)
     path.unlink()
     with refused(ImageReadError, repr(str(path)), "No such file"):
-        read_bytes(images, 0)
+        content_of(images, 0)
 
 
 def test_a_folder_in_place_of_a_file_is_named_and_leaves_nothing_open(tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_what_is_no_regular_file_is_named_and_never_waited_for(tmp_path: Path, m
     made(path)
     begun = time.monotonic()
     with refused(ImageReadError, repr(str(path)), "cannot be read (") as caught:
-        read_bytes(ImageFiles((path,)), 0)
+        content_of(ImageFiles((path,)), 0)
     assert time.monotonic() - begun < 1
     assert caught.value.kinds == {str(path): "not a regular file"}
 
@@ -321,7 +321,7 @@ def test_what_is_no_regular_file_is_named_and_never_waited_for(tmp_path: Path, m
 def test_a_name_that_no_file_can_have_is_named() -> None:
     path = Path("a\0b.jpg")
     with refused(ImageReadError, repr(str(path)), "null byte") as caught:
-        read_bytes(ImageFiles((path,)), 0)
+        content_of(ImageFiles((path,)), 0)
     assert caught.value.kinds == {str(path): "unreadable"}
 
 
@@ -330,14 +330,14 @@ def test_a_file_of_too_many_bytes_is_not_read(tmp_path: Path, monkeypatch: pytes
     path.touch()
     os.truncate(path, decoding.MAX_BYTES + 1)  # of nothing: it takes no space
     with refused(ImageReadError, repr(str(path)), "its 1,073,741,825 bytes are too many for a picture") as caught:
-        read_bytes(ImageFiles((path,)), 0)
+        content_of(ImageFiles((path,)), 0)
     assert caught.value.kinds == {str(path): "huge"}
     small = write(tmp_path / "small.png")
     monkeypatch.setattr(decoding, "MAX_BYTES", small.stat().st_size)
-    assert read_bytes(ImageFiles((small,)), 0) == small.read_bytes()
+    assert content_of(ImageFiles((small,)), 0) == small.read_bytes()
     monkeypatch.setattr(decoding, "MAX_BYTES", small.stat().st_size - 1)
     with refused(ImageReadError, repr(str(small)), "bytes are too many"):
-        read_bytes(ImageFiles((small,)), 0)
+        content_of(ImageFiles((small,)), 0)
 
 
 def test_a_bomb_is_refused_at_once_and_takes_no_memory(tmp_path: Path) -> None:

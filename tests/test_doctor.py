@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,11 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 from faults import ODD, UNREADABLE, plant_odd, plant_unreadable
-from helpers import class_folder, picture, refused, write
+from helpers import class_folder, lock, picture, refused, write
 from PIL import Image
 
 import transferkit as tk
-from transferkit import findings, folders
+from transferkit import findings
 from transferkit.doctor import Fault, Report
 
 
@@ -329,14 +328,7 @@ def test_a_hidden_folder_beside_the_classes_is_named(folder: Path, name: str) ->
 
 def test_a_folder_that_cannot_be_looked_into_is_a_serious_fault(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(folder / "cats" / "locked" / "inside.png", 99, (40, 48))
-    original: Callable[[Path], list[Path]] = folders._entries
-
-    def entries(of: Path) -> list[Path]:
-        if of.name == "locked":
-            raise PermissionError(13, "Permission denied")
-        return original(of)
-
-    monkeypatch.setattr(folders, "_entries", entries)
+    lock(monkeypatch, lambda name: name == "locked")
     report = check(folder)
     assert report.faults == [Fault("unreadable folder", str(folder / "cats" / "locked"), "Permission denied", True)]
 

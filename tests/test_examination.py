@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from faults import UNREADABLE, plant_unreadable
-from helpers import class_folder, picture, refused, write
+from helpers import class_folder, lock, picture, refused, write
 
-from transferkit import folders
 from transferkit.errors import ImageReadError, InvalidInputError
 from transferkit.examination import Examined, check_policy, examine
 from transferkit.features import inspect
@@ -188,14 +186,7 @@ def test_too_few_images_that_can_be_read_cannot_be_divided(tmp_path: Path) -> No
 def test_a_folder_that_cannot_be_looked_into_is_left_out_by_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     locked = folder / "cats" / "locked"
     write(locked / "inside.png", 99, (40, 48))
-    original: Callable[[Path], list[Path]] = folders._entries
-
-    def entries(of: Path) -> list[Path]:
-        if of == locked:
-            raise PermissionError(13, "Permission denied")
-        return original(of)
-
-    monkeypatch.setattr(folders, "_entries", entries)
+    lock(monkeypatch, lambda name: name == "locked")
     result = examined(material(folder))
     assert result.skipped == {str(locked): "Permission denied"}
     assert [fault.kind for fault in result.report.faults] == ["unreadable folder"]

@@ -16,7 +16,7 @@ from transferkit.decoding import content_of, load
 from transferkit.errors import ImageReadError, InvalidInputError
 from transferkit.images import ImageArrays, ImageFiles, LabelledImages
 from transferkit.inputs import read_images, read_labelled, split_pair
-from transferkit.shelves import content_key
+from transferkit.shards import content_key
 
 BATCH = np.stack([picture(seed) for seed in range(5)])
 LABELS = ["dogs", "cats", "dogs", "owls", "cats"]
@@ -377,7 +377,7 @@ def test_an_unknown_class_is_named_with_the_data_that_holds_it(folder: Path, nam
 
 @pytest.mark.parametrize("read", [read_labelled, read_images])
 def test_a_data_frame_without_the_column_is_refused_with_those_it_has(read) -> None:
-    with refused(InvalidInputError, "'file', 'class'", "'path' and 'label'", "Rename"):
+    with refused(InvalidInputError, "'file', 'class'", "'path' or 'image', and 'label'", "Rename"):
         read(pd.DataFrame({"file": ["a.jpg"], "class": ["a"]}))
 
 

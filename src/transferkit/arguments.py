@@ -1,4 +1,4 @@
-"""Checks of plain arguments (numbers, choices), so that each rule is worded once."""
+"""Checks of plain arguments: numbers and choices."""
 
 from __future__ import annotations
 
@@ -15,24 +15,19 @@ def check_count(name: str, value: object, *, minimum: int = 1, example: int = 5)
     """A whole number of `minimum` or more (bool is not one)."""
     number: Any = value
     if not is_whole(value) or number < minimum:
-        raise bad_argument(
-            name, value, f"must be a whole number of {minimum} or more", f"Pass for example {name}={example}"
-        )
+        rule = f"must be a whole number of {minimum} or more"
+        raise bad_argument(name, value, rule, f"Pass for example {name}={example}")
     return int(number)
 
 
 def check_number(name: str, value: object, *, low: float, high: float, example: float, open_low: bool = False) -> float:
     """A real number in [low, high), or (low, high) with `open_low`."""
     number: Any = value
-    good = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if good:
-        good = bool((low < number if open_low else low <= number) and number < high)
-    if not good:
-        above = "above" if open_low else "of at least"
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not low <= number < high or (open_low and number == low):
         limit = "" if high == float("inf") else f" and below {high:g}"
-        raise bad_argument(
-            name, value, f"must be a number {above} {low:g}{limit}", f"Pass for example {name}={example:g}"
-        )
+        rule = f"must be a number {'above' if open_low else 'of at least'} {low:g}{limit}"
+        raise bad_argument(name, value, rule, f"Pass for example {name}={example:g}")
     return float(number)
 
 
@@ -52,17 +47,13 @@ def check_size(value: object, name: str = "input_size") -> tuple[int, int] | Non
         return None
     sides = tuple(value) if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) else (value, value)
     if len(sides) != 2 or not all(is_whole(side) and side > 0 for side in sides):
-        raise bad_argument(
-            name,
-            value,
-            "must be None, a number of pixels or (height, width) in pixels",
-            f"Pass for example {name}=224",
-        )
+        rule = "must be None, a number of pixels or (height, width) in pixels"
+        raise bad_argument(name, value, rule, f"Pass for example {name}=224")
     return int(sides[0]), int(sides[1])
 
 
 def is_whole(value: object) -> bool:
-    """Whether this is a whole number, of Python or NumPy; a bool is not one."""
+    """Whether this is a whole number of Python or NumPy, and not a bool."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 

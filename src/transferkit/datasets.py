@@ -1,4 +1,4 @@
-"""A batched `tf.data.Dataset` -> images and labels in memory. Imports no TensorFlow: it asks the dataset itself."""
+"""A batched `tf.data.Dataset` -> images and labels in memory, without an import of TensorFlow."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def is_dataset(data: object) -> bool:
 
 
 def dataset_arrays(data: Any, labelled: bool) -> tuple[list[Content], Any]:
-    """Every image and label of a batched `tf.data.Dataset`, taken in one pass and held in memory.
+    """Every image and label of a batched `tf.data.Dataset`.
 
     Raises:
-        InvalidInputError: not batched, not of the wanted form, without an end, or no images.
+        InvalidInputError: not batched, of another form, or without an end.
     """
     spec = data.element_spec
     pair = isinstance(spec, tuple) and len(spec) == 2
@@ -43,8 +43,7 @@ def dataset_arrays(data: Any, labelled: bool) -> tuple[list[Content], Any]:
     arrays: list[Content] = []
     labels: list[npt.NDArray[Any]] = []
     for element in data.as_numpy_iterator():
-        batch = element[0] if pair else element
-        arrays.extend(image_contents(batch, "dataset"))
+        arrays.extend(image_contents(element[0] if pair else element, "dataset"))
         if labelled:
             labels.append(np.asarray(element[1]))
     return arrays, np.concatenate(labels) if labels else np.zeros(0, np.int64)

@@ -1,7 +1,7 @@
-"""Files, bytes, arrays -> upright RGB of one size. Training, evaluating, predicting and the data check share this.
+"""Files, bytes, arrays -> upright RGB of one size, the same for training, prediction and the data check.
 
-Grey of 16 bits is scaled by its whole range, 0-65535, as PNG asks for; grey of 32 bits or floats by the range that it
-has, since nothing says what else it could be. Of an animation the first image counts. Transparent pixels lie on white.
+16-bit grey is scaled by its whole range, 0-65535, as PNG requires; 32-bit and float grey by the range of its values,
+as their scale is unknown. The first image of an animation counts. Transparent pixels are laid on white.
 
 A JPEG that is at least three times as large as needed is reduced while it is decoded, by a power of two up to 8 (DCT
 scaling). The result is within one grey level of 255, on average over a photo, of the full decode.
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,20 +18,17 @@ import numpy.typing as npt
 from PIL import Image
 
 from .errors import ImageReadError
-from .images import Content, ImageFiles, Images
+from .images import Content, ImageArrays, Images
 from .opening import open_image, orientation_of, reading, unreadable
 from .resizing import Box, Pixels, Size, resize, resize_image
 
-__all__ = ["PIXEL_RULE", "content_of", "decode", "load", "read_bytes", "to_pixels", "to_rgb"]
+__all__ = ["PIXEL_RULE", "content_of", "decode", "load", "to_pixels", "to_rgb"]
 
-# Stands for all rules by which bytes become pixels: stored values depend on it, so a change that changes pixels
-# changes it too.
+# The version of all rules by which bytes become pixels, for stored values: to be raised with each change of pixels.
 PIXEL_RULE = "pillow-bilinear-1"
-# A file of more bytes is not read at all.
-MAX_BYTES = 2**30
-# How many times as large as needed a JPEG stays at least while it is reduced: the filter's blur is then part of it.
-DRAFT_GAP = 1.5
-# What undoes each orientation, from 2 on.
+MAX_BYTES = 2**30  # a larger file is not read
+DRAFT_GAP = 1.5  # a reduced JPEG stays at least so many times as large as needed, for the filter to work on
+# The transpositions that undo each orientation, from 2 on.
 T = Image.Transpose
 TURNS = [T.FLIP_LEFT_RIGHT, T.ROTATE_180, T.FLIP_TOP_BOTTOM, T.TRANSPOSE, T.ROTATE_270, T.TRANSVERSE, T.ROTATE_90]
 
@@ -50,13 +46,34 @@ def content_of(images: Images, index: int) -> Content:
     """The bytes of image `index`, or its array.
 
     Raises:
-        ImageReadError: the file cannot be read.
+        ImageReadError: the file cannot be read, or is not regular; a FIFO or a device is never waited for.
     """
-    return read_bytes(images, index) if isinstance(images, ImageFiles) else images.content(index)
+    if isinstance(images, ImageArrays):
+        return images.content(index)
+    path, name = images.paths[index], images.name(index)
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:  # Path.open has no opener
+            state = os.fstat(file.fileno())
+            if not stat.S_ISREG(state.st_mode):
+                raise unreadable(name, "it is not a regular file", "not a regular file")
+            if state.st_size > MAX_BYTES:
+                raise unreadable(name, f"its {state.st_size:,} bytes are too many for a picture", "huge")
+            return file.read()
+    except ImageReadError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: no file can have this name
+        odd = os.path.lexists(path) and not os.path.isfile(path)  # noqa: PTH113  # Path.is_file may raise
+        kind = "not a regular file" if odd else "unreadable"
+        raise unreadable(name, getattr(error, "strerror", None) or str(error), kind) from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a FIFO that nobody writes to without waiting for a writer."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def to_pixels(content: Content, name: str, size: Size, opened: Image.Image | None = None) -> Pixels:
-    """The same of a content; `opened` is what `open_image` made of it, where that is known already."""
+    """The same from the content of an image; `opened` is the result of `open_image`, if it is known already."""
     if isinstance(content, np.ndarray):
         return resize(content, size)
     image = open_image(content, name) if opened is None else opened
@@ -81,9 +98,9 @@ def decode(data: bytes, name: str = "image", size: Size | None = None) -> npt.ND
 
 
 def to_rgb(image: Image.Image, size: Size | None = None) -> Image.Image:
-    """Any image of Pillow's -> RGB, upright, of the wanted size or of its own. It is resized first, then turned."""
+    """Any Pillow image -> RGB, upright, of `size` or its own size. It is resized first, then turned."""
     if image.format not in ("JPEG", "MPO"):
-        image.load()  # which turns a TIFF, and finds the EXIF data behind the pixels of a PNG
+        image.load()  # this turns a TIFF, and finds the EXIF data behind the pixels of a PNG
     orientation = orientation_of(image)
     if size is None:
         rgb = _in_8_bit_rgb(image)
@@ -95,7 +112,7 @@ def to_rgb(image: Image.Image, size: Size | None = None) -> Image.Image:
 
 
 def _reduce(image: Image.Image, size: Size) -> Box | None:
-    """Let a JPEG be decoded reduced; the part of it that the whole image then is."""
+    """Let a JPEG be decoded at a reduced size; the box of the whole image in the result."""
     drafted = image.draft("RGB", (int(DRAFT_GAP * size[1]), int(DRAFT_GAP * size[0])))
     return drafted[1] if drafted else None
 
@@ -104,18 +121,18 @@ def _in_8_bit_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         image = _in_8_bits(image)
     if not image.has_transparency_data:
-        return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
+        return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy it
     rgba = image.convert("RGBA")
-    rgb = Image.new("RGB", rgba.size, "white")  # what hides under full transparency is arbitrary
+    rgb = Image.new("RGB", rgba.size, "white")  # the colours of fully transparent pixels are arbitrary
     rgb.paste(rgba, mask=rgba)
     return rgb
 
 
 def _in_8_bits(image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits, with alpha where one value is transparent: Pillow would clip nearly all values."""
+    """Grey of more than 8 bits, with alpha if one value is transparent: Pillow would clip nearly all values."""
     values: npt.NDArray[Any] = np.asarray(image)
     if not np.isfinite(values).all():
-        raise ValueError("it holds values that are not numbers")
+        raise ValueError("it holds NaN or infinity")
     values = values.astype(np.float64)
     whole_range = image.mode.startswith("I;16") or image.format == "PPM"
     low, high = (0.0, 65535.0) if whole_range else (float(values.min()), float(values.max()))
@@ -124,37 +141,3 @@ def _in_8_bits(image: Image.Image) -> Image.Image:
     if transparent is not None:
         grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
     return grey
-
-
-def read_bytes(images: ImageFiles, index: int) -> bytes:
-    """The bytes of one file.
-
-    Raises:
-        ImageReadError: it cannot be read, or is not a regular file; a FIFO or a device is never waited for.
-    """
-    name = str(images.paths[index])
-    try:
-        with open(images.paths[index], "rb", opener=_opened_without_waiting) as file:  # Path.open has none
-            state = os.fstat(file.fileno())
-            if not stat.S_ISREG(state.st_mode):
-                raise unreadable(name, "it is not a regular file", "not a regular file")
-            if state.st_size > MAX_BYTES:
-                raise unreadable(name, f"its {state.st_size:,} bytes are too many for a picture", "huge")
-            return file.read()
-    except ImageReadError:
-        raise
-    except (OSError, ValueError) as error:  # the latter of a name that no file can have
-        kind = "unreadable" if _is_regular(images.paths[index]) else "not a regular file"
-        raise unreadable(name, getattr(error, "strerror", None) or str(error), kind) from error
-
-
-def _opened_without_waiting(path: str, flags: int) -> int:
-    """A FIFO that nobody writes to would be waited for."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _is_regular(path: Path) -> bool:
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except (OSError, ValueError):
-        return not path.is_symlink()  # a link that leads nowhere

@@ -190,15 +190,15 @@ def _class_faults(one: Examinee) -> Iterator[Fault]:
 
 
 def _folder_faults(data: LabelledImages) -> Iterator[Fault]:
-    if data.folder is None:
+    found = data.folder
+    if found is None:
         return
-    left_out = data.folder.left_out
-    for path, reason in left_out.unreadable:
+    for path, reason in found.unreadable:
         yield Fault("unreadable folder", str(path), reason, True)
     for kind, paths, detail in (
-        ("beside the class folders", data.folder.beside_classes, "is left out"),
-        ("other file", left_out.not_regular, "is not a regular file, and is left out"),
-        ("other file", left_out.not_images, "is not an image, and is left out"),
-        ("hidden or of the system", left_out.hidden, "is left out"),
+        ("beside the class folders", found.beside_classes, "is left out"),
+        ("other file", found.not_regular, "is not a regular file, and is left out"),
+        ("other file", found.not_images, "is not an image, and is left out"),
+        ("hidden or of the system", found.hidden, "is left out"),
     ):
         yield from (Fault(kind, str(path), detail, False) for path in paths)

@@ -4,11 +4,11 @@
 
     TransferKitError
     ├── InvalidInputError(ValueError)      an argument, a folder, an array or labels break a stated rule
-    ├── UnknownBackboneError(ValueError)   a name that the registry does not hold
+    ├── UnknownBackboneError(ValueError)   a name that is not in the registry
     ├── ImageReadError(ValueError)         one or more image files cannot be read; ``.failures`` names them
     ├── WeightsError(RuntimeError)         weights cannot be found, fetched, or do not fit the backbone
     ├── NotFittedError(RuntimeError)       predict, evaluate, fine_tune or save before fit
-    ├── TrainingError(RuntimeError)        the numbers went wrong; ``.images`` names those of the batch
+    ├── TrainingError(RuntimeError)        a loss that is NaN, infinite or far too large; ``.images`` names the batch
     ├── BundleError(RuntimeError)          a saved classifier that is damaged, foreign or incomplete
     └── MissingExtraError(ImportError)     an optional package is not installed; names the command
 
@@ -42,7 +42,7 @@ __all__ = [
 
 @public
 class TransferKitError(Exception):
-    """The base of every error of transferkit: catch it to catch them all."""
+    """The base of every error of transferkit."""
 
 
 @public
@@ -52,7 +52,7 @@ class InvalidInputError(TransferKitError, ValueError):
 
 @public
 class UnknownBackboneError(TransferKitError, ValueError):
-    """The registry holds no backbone of this name."""
+    """The registry has no backbone of this name."""
 
 
 @public
@@ -72,9 +72,6 @@ class ImageReadError(TransferKitError, ValueError):
         self.failures: dict[str, str] = dict(failures or {})
         self.kinds: dict[str, str] = dict.fromkeys(self.failures, "unreadable") | dict(kinds or {})
 
-    def __reduce__(self) -> tuple[type[ImageReadError], tuple[str, dict[str, str], dict[str, str]]]:
-        return type(self), (str(self), self.failures, self.kinds)
-
 
 @public
 class WeightsError(TransferKitError, RuntimeError):
@@ -88,11 +85,10 @@ class NotFittedError(TransferKitError, RuntimeError):
 
 @public
 class TrainingError(TransferKitError, RuntimeError):
-    """The numbers of training went wrong: NaN, infinite, or a loss far above any that learns; the state before is kept.
+    """Training gave NaN, infinity, or a loss far too large to learn from; the state before is kept.
 
     Attributes:
-        images: the names of the images in the batch where it showed, of the validation images whose loss it was, or
-            none where no batch brought it in.
+        images: the names of the images in the batch, or of the validation images, that showed it; empty if unknown.
     """
 
     def __init__(self, message: str, images: Iterable[str] = ()) -> None:
@@ -102,7 +98,7 @@ class TrainingError(TransferKitError, RuntimeError):
 
 @public
 class BundleError(TransferKitError, RuntimeError):
-    """A saved classifier is damaged, foreign, or needs something that is not there."""
+    """A saved classifier is damaged, foreign, or needs something that is missing."""
 
 
 @public
@@ -110,12 +106,11 @@ class MissingExtraError(TransferKitError, ImportError):
     """An optional package is not installed."""
 
     def __init__(self, purpose: str, extra: str) -> None:
-        super().__init__(f"{purpose} needs an optional package: install it with pip install 'transferkit[{extra}]'.")
-        self._arguments = purpose, extra
+        super().__init__(purpose, extra)  # copies and pickles are built from these
 
-    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
-        # Copies and pickles (process pools make them) are built from the arguments, not from the message.
-        return type(self), self._arguments
+    def __str__(self) -> str:
+        purpose, extra = self.args
+        return f"{purpose} needs an optional package: install it with pip install 'transferkit[{extra}]'."
 
 
 def import_extra(module: str, purpose: str, extra: str) -> Any:

@@ -1,15 +1,13 @@
-"""A folder on disk -> the image files in it, by class, and what was left out and why.
-
-Knows names, sizes and first bytes of files; decodes nothing.
-"""
+"""A folder on disk -> the image files in it, by class, and what was left out and why. It decodes nothing."""
 
 from __future__ import annotations
 
 import os
-import stat
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from .errors import InvalidInputError, some_of
 
@@ -29,21 +27,23 @@ EXTENSIONS: dict[str, frozenset[str]] = {
     "PPM": frozenset([".ppm", ".pgm", ".pbm", ".pnm"]),
 }
 IMAGE_SUFFIXES = frozenset().union(*EXTENSIONS.values())
-# Names that operating systems and tools leave behind; a dot file is hidden already.
-SYSTEM_NAMES = frozenset(
-    {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "@eadir"}
+IMAGE_START = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|II\*\0|MM\0\*|RIFF....WEBP|....ftyp(avif|heic)", re.DOTALL
 )
-# Someone points at the parent of train/ and test/: without this check, those would become the classes.
-TRAIN_NAMES = frozenset({"train", "training", "training_set", "train_set"})
-OTHER_SPLIT_NAMES = frozenset({"test", "testing", "test_set", "val", "valid", "validation", "validation_set"})
+# Names that operating systems and tools leave behind, besides dot files.
+SYSTEM_NAMES = {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "@eadir"}
+# The parent of train/ and test/ is refused: without this check, these would become the classes.
+TRAIN_NAMES = {"train", "training", "training_set", "train_set"}
+OTHER_SPLIT_NAMES = {"test", "testing", "test_set", "val", "valid", "validation", "validation_set"}
 
 
 @dataclass
 class FileList:
-    """The images below one folder, sorted by relative path, and what was left out.
+    """The images below one folder, sorted by path, and what was left out.
 
     Attributes:
-        unreadable: folders that cannot be looked into, and why.
+        not_regular: devices, pipes and links that lead nowhere.
+        unreadable: folders that cannot be listed, and why.
     """
 
     files: list[Path] = field(default_factory=list)
@@ -52,28 +52,33 @@ class FileList:
     not_regular: list[Path] = field(default_factory=list)
     unreadable: list[tuple[Path, str]] = field(default_factory=list)
 
+    def note_unreadable(self, error: OSError) -> None:
+        self.unreadable.append((Path(error.filename), error.strerror or str(error)))
 
-@dataclass
-class ClassFolder:
-    """A folder with one folder per class."""
+    def refuse_unreadable(self) -> None:
+        if self.unreadable:
+            reasons = sorted({reason for _, reason in self.unreadable})
+            raise InvalidInputError(
+                f"The folder {some_of(str(folder) for folder, _ in self.unreadable)} cannot be read "
+                f"({', '.join(reasons)}): every folder below the data must be readable. Change its permissions or move "
+                f"it away."
+            )
+
+
+@dataclass(kw_only=True)
+class ClassFolder(FileList):
+    """The images of a folder with one folder per class; `labels` has the class of each file."""
 
     root: Path
-    files: list[Path]
-    labels: list[str]
-    empty_classes: list[str]
-    beside_classes: list[Path]
-    left_out: FileList
+    labels: list[str] = field(default_factory=list)
+    empty_classes: list[str] = field(default_factory=list)
+    beside_classes: list[Path] = field(default_factory=list)
 
     def absolute(self) -> ClassFolder:
-        """What was left out, by names that stay right wherever the process goes later."""
-        out = self.left_out
-        left_out = FileList(
-            hidden=[path.absolute() for path in out.hidden],
-            not_images=[path.absolute() for path in out.not_images],
-            not_regular=[path.absolute() for path in out.not_regular],
-            unreadable=[(path.absolute(), reason) for path, reason in out.unreadable],
-        )
-        return replace(self, left_out=left_out, beside_classes=[path.absolute() for path in self.beside_classes])
+        """With absolute paths of all that was left out: they stay right when the working directory changes."""
+        names = ("hidden", "not_images", "not_regular", "beside_classes")
+        paths: dict[str, Any] = {name: [path.absolute() for path in getattr(self, name)] for name in names}
+        return replace(self, unreadable=[(path.absolute(), reason) for path, reason in self.unreadable], **paths)
 
 
 def is_hidden(name: str) -> bool:
@@ -82,32 +87,19 @@ def is_hidden(name: str) -> bool:
 
 
 def list_files(folder: Path, lenient: bool = False) -> FileList:
-    """Every image below `folder`, however deep; links are followed, each folder is entered once.
+    """Every image below `folder`, at any depth; links are followed, each folder is entered once.
 
-    A name with an image extension counts as an image, whatever it is: if it turns out not to be one, or no file at
-    all, the user wants to hear of it. Other files count if their first bytes are an image's.
+    A name with an image extension counts as an image, even if the content turns out not to be one, or not to be a
+    file: the user should hear of it. Other files count if they begin like an image.
 
     Raises:
-        InvalidInputError: a folder cannot be looked into; not if `lenient`, which notes it.
+        InvalidInputError: a folder cannot be listed; with `lenient`, it is noted instead.
     """
-    found = _list_files(folder, set())
-    if not lenient:
-        _refuse_unreadable(found.unreadable)
-    return found
-
-
-def _list_files(folder: Path, entered: set[tuple[int, int]]) -> FileList:
-    """`entered` are folders not to enter (again), by device and number."""
     found = FileList()
-    for path, mode in _walk(folder, found, entered):
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            found.files.append(path)
-        elif not stat.S_ISREG(mode):
-            found.not_regular.append(path)
-        elif _starts_like_image(path):
-            found.files.append(path)
-        else:
-            found.not_images.append(path)
+    _collect(folder, {os.path.realpath(folder)}, found)
+    found.files.sort()
+    if not lenient:
+        found.refuse_unreadable()
     return found
 
 
@@ -115,120 +107,75 @@ def list_class_folder(root: Path, lenient: bool = False) -> ClassFolder:
     """The images of a folder with one folder per class.
 
     Raises:
-        InvalidInputError: it is not one, or a folder in it cannot be looked into; not the latter if `lenient`.
+        InvalidInputError: the folder has another form, or cannot be listed, or a folder in it cannot be listed; with
+            `lenient`, the last is noted instead.
     """
-    beside: list[Path] = []
-    folders: list[Path] = []
-    hidden: list[Path] = []
-    for entry in _entries_of_root(root):
-        if is_hidden(entry.name):
-            hidden.append(entry)
-        else:
-            (folders if entry.is_dir() else beside).append(entry)
-    result = ClassFolder(root, [], [], [], beside, FileList(hidden=hidden))
+    found = ClassFolder(root=root)
+    names, found.beside_classes = next(_walk(root, found), (root, [], []))[1:]
+    folders = [root / name for name in names]
     # A link inside one class to the root or to another class would give its images a second label.
-    others = {_identity(folder) for folder in (root, *folders)}
+    others = {os.path.realpath(folder) for folder in (root, *folders)}
     for folder in folders:
-        found = _list_files(folder, others - {_identity(folder)})
-        result.files += found.files
-        result.labels += [folder.name] * len(found.files)
-        if not found.files:
-            result.empty_classes.append(folder.name)
-        for name in ("hidden", "not_images", "not_regular", "unreadable"):
-            getattr(result.left_out, name).extend(getattr(found, name))
-    if not lenient:
-        _refuse_unreadable(result.left_out.unreadable)
-    _refuse_wrong_level(root, folders, beside, result)
-    return result
+        _collect(folder, set(others), found)
+    found.files.sort()
+    found.labels = [path.parts[len(root.parts)] for path in found.files]
+    found.empty_classes = sorted(set(names).difference(found.labels))
+    if not (lenient and folders):
+        found.refuse_unreadable()
+    _refuse_wrong_level(found, folders)
+    return found
 
 
-def _entries_of_root(root: Path) -> list[Path]:
-    try:
-        return _entries(root)
-    except OSError as error:
-        _refuse_unreadable([(root, error.strerror or str(error))])
-        raise
+def _collect(folder: Path, entered: set[str], found: FileList) -> None:
+    """Add what is below `folder` to `found`; the folders in `entered`, by their real path, are not entered again."""
+    for parent, names, files in _walk(folder, found):
+        real = {os.path.realpath(parent / name): name for name in names}
+        names[:] = [name for path, name in real.items() if path not in entered]
+        entered.update(real)
+        for path in files:
+            if path.suffix.lower() in IMAGE_SUFFIXES or _starts_like_image(path):
+                found.files.append(path)
+            else:
+                # Path.is_file would raise in a folder whose files may not be looked at.
+                (found.not_images if os.path.isfile(path) else found.not_regular).append(path)  # noqa: PTH113
 
 
-def _refuse_unreadable(folders: list[tuple[Path, str]]) -> None:
-    if folders:
-        reasons = sorted({reason for _, reason in folders})
-        raise InvalidInputError(
-            f"The folder {some_of(str(folder) for folder, _ in folders)} cannot be read ({', '.join(reasons)}): every "
-            f"folder below the data must be readable. Change its permissions or move it away."
-        )
+def _walk(folder: Path, found: FileList) -> Iterator[tuple[Path, list[str], list[Path]]]:
+    """`os.walk`, sorted: each folder, the names of the folders in it, and its files; the rest is noted in `found`.
+
+    The caller takes those names out of the list that are not to be entered.
+    """
+    for top, names, files in os.walk(folder, onerror=found.note_unreadable, followlinks=True):
+        found.hidden += [Path(top, name) for name in sorted([*names, *files]) if is_hidden(name)]
+        names[:] = sorted(name for name in names if not is_hidden(name))
+        yield Path(top), names, sorted(Path(top, name) for name in files if not is_hidden(name))
 
 
-def _refuse_wrong_level(root: Path, folders: list[Path], beside: list[Path], found: ClassFolder) -> None:
+def _refuse_wrong_level(found: ClassFolder, folders: list[Path]) -> None:
     if not found.files:
-        flat = [p for p in beside if p.suffix.lower() in IMAGE_SUFFIXES]
+        flat = [path for path in found.beside_classes if path.suffix.lower() in IMAGE_SUFFIXES]
         what = f"holds {len(flat)} images but no folder per class" if flat else "holds no images"
         raise InvalidInputError(
-            f"The folder {str(root)!r} {what}: it must hold one folder per class with that class's images in it. "
+            f"The folder {str(found.root)!r} {what}: it must hold one folder per class with that class's images in it. "
             f"Pass such a folder, or a list of paths with labels."
         )
-    splits = [folder for folder in folders if folder.name.lower() in TRAIN_NAMES | OTHER_SPLIT_NAMES]
-    names = {folder.name.lower() for folder in splits}
-    nested = all(_holds_folders(folder) for folder in splits)
-    if names & TRAIN_NAMES and names & OTHER_SPLIT_NAMES and nested:
-        training = next(folder for folder in splits if folder.name.lower() in TRAIN_NAMES)
+    splits = {folder.name: folder for folder in folders if folder.name.lower() in TRAIN_NAMES | OTHER_SPLIT_NAMES}
+    training = [name for name in splits if name.lower() in TRAIN_NAMES]
+    nested = all(next(_walk(folder, FileList()), (folder, [], []))[1] for folder in splits.values())
+    if 0 < len(training) < len(splits) and nested:
         raise InvalidInputError(
-            f"The folder {str(root)!r} holds {some_of(folder.name for folder in splits)}, which are splits and not "
-            f"classes. Pass one of them, for example {str(training)!r}."
+            f"The folder {str(found.root)!r} holds {some_of(splits)}, which are splits and not classes. Pass one of them, "
+            f"for example {str(splits[training[0]])!r}."
         )
-
-
-def _holds_folders(folder: Path) -> bool:
-    try:
-        return any(entry.is_dir() and not is_hidden(entry.name) for entry in _entries(folder))
-    except OSError:
-        return False
-
-
-def _entries(folder: Path) -> list[Path]:
-    """What a folder holds, in an order that does not depend on the file system."""
-    return sorted(folder.iterdir(), key=lambda p: os.fsencode(p.name))
-
-
-def _walk(folder: Path, found: FileList, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, int]]:
-    """(path, mode) of every visible file below `folder`; hidden files are noted in `found`."""
-    if _identity(folder) in seen:
-        return
-    seen.add(_identity(folder))
-    try:
-        entries = _entries(folder)
-    except OSError as error:
-        found.unreadable.append((folder, error.strerror or str(error)))
-        return
-    for path in entries:
-        if is_hidden(path.name):
-            found.hidden.append(path)
-            continue
-        try:
-            mode = path.stat().st_mode
-        except OSError:  # a link that leads nowhere
-            mode = 0
-        if stat.S_ISDIR(mode):
-            yield from _walk(path, found, seen)
-        else:
-            yield path, mode
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    """What tells a folder from others, whatever links lead to it."""
-    status = folder.stat()
-    return status.st_dev, status.st_ino
 
 
 def _starts_like_image(path: Path) -> bool:
-    """Whether a file without an image's extension is an image all the same, by its first bytes."""
+    """Whether a regular file begins like an image; no other file is opened, as a pipe would block."""
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             head = file.read(12)
     except OSError:
         return False
-    return (
-        head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\x00", b"MM\x00*"))
-        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
-        or head[4:12] in (b"ftypavif", b"ftypheic")
-    )
+    return IMAGE_START.match(head) is not None

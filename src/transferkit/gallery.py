@@ -14,7 +14,8 @@ from .arguments import check_count, check_seed, check_size
 from .augmentation import Augmentation, augmenter
 from .decoding import load
 from .errors import InvalidInputError
-from .images import ImageFiles, Images
+from .folders import list_files
+from .images import Images
 from .inputs import read_images, read_labelled
 
 if TYPE_CHECKING:
@@ -33,15 +34,15 @@ def show_images(
     augmentation: Augmentation = None,
     seed: int = 0,
 ) -> Figure:
-    """Draw images as a network will see them: upright, resized, and augmented if asked (extra ``plot``).
+    """Draw images as a network will see them: upright, resized, and augmented (extra ``plot``).
 
     Args:
-        data: as for `TransferClassifier.fit`, or as for `predict` if there are no labels.
-        labels: one per image, where `data` brings none.
+        data: as for `TransferClassifier.fit`, or as for `predict` without labels.
+        labels: one per image, if `data` brings none.
         size: pixels, or (height, width).
-        count: how many images; they are taken at equal distances, so every class has its share.
+        count: how many images; they are taken at equal distances, so that every class has its share.
         augmentation: as for `TransferClassifier`.
-        seed: of the augmentation.
+        seed: the seed of the augmentation.
 
     Returns:
         A figure; it is not shown. Save it with ``.savefig("images.png")``.
@@ -59,17 +60,14 @@ def show_images(
         raise InvalidInputError("There are no images to show: pass at least one. Check the folder.")
     chosen = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int))
     batch: Any = np.stack([load(images, int(index), pixels) for index in chosen])
-    if augment is not None:
-        batch = augment(batch).numpy()
-    return plots.grid(list(batch), [titles[index] for index in chosen])
+    return plots.grid(list(batch if augment is None else augment(batch).numpy()), [titles[at] for at in chosen])
 
 
 def _with_titles(data: object, labels: object) -> tuple[Images, list[str]]:
-    """Images with their class names, or with their file names where there are no classes."""
+    """Images with their class names, or with their file names if there are no classes."""
     if labels is None and not _has_labels(data):
         images = read_images(data)
-        names = [Path(images.path(i) or "").name or images.name(i) for i in range(len(images))]
-        return images, names
+        return images, [Path(images.name(index)).name for index in range(len(images))]
     labelled = read_labelled(data, labels)
     return labelled.images, [str(name) for name in labelled.classes[labelled.codes]]
 
@@ -79,10 +77,6 @@ def _has_labels(data: object) -> bool:
         return "label" in data.columns
     if hasattr(data, "element_spec"):
         return isinstance(data.element_spec, tuple)
-    if isinstance(data, (str, PathLike)) and Path(data).is_dir():
-        found = read_images(data)
-        below = (
-            {path.parent for path in found.paths if path.parent != Path(data)} if isinstance(found, ImageFiles) else ()
-        )
-        return len(below) > 1
-    return False
+    if not isinstance(data, (str, PathLike)) or not Path(data).is_dir():
+        return False
+    return len({path.parent for path in list_files(Path(data)).files} - {Path(data)}) > 1

@@ -1,4 +1,4 @@
-"""Images, with or without labels: in files, read when needed, or in memory, never written to. The rest treats them alike."""
+"""Images with or without labels, in files, read when needed, or in memory, never written to; all are used alike."""
 
 from __future__ import annotations
 
@@ -21,11 +21,7 @@ Content = bytes | npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Images in files, by path.
-
-    Attributes:
-        left_out: folders that could not be looked into, and why.
-    """
+    """Images in files, by path; `left_out` has the folders that could not be listed, and why."""
 
     paths: tuple[Path, ...]
     left_out: tuple[tuple[Path, str], ...] = ()
@@ -33,15 +29,14 @@ class ImageFiles:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def path(self, index: int) -> str | None:
-        return str(self.paths[index])
-
     def name(self, index: int) -> str:
         """How errors and reports name this image."""
         return str(self.paths[index])
 
+    path = name
+
     def absolute(self) -> ImageFiles:
-        """The same files, wherever the process goes later."""
+        """By paths that stay right when the working directory changes."""
         left_out = tuple((folder.absolute(), reason) for folder, reason in self.left_out)
         return ImageFiles(tuple(path.absolute() for path in self.paths), left_out)
 
@@ -59,7 +54,7 @@ class ImageArrays:
     def __len__(self) -> int:
         return len(self.origin)
 
-    def path(self, index: int) -> str | None:  # noqa: ARG002  # as `ImageFiles.path`
+    def path(self, _: int) -> None:
         return None
 
     def name(self, index: int) -> str:
@@ -79,7 +74,7 @@ Images = ImageFiles | ImageArrays
 
 
 def joined(first: Images, second: Images) -> Images | None:
-    """Both as one sequence, where they are of one kind and lie in one place; else None."""
+    """Both as one sequence if both are files, or both come from the same images in memory; else None."""
     if isinstance(first, ImageFiles) and isinstance(second, ImageFiles):
         return ImageFiles(first.paths + second.paths)
     if isinstance(first, ImageArrays) and isinstance(second, ImageArrays) and first.contents is second.contents:
@@ -89,13 +84,13 @@ def joined(first: Images, second: Images) -> Images | None:
 
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
-    """Images, the code of each one's class, and the class names that the codes stand for.
+    """Images, and the class of each.
 
     Attributes:
         codes: int64 `(n,)`, positions in `classes`.
         classes: class names `(n_classes,)`, of type str, int64 or bool.
         names: a name per image that does not depend on the order of listing; splits sort by it.
-        folder: what was found on disk, if the data was a folder.
+        folder: the folder that was read, if the data was one.
     """
 
     images: Images
@@ -108,9 +103,7 @@ class LabelledImages:
         return len(self.codes)
 
     def absolute(self) -> LabelledImages:
-        """To be kept: the same images, wherever the process goes later."""
-        folder = None if self.folder is None else self.folder.absolute()
-        return replace(self, images=self.images.absolute(), folder=folder)
+        return replace(self, images=self.images.absolute(), folder=self.folder and self.folder.absolute())
 
     def subset(self, indices: npt.NDArray[np.int64]) -> LabelledImages:
         chosen = indices.tolist()

@@ -1,13 +1,9 @@
-"""What the user hands over (folder, paths, arrays, DataFrame, dataset) -> images and labels.
-
-All checks that need no decoding are made here, once.
-"""
+"""Data as users pass it (folder, paths, arrays, DataFrame, dataset) -> images and labels, checked without decoding."""
 
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .arrays import image_content, image_contents
+from .arrays import image_contents
 from .datasets import dataset_arrays, is_dataset, named_labels
 from .errors import InvalidInputError, bad_argument, shown, some_of
 from .folders import ClassFolder, list_class_folder, list_files
@@ -38,63 +34,79 @@ def read_labelled(
     Args:
         data: a folder with one folder per class; paths, arrays, bytes of files or Pillow images with `labels`; a
             DataFrame with the columns ``path`` or ``image``, and ``label``; a batched dataset of ``(image, label)``.
-        classes: the known classes; None = those of the data, sorted, two at least.
+        classes: the known classes; None = the classes of the data, sorted, two at least.
         what: how errors call this data.
-        empty_classes: whether a folder may hold classes without images, and one file have two labels: the doctor lists
-            them.
-        lenient: let files that are missing, or no regular files, and folders that cannot be looked into pass: whoever
-            reads the images names them.
+        empty_classes: allow class folders without images, and files with two labels: the data check lists them.
+        lenient: allow files that are missing or not regular, and folders that cannot be listed: the reader of the
+            images names them.
 
     Raises:
-        InvalidInputError: whatever is wrong, in one sentence.
+        InvalidInputError: the data breaks a rule.
     """
-    if _is_frame(data):
-        _no_labels(labels, "a DataFrame has its labels in the column 'label'")
-        data, labels = _image_column(data), _column(data, "label")
-    if is_dataset(data):
-        _no_labels(labels, "a dataset brings its own labels")
-        return _from_dataset(data, classes, what)
     if isinstance(data, (str, os.PathLike)):
         _no_labels(labels, "a folder's labels are the names of the folders in it")
-        return _from_folder(_folder(_named_path(data), lenient), classes, what, empty_classes)
+        return _from_folder(_class_folder(_named_path(data), lenient), classes, what, empty_classes)
+    images, labels, names = _images_and_labels(data, labels, what)
+    raw = label_array(labels, len(images))
+    if not len(images):
+        raise InvalidInputError(f"The {what} holds no images: at least two are needed. Check what you pass.")
+    if names is not None:
+        raw = named_labels(raw, names)
+    classes = class_names(raw, names) if classes is None else classes
+    codes = encode(raw, classes, what)
+    if isinstance(images, ImageArrays):
+        return LabelledImages(images, codes, classes, tuple(f"{index:012}" for index in range(len(images))))
+    _check_files(images.paths, lenient)
+    if not empty_classes:
+        _refuse_two_labels(images.paths, codes, classes)
+    return LabelledImages(images, codes, classes, tuple(map(str, images.paths)))
+
+
+def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, object, Sequence[str] | None]:
+    """Data without a folder: the images, the labels, and the class names of a dataset."""
+    if is_dataset(data):
+        _no_labels(labels, "a dataset brings its own labels")
+        arrays, labels = dataset_arrays(data, labelled=True)
+        return _in_memory(arrays), labels, getattr(data, "class_names", None)
+    if _is_frame(data):
+        _no_labels(labels, "a DataFrame has its labels in the column 'label'")
+        data, labels = _column(data, "image", "path"), _column(data, "label")
     if labels is None:
+        form = f"an array of shape {data.shape}" if isinstance(data, np.ndarray) else f"a {type(data).__name__}"
         raise InvalidInputError(
-            f"The {what} came without labels: {_description(data)} must come with `labels`, one per image. "
+            f"The {what} came without labels: {form} must come with `labels`, one per image. "
             f"Pass labels=[...], or a folder with one folder per class."
         )
-    data = _listed(data)
-    if _are_paths(data):
-        return _from_paths(data, labels, classes, what, lenient, empty_classes)
-    contents = image_contents(data, what)
-    return _from_contents(contents, label_array(labels, len(contents)), classes, None, what)
+    return _sequence(data, what), labels, None
 
 
 def read_images(images: object, lenient: bool = False) -> Images:
-    """Any form of unlabelled images -> `Images`; one image becomes a sequence of one. `lenient` is that of `read_labelled`.
+    """Unlabelled images in any of these forms -> `Images`; one image becomes a sequence of one.
+
+    Args:
+        lenient: as for `read_labelled`.
 
     Raises:
-        InvalidInputError: a path that does not exist, or an array that is not an image.
+        InvalidInputError: a path does not exist, or an array is not an image.
     """
-    if _is_frame(images):
-        images = _image_column(images)
-    if is_dataset(images):
-        arrays, _ = dataset_arrays(images, labelled=False)
-        return ImageArrays(arrays, tuple(range(len(arrays))))
     if isinstance(images, (str, os.PathLike)):
         path = _named_path(images)
         if path.is_dir():
-            found = list_files(path, lenient)
-            return ImageFiles(tuple(found.files), tuple(found.unreadable))
-        return ImageFiles(_existing([path], lenient))
-    images = _listed(images)
-    if _are_paths(images):
-        return ImageFiles(_existing(images, lenient))  # type: ignore[arg-type]
-    contents = [image_content(images, "the image")] if _is_one(images) else image_contents(images, "array of images")
-    return ImageArrays(contents, tuple(range(len(contents))))
+            listed = list_files(path, lenient)
+            return ImageFiles(tuple(listed.files), tuple(listed.unreadable))
+        images = [path]
+    if is_dataset(images):
+        return _in_memory(dataset_arrays(images, labelled=False)[0])
+    if _is_frame(images):
+        images = _column(images, "image", "path")
+    found = _sequence([images], "image") if _is_one(images) else _sequence(images, "array of images")
+    if isinstance(found, ImageFiles):
+        _check_files(found.paths, lenient)
+    return found
 
 
 def split_pair(value: object) -> tuple[object, object]:
-    """`validation=` as data: a pair (data, labels), or anything that brings its labels along."""
+    """`validation=` as data: a pair (data, labels), or any form that brings its labels along."""
     if isinstance(value, tuple) and len(value) == 2:
         return value
     return value, None
@@ -106,77 +118,21 @@ def _from_folder(
     raw = np.array(found.labels)
     if classes is None:
         if found.empty_classes and not empty_classes:
-            blocked = "".join(f" ({folder} cannot be read: {reason})" for folder, reason in found.left_out.unreadable)
+            blocked = "".join(f" ({folder} cannot be read: {reason})" for folder, reason in found.unreadable)
             raise InvalidInputError(
                 f"The class folder {some_of(found.empty_classes)} in {str(found.root)!r} holds no images{blocked}: every "
                 f"class must have some. Add images to it, or remove the folder."
             )
         classes = class_names(np.array([*found.labels, *found.empty_classes]))
-    elif classes.dtype.kind in "ib":  # folders are named in text, whatever the type of the classes
-        spelled = {str(name): name for name in classes.tolist()}
-        if set(found.labels) <= set(spelled):
-            raw = np.array([spelled[label] for label in found.labels])
-    names = tuple(os.fsdecode(os.fsencode(path.relative_to(found.root).as_posix())) for path in found.files)
-    files = ImageFiles(tuple(found.files), tuple(found.left_out.unreadable))
+    spelled = {str(name): name for name in classes.tolist()}
+    if set(found.labels) <= set(spelled):  # folder names are text, the classes may be of another type
+        raw = np.array([spelled[label] for label in found.labels])
+    names = tuple(path.relative_to(found.root).as_posix() for path in found.files)
+    files = ImageFiles(tuple(found.files), tuple(found.unreadable))
     return LabelledImages(files, encode(raw, classes, what), classes, names, found)
 
 
-def _from_paths(
-    data: Any, labels: object, classes: npt.NDArray[Any] | None, what: str, lenient: bool, two_labels: bool
-) -> LabelledImages:
-    listed = list(data)
-    raw = label_array(labels, len(listed))
-    _not_empty(listed, what)
-    paths = _existing(listed, lenient)
-    classes = class_names(raw) if classes is None else classes
-    codes = encode(raw, classes, what)
-    if not two_labels:
-        _refuse_two_labels(paths, codes, classes)
-    return LabelledImages(ImageFiles(paths), codes, classes, tuple(map(str, paths)))
-
-
-def _refuse_two_labels(paths: Sequence[Path], codes: Codes, classes: npt.NDArray[Any]) -> None:
-    """One file cannot be of two classes."""
-    first: dict[Path, int] = {}
-    for path, code in zip(paths, codes.tolist(), strict=True):
-        if first.setdefault(path, code) != code:
-            both = some_of([classes[first[path]].item(), classes[code].item()])
-            raise InvalidInputError(
-                f"The file {str(path)!r} is listed with the labels {both}: an image has one class. Drop one of the two."
-            )
-
-
-def _from_contents(
-    contents: Sequence[Content],
-    raw: npt.NDArray[Any],
-    classes: npt.NDArray[Any] | None,
-    names: Sequence[str] | None,
-    what: str,
-) -> LabelledImages:
-    _not_empty(contents, what)
-    if names is not None:
-        raw = named_labels(raw, names)
-    if classes is None:
-        classes = class_names(raw, names)
-    count = len(contents)
-    width = len(str(count))
-    keys = tuple(f"{i:0{width}d}" for i in range(count))
-    return LabelledImages(ImageArrays(contents, tuple(range(count))), encode(raw, classes, what), classes, keys)
-
-
-def _from_dataset(data: Any, classes: npt.NDArray[Any] | None, what: str) -> LabelledImages:
-    arrays, raw = dataset_arrays(data, labelled=True)
-    return _from_contents(arrays, label_array(raw, len(arrays)), classes, getattr(data, "class_names", None), what)
-
-
-def _named_path(path: str | os.PathLike[str]) -> Path:
-    """A path; the empty text, which would mean the current folder, is most likely a variable that was not set."""
-    if not os.fspath(path):
-        raise InvalidInputError("The path is empty: it must name a file or a folder. Pass '.' for the current folder.")
-    return Path(path)
-
-
-def _folder(path: Path, lenient: bool) -> ClassFolder:
+def _class_folder(path: Path, lenient: bool) -> ClassFolder:
     if not path.exists():
         raise InvalidInputError(f"The folder {str(path)!r} does not exist: data must be there. Check the path.")
     if not path.is_dir():
@@ -187,49 +143,64 @@ def _folder(path: Path, lenient: bool) -> ClassFolder:
     return list_class_folder(path, lenient)
 
 
-def _existing(paths: Iterable[Any], lenient: bool) -> tuple[Path, ...]:
-    """Paths as `Path` objects, each of a regular file unless `lenient`."""
-    given = list(paths)
-    wrong = [
-        f"{shown(path)} at {index}" for index, path in enumerate(given) if not isinstance(path, (str, os.PathLike))
-    ]
+def _named_path(path: str | os.PathLike[str]) -> Path:
+    """A path; empty text, which would mean the current folder, is most likely a variable that was not set."""
+    if not os.fspath(path):
+        raise InvalidInputError("The path is empty: it must name a file or a folder. Pass '.' for the current folder.")
+    return Path(path)
+
+
+def _sequence(data: Any, what: str) -> Images:
+    """Paths, or images in memory, as `Images`; the files are not looked at yet."""
+    if _is_pandas(data) or (isinstance(data, np.ndarray) and data.ndim == 1 and data.dtype.kind in "UO"):
+        data = list(data)
+    if not isinstance(data, Sequence) or not any(isinstance(item, (str, os.PathLike)) for item in data):
+        return _in_memory(image_contents(data, what))
+    wrong = [f"{shown(item)} at {at}" for at, item in enumerate(data) if not isinstance(item, (str, os.PathLike))]
     if wrong:
         raise InvalidInputError(
             f"The list of paths holds {', '.join(wrong[:5])}: a list must hold paths (text or Path) alone, or images alone. "
             f"Fill the gap, or split the list in two."
         )
-    listed = tuple(Path(path) for path in given)
+    return ImageFiles(tuple(map(Path, data)))
+
+
+def _in_memory(contents: Sequence[Content]) -> ImageArrays:
+    return ImageArrays(contents, tuple(range(len(contents))))
+
+
+def _check_files(paths: Sequence[Path], lenient: bool) -> None:
     if lenient:
-        return listed
-    missing = [str(path) for path in listed if not os.path.lexists(path)]
+        return
+    missing = [str(path) for path in paths if not os.path.lexists(path)]
     if missing:
         raise InvalidInputError(f"There is no file {some_of(missing)}: every path must exist. Check the paths.")
-    odd = [str(path) for path in listed if not _is_regular(path)]
+    odd = [str(path) for path in paths if not os.path.isfile(path)]  # noqa: PTH113  # Path.is_file may raise
     if odd:
         raise InvalidInputError(
             f"{some_of(odd)} is not a regular file: an image must be an ordinary file. Leave it out of the list."
         )
-    return listed
 
 
-def _is_regular(path: Path) -> bool:
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except OSError:
-        return False
+def _refuse_two_labels(paths: Sequence[Path], codes: Codes, classes: npt.NDArray[Any]) -> None:
+    first: dict[Path, int] = {}
+    for path, code in zip(paths, codes.tolist(), strict=True):
+        if first.setdefault(path, code) != code:
+            both = some_of([classes[first[path]].item(), classes[code].item()])
+            raise InvalidInputError(
+                f"The file {str(path)!r} is listed with the labels {both}: an image has one class. Drop one of the two."
+            )
 
 
-def _column(frame: Any, name: str) -> list[Any]:
-    if name not in frame.columns:
-        raise InvalidInputError(
-            f"The DataFrame has the columns {some_of(frame.columns)}: it must have 'path' and 'label', or 'image' in the "
-            f"place of 'path'. Rename its columns."
-        )
-    return list(frame[name])
-
-
-def _image_column(frame: Any) -> list[Any]:
-    return _column(frame, "image" if "image" in frame.columns else "path")
+def _column(frame: Any, *names: str) -> list[Any]:
+    """The first of the columns of these names."""
+    for name in names:
+        if name in frame.columns:
+            return list(frame[name])
+    raise InvalidInputError(
+        f"The DataFrame has the columns {some_of(frame.columns)}: it must have 'path' or 'image', and 'label' for "
+        f"training. Rename its columns."
+    )
 
 
 def _no_labels(labels: object, rule: str) -> None:
@@ -237,25 +208,12 @@ def _no_labels(labels: object, rule: str) -> None:
         raise bad_argument("labels", labels, f"must be left out: {rule}", "Drop the argument")
 
 
-def _not_empty(items: Sequence[Any], what: str) -> None:
-    if not len(items):
-        raise InvalidInputError(f"The {what} holds no images: at least two are needed. Check what you pass.")
+def _is_pandas(data: object) -> bool:
+    return type(data).__module__.partition(".")[0] == "pandas"
 
 
 def _is_frame(data: object) -> bool:
-    return type(data).__module__.partition(".")[0] == "pandas" and hasattr(data, "columns")
-
-
-def _listed(data: Any) -> Any:
-    """A pandas column, or an array of texts or objects, as a list; anything else as it is."""
-    is_column = type(data).__module__.partition(".")[0] == "pandas"
-    is_array = isinstance(data, np.ndarray) and data.ndim == 1 and data.dtype.kind in "UO"
-    return list(data) if is_column or is_array else data
-
-
-def _are_paths(data: object) -> bool:
-    """Whether this is a list of paths: one tells; `_existing` names what is not one."""
-    return isinstance(data, Sequence) and any(isinstance(item, (str, os.PathLike)) for item in data)
+    return _is_pandas(data) and hasattr(data, "columns")
 
 
 def _is_one(images: Any) -> bool:
@@ -263,9 +221,3 @@ def _is_one(images: Any) -> bool:
     if isinstance(images, (list, tuple)):
         return False
     return isinstance(images, (bytes, Image.Image)) or np.ndim(images) == 3
-
-
-def _description(data: object) -> str:
-    if isinstance(data, np.ndarray):
-        return f"an array of shape {data.shape}"
-    return f"a {type(data).__name__}"

@@ -1,7 +1,4 @@
-"""Labels as users write them -> class codes 0..n-1 and class names, and back.
-
-Class names keep their type (str, int or bool), as scikit-learn's ``classes_`` does.
-"""
+"""Labels as users write them -> class codes 0..n-1, and class names of their type (str, int or bool)."""
 
 from __future__ import annotations
 
@@ -18,6 +15,7 @@ from .errors import InvalidInputError, bad_argument, shown, some_of
 __all__ = ["Codes", "class_names", "class_weights", "encode", "label_array"]
 
 Codes = npt.NDArray[np.int64]
+KINDS = {"U": "text", "i": "whole numbers", "b": "booleans"}
 
 
 def label_array(labels: object, count: int) -> npt.NDArray[Any]:
@@ -27,7 +25,7 @@ def label_array(labels: object, count: int) -> npt.NDArray[Any]:
         InvalidInputError: another length, mixed types, missing values, fractions.
     """
     array = _as_array(labels)
-    if array.ndim == 0:
+    if array is None or array.ndim == 0:
         raise bad_argument("labels", labels, "must hold one label per image", "Pass a list or an array of labels")
     if array.shape[0] != count:
         raise InvalidInputError(
@@ -37,20 +35,14 @@ def label_array(labels: object, count: int) -> npt.NDArray[Any]:
     return _typed(_flat(array))
 
 
-def _as_array(labels: object) -> npt.NDArray[Any]:
+def _as_array(labels: object) -> npt.NDArray[Any] | None:
     """An array that keeps what the user wrote: NumPy itself would turn ``["cat", 1]`` and missing labels into text."""
-    if isinstance(labels, Sequence) and not isinstance(labels, (str, bytes)):
-        scalar = all(np.ndim(item) == 0 for item in labels)
-        if scalar and len({type(item) for item in labels}) > 1:
-            array = np.empty(len(labels), dtype=object)
-            array[:] = list(labels)
-            return array
     try:
-        return np.asarray(labels)
-    except ValueError:
-        raise bad_argument(
-            "labels", labels, "must hold one label per image", "Pass a list or an array of labels"
-        ) from None
+        array = np.asarray(labels)
+    except ValueError:  # rows of several lengths
+        return None
+    mixed = isinstance(labels, Sequence) and array.ndim == 1 and len({type(label) for label in labels}) > 1
+    return np.array(labels, dtype=object) if mixed else array
 
 
 def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -58,12 +50,8 @@ def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         array = array[:, 0]
     if array.ndim == 1:
         return array
-    one_hot = (
-        array.ndim == 2
-        and array.dtype.kind in "biuf"
-        and bool((((array == 0) | (array == 1)).all(axis=1) & (array.sum(axis=1) == 1)).all())
-    )
-    if not one_hot:
+    one_in_each_row = array.ndim == 2 and array.dtype.kind in "biuf" and ((array != 0).sum(axis=1) == 1).all()
+    if not one_in_each_row or not (array.sum(axis=1) == 1).all():
         raise InvalidInputError(
             f"The labels have the shape {array.shape}: they must be one label per image, or one-hot rows with a "
             f"single 1. Pass an array of shape ({array.shape[0]},)."
@@ -95,7 +83,7 @@ def _typed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _is_missing(value: object) -> bool:
-    """None, NaN (which differs from itself), or pandas's NA (which does not tell)."""
+    """None, NaN (which differs from itself), or the NA or NaT of pandas."""
     return value is None or type(value).__name__ in ("NAType", "NaTType") or bool(value != value)
 
 
@@ -134,13 +122,11 @@ def encode(raw: npt.NDArray[Any], classes: npt.NDArray[Any], what: str = "data")
         return np.zeros(0, np.int64)
     if classes.dtype.kind != raw.dtype.kind:
         raise InvalidInputError(
-            f"The labels of the {what} are {_kind(raw)}, those of the training data {_kind(classes)}: both must have "
-            f"the same type. The known classes are {some_of(classes.tolist())}."
+            f"The labels of the {what} are {KINDS[raw.dtype.kind]}, the labels of the training data "
+            f"{KINDS[classes.dtype.kind]}: both must have the same type. The known classes are {some_of(classes.tolist())}."
         )
-    order = np.argsort(classes)
-    position = np.clip(np.searchsorted(classes, raw, sorter=order), 0, len(classes) - 1)
-    codes = order[position]
-    unknown = np.unique(raw[classes[codes] != raw]).tolist()
+    code_of = {name: code for code, name in enumerate(classes.tolist())}
+    unknown = sorted(set(raw.tolist()) - code_of.keys())
     if unknown:
         near = difflib.get_close_matches(str(unknown[0]), [str(c) for c in classes], n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -148,15 +134,11 @@ def encode(raw: npt.NDArray[Any], classes: npt.NDArray[Any], what: str = "data")
             f"The {what} holds the class {some_of(unknown)}, which the classifier was not trained on: {hint}"
             f"its classes are {some_of(classes.tolist(), 10)}. Rename the class or leave its images out."
         )
-    return codes.astype(np.int64)
-
-
-def _kind(array: npt.NDArray[Any]) -> str:
-    return {"U": "text", "i": "whole numbers", "u": "whole numbers", "b": "booleans"}[array.dtype.kind]
+    return np.array([code_of[label] for label in raw.tolist()], np.int64)
 
 
 def class_weights(choice: object, codes: Codes, classes: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """None, "balanced" or {class name: weight} -> float32 `(n_classes,)`, 1.0 where nothing is said.
+    """None, "balanced" or {class name: weight} -> float32 `(n_classes,)`, 1.0 for classes that are not named.
 
     "balanced" is n_images / (n_classes * count of the class), as in scikit-learn.
     """
@@ -167,12 +149,8 @@ def class_weights(choice: object, codes: Codes, classes: npt.NDArray[Any]) -> np
         counts = np.bincount(codes, minlength=len(classes))
         return (len(codes) / (len(classes) * np.maximum(counts, 1))).astype(np.float32)
     if not isinstance(choice, Mapping):
-        raise bad_argument(
-            "class_weight",
-            choice,
-            "must be None, 'balanced' or a dict from class name to weight",
-            "Pass class_weight='balanced'",
-        )
+        rule = "must be None, 'balanced' or a dict from class name to weight"
+        raise bad_argument("class_weight", choice, rule, "Pass class_weight='balanced'")
     names = classes.tolist()
     for name, weight in choice.items():
         if name not in names:

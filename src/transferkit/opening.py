@@ -1,7 +1,6 @@
 """The bytes of an image file -> a Pillow image that is not decoded yet, and what its header says.
 
-The content decides how a file is read, not its name. The size is checked before anything is inflated. Every failure
-is an `ImageReadError` that names the image.
+The content tells the format, not the name. The size is checked before anything is decompressed.
 """
 
 from __future__ import annotations
@@ -16,31 +15,35 @@ from dataclasses import dataclass
 from PIL import Image
 
 from .errors import ImageReadError
+from .folders import EXTENSIONS
 
 __all__ = ["Header", "header_of", "open_image", "orientation_of", "reading", "unreadable"]
 
 # Pillow knows more formats, some of which start other programs.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "ICO", "JPEG2000", "PPM")
-# Pillow's modes that do not go into 8-bit RGB as they are, in words.
+FORMATS = tuple(EXTENSIONS)
+# Pillow's modes that lose something in 8-bit RGB, in words.
 UNUSUAL_MODES = {"CMYK": "CMYK", "LAB": "Lab", "HSV": "HSV", "F": "32-bit float", "I": "32-bit", "1": "1-bit"}
-# An image of more pixels is refused by its header. The largest sensors of phones have 200 million.
+# An image of more pixels is refused by its header. The largest phone sensors have 200 million.
 MAX_PIXELS = 200_000_000
 ORIENTATION = 0x0112  # the EXIF tag
-# What announces an orientation that may stand behind the pixels of a PNG.
+# A PNG without these has no orientation behind its pixels.
 METADATA_OF_PNG = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type exif")
 
 Image.init()  # registers the plugins of all formats
 
+# Warning filters are global to the process: the first thread to read sets them, the last one restores them.
+_lock, _readers, _filters = threading.Lock(), list[int](), contextlib.ExitStack()
+
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of an image without its pixels."""
+    """What a file says of an image before its pixels."""
 
-    format: str  # Pillow's name of it
+    format: str  # Pillow's name
     height: int
     width: int
     oddity: str = ""  # what is unusual about its colours, for example "CMYK, transparency"
-    frames: int = 1  # images that are shown one after the other, or pages
+    frames: int = 1  # of an animation, or pages
     orientation: int = 1  # 1 (upright) to 8, as in EXIF
 
 
@@ -65,17 +68,17 @@ def open_image(data: bytes, name: str = "image") -> Image.Image:
 
 
 def header_of(image: Image.Image, data: bytes, name: str = "image") -> Header:
-    """What the header says of an image that `open_image` made of `data` and that is not decoded yet."""
+    """The header of an image that `open_image` made of `data` and that is not decoded yet."""
     with reading(name, data):
         oddity = _oddity(image)
-        # Pillow decodes a PNG to look behind its pixels.
+        # For metadata behind the pixels, Pillow decodes a PNG.
         plain = image.format == "PNG" and not any(mark in data for mark in METADATA_OF_PNG)
         orientation = 1 if plain else orientation_of(image)
         return Header(_format_of(data) or "", image.height, image.width, oddity, _frames(image), orientation)
 
 
 def orientation_of(image: Image.Image) -> int:
-    """1 (upright) to 8, by EXIF or, where that says nothing, by XMP; damaged metadata count as upright."""
+    """1 (upright) to 8, from EXIF or else XMP; damaged metadata count as upright."""
     try:
         value = image.getexif().get(ORIENTATION)
     except Exception:  # the parsers raise all sorts of errors; if the pixels are damaged, decoding will say so
@@ -85,24 +88,20 @@ def orientation_of(image: Image.Image) -> int:
 
 def unreadable(name: str, reason: str, kind: str = "unreadable") -> ImageReadError:
     """The one wording of an image that cannot be read."""
-    return ImageReadError(
-        f"The image {name!r} cannot be read ({reason}): every image must be whole and of a known format. Repair it or "
-        f"take it out.",
-        {name: reason},
-        {name: kind},
-    )
+    rule = "every image must be whole and of a known format. Repair it or take it out."
+    return ImageReadError(f"The image {name!r} cannot be read ({reason}): {rule}", {name: reason}, {name: kind})
 
 
 @contextlib.contextmanager
 def reading(name: str, data: bytes = b"") -> Iterator[None]:
-    """While Pillow reads: whatever it raises becomes an `ImageReadError`, and its warnings are not shown.
+    """While Pillow reads: its errors become an `ImageReadError`, and its warnings, which name no file, are not shown.
 
     Args:
-        name: of the image.
-        data: its file, which tells whether it was cut off.
+        name: the name of the image.
+        data: the bytes of its file, which tell whether it is cut off.
     """
     try:
-        with _quiet:
+        with _quiet():
             yield
     except Exception as error:  # the parsers raise all sorts of errors
         known = _format_of(data) or "image"
@@ -111,6 +110,22 @@ def reading(name: str, data: bytes = b"") -> Iterator[None]:
         if _is_cut_off(data, known):
             raise unreadable(name, f"the {known} is cut off", "truncated") from error
         raise unreadable(name, f"the {known} cannot be decoded: {_in_words(error)}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with _lock:
+        if not _readers:
+            _filters.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+        _readers.append(threading.get_ident())
+    try:
+        yield
+    finally:
+        with _lock:
+            _readers.pop()
+            if not _readers:
+                _filters.close()
 
 
 def _format_of(data: bytes) -> str | None:
@@ -133,49 +148,22 @@ def _is_cut_off(data: bytes, known: str) -> bool:
 
 
 def _in_words(error: Exception) -> str:
-    """What a plugin says, in one line and without the place of a buffer in memory."""
+    """The message of a plugin, in one line and without the address of a buffer."""
     text = " ".join(str(error).partition(" <_io.BytesIO")[0].split()).rstrip(".")
     return text[:200] or type(error).__name__
 
 
 def _oddity(image: Image.Image) -> str:
-    """What is unusual about the colours; before the image is decoded, after which the depth in the file is lost."""
+    """What is unusual about the colours. Decoding would lose the depth in the file."""
     deep = image.mode.startswith("I;16") or f"{image.mode};16" in str(image.tile)
     mode = "16-bit" if deep else UNUSUAL_MODES.get(image.mode, "")
     return ", ".join(filter(None, [mode, "transparency" if image.has_transparency_data else ""]))
 
 
 def _frames(image: Image.Image) -> int:
-    """How many images follow each other; the further views of a stereo photo do not count."""
+    """The frames of an animation, or pages; the other views of a stereo photo do not count."""
     try:
         return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    except Exception:  # those behind the first are damaged
+    except Exception:  # frames behind the first are damaged
         image.seek(0)
         return 1
-
-
-class _Quiet:
-    """While a thread is in here, warnings of Pillow are not shown: they do not name the file; the data check does.
-
-    Filters are those of the whole process. The first thread that enters sets them, the last one that leaves takes them
-    back, so that none waits for another.
-    """
-
-    _lock, _inside, _before = threading.Lock(), 0, warnings.catch_warnings()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._before = warnings.catch_warnings()
-                self._before.__enter__()
-                warnings.filterwarnings("ignore", module=r"PIL\.")
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._before.__exit__(None, None, None)
-
-
-_quiet = _Quiet()

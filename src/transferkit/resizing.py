@@ -1,8 +1,6 @@
-"""One size for every image, without aliasing, and the same for files and arrays.
+"""Files and arrays resized alike, by Pillow's bilinear filter, whose support grows with the reduction (antialiasing).
 
-Pillow's bilinear filter, whose support grows with the reduction, so that every pixel counts. An image that is more
-than twice as large as needed is reduced by whole factors first. The aspect ratio is not kept, as in Keras's own image
-loading.
+The aspect ratio is not kept, as in Keras's own image loading.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ Pixels = npt.NDArray[np.float32]
 Size = tuple[int, int]  # height, width
 Box = tuple[float, float, float, float]  # left, upper, right, lower
 
-# What reducing by whole factors leaves to the filter: a factor of two or more. It is then hardly less accurate.
+# A larger image is first reduced by whole factors, but no further than this many times the size: little accuracy is lost.
 REDUCING_GAP = 2.0
 
 
@@ -38,5 +36,5 @@ def resize(image: npt.NDArray[Any], size: Size) -> Pixels:
 
 
 def resize_image(image: Image.Image, size: Size, box: Box | None = None) -> Image.Image:
-    """The same for an image of Pillow's, or for the part of it that `box` names."""
+    """The same for a Pillow image, or for the `box` in it."""
     return image.resize(size[::-1], Image.Resampling.BILINEAR, box, REDUCING_GAP)

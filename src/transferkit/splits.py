@@ -1,4 +1,4 @@
-"""Training and validation images: given apart, or divided by a seed, the images' names and their contents."""
+"""Training and validation images: given separately, or divided by a seed, the names of the images and their contents."""
 
 from __future__ import annotations
 
@@ -26,11 +26,9 @@ VALIDATION = 0.15  # the share that is held out unless the user says otherwise
 def stratified_split(codes: Codes, names: Sequence[str], fraction: float, seed: int) -> tuple[Indices, Indices]:
     """Positions for training and for validation: disjoint, sorted, with each class in proportion.
 
-    Images are ordered by `names` before they are drawn, so the order of listing does not matter;
-    images of one name (the same file listed twice) always fall on one side, and those whose name stands
-    in several classes are all for training. Every class keeps an image for training. The number of
-    validation images is `fraction` of all, rounded, and at least 1; what rounding leaves over goes to the
-    classes with the largest remainders.
+    Images are drawn in the order of `names`, so the order of listing does not matter. Images of one name fall on one
+    side, for training if several classes have the name. Every class keeps an image for training. The number of
+    validation images is `fraction` of all, rounded, and at least 1.
 
     Raises:
         InvalidInputError: no class has two images to divide.
@@ -52,7 +50,7 @@ def stratified_split(codes: Codes, names: Sequence[str], fraction: float, seed: 
         order = np.random.default_rng([seed, code]).permutation(len(group))
         for chosen in order[:quota]:
             held_out += group[chosen]
-    validation = np.array(sorted(held_out), np.int64)
+    validation = np.sort(np.array(held_out, np.int64))
     return np.setdiff1d(np.arange(len(codes)), validation), validation
 
 
@@ -67,7 +65,7 @@ def _quotas(shares: npt.NDArray[np.float64], room: npt.NDArray[np.int64]) -> npt
 
 
 def validation_share(validation: object) -> float | None:
-    """The share that `validation` asks for, 0 for none; None if it is data."""
+    """`validation` as a share, 0 for none; None if it is data."""
     if validation is None or validation is False:
         return 0.0
     if isinstance(validation, numbers.Real):
@@ -80,9 +78,8 @@ class Material:
     """Labelled images, and how they are divided.
 
     Attributes:
-        images: those to train on, and those that are drawn from them for validation.
         apart: validation images that were given, or None.
-        share: of `images` that is held out, 0 for none.
+        share: the part of `images` that is held out, 0 for none.
     """
 
     images: LabelledImages
@@ -91,31 +88,26 @@ class Material:
     seed: int
 
     def positions(self, keys: npt.NDArray[np.uint8] | None = None) -> tuple[Indices, Indices]:
-        """Where in `images` those for training and those for validation are; copies by content fall on one side.
+        """The positions in `images` for training and for validation; copies by content fall on one side.
 
         Args:
-            keys: uint8 `(n, k)`, what stands for the content of each image; None = it is not known.
+            keys: uint8 `(n, k)`, a digest of the content of each image; None = it is not known.
 
         Raises:
             InvalidInputError: too few images to divide.
         """
         if not self.share:
             return np.arange(len(self.images)), np.zeros(0, np.int64)
-        names = self.images.names if keys is None else _names_by_content(self.images.names, keys)
+        names: Sequence[str] = self.images.names
+        if keys is not None:  # copies get the name of the first of them
+            named = [(key.tobytes(), name) for key, name in zip(keys, names, strict=True)]
+            first = dict(sorted(named, reverse=True))
+            names = [first[key] for key, _ in named]
         return stratified_split(self.images.codes, names, self.share, self.seed)
 
 
-def _names_by_content(names: Sequence[str], keys: npt.NDArray[np.uint8]) -> list[str]:
-    """The names of images, copies under the name of the one that comes first by name."""
-    first: dict[bytes, str] = {}
-    contents = [key.tobytes() for key in keys]
-    for name, content in zip(names, contents, strict=True):
-        first[content] = min(name, first.get(content, name))
-    return [first[content] for content in contents]
-
-
 def read_material(data: LabelledImages, validation: object, seed: int, lenient: bool = False) -> Material:
-    """What there is to train and validate on; `validation` is a share of `data`, or other images.
+    """The images to train and validate on; `validation` is a share of `data`, or other images.
 
     Raises:
         InvalidInputError: the validation data breaks a rule, or there are too few images to divide.

@@ -1,4 +1,4 @@
-"""Work on threads ahead of those who wait for it."""
+"""Work on threads, ahead of the consumer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 
 def in_background(work: Callable[[T], R], items: Iterable[T], threads: int, ahead: int) -> Iterator[Future[R]]:
-    """`work` over `items` on a few threads, in order, at most `ahead` results waiting to be taken."""
+    """`work` over `items` on a few threads, in order, with at most `ahead` results waiting to be taken."""
     waiting: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="transferkit-decode")
     try:
