@@ -130,7 +130,7 @@ def test_fit_fine_tune_save_and_load(kind: str, at: str, request: pytest.Fixture
 
 def test_an_encoder_with_an_embedding_for_each_position_takes_one_size(vit_preset: str) -> None:
     record = tk.keras_hub_backbone(vit_preset)
-    with refused(tk.InvalidInputError, "32 px alone"):
+    with refused(tk.InvalidInputError, "32 px only"):
         tk.TransferClassifier(record, input_size=48).fit(IMAGES, LABELS)
     larger = tk.keras_hub_backbone(vit_preset, image_size=48)
     assert larger.default_size == 48

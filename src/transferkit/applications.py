@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .records import Backbone
-from .sources import WeightsFile
+from .records import Backbone, WeightsFile
 
 __all__ = ["TABLE"]
 

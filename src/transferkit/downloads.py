@@ -20,8 +20,7 @@ import requests
 from .errors import WeightsError
 from .places import VARIABLE
 from .progress import Bar, say
-from .records import Backbone
-from .sources import WeightsFile, shown_url
+from .records import Backbone, WeightsFile, shown_url
 
 __all__ = ["SPARE", "declared_values", "fault_of", "fetch", "keep_digest"]
 

@@ -20,8 +20,7 @@ from .downloads import fault_of, fetch, keep_digest
 from .errors import InvalidInputError, WeightsError, bad_argument, shown
 from .places import VARIABLE, cache_folders, expanded, is_private, writable_cache
 from .progress import say
-from .records import Backbone
-from .sources import WeightsFile, shown_url
+from .records import Backbone, WeightsFile, shown_url
 
 __all__ = ["Source", "WeightsChoice", "check_weights", "download_weights", "find_weights", "size_note"]
 
