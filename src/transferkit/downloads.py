@@ -1,7 +1,7 @@
 """A file on a server -> a checked file in a folder.
 
-requests fetches the bytes; pooch tries again, writes under a temporary name and renames at the end. What is
-added here are the checks of what arrives, and the reasons in plain words.
+requests fetches the bytes; pooch tries again, writes under a temporary name and renames at the end. This module
+adds the checks of what arrives, and the reasons in plain words.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import h5py
 import pooch
 import requests
 
-from .errors import WeightsError
+from .errors import WeightsError, first_line
 from .places import VARIABLE
 from .progress import Bar, say
 from .records import Backbone, WeightsFile, shown_url
@@ -171,7 +171,7 @@ def _fault_of_form(path: Path, values: int) -> str:
     try:
         held = declared_values(path)
     except Exception as error:  # h5py raises many kinds for a damaged file
-        return f"is a damaged HDF5 file ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        return f"is a damaged HDF5 file ({first_line(error)})"
     if values and abs(held - values) > SPARE:
         return f"holds {held:,} numbers where {values:,} are expected"
     return ""

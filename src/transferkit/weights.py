@@ -1,15 +1,16 @@
-"""A choice of weights -> a checked local file, or an error that says what to do.
+"""A choice of weights -> a checked local file.
 
-A file is looked for in the folder that the environment variable TRANSFERKIT_WEIGHTS names, then in
-the caches (Keras's own for the files of Keras), then it is downloaded into one of them. A damaged file
-in a cache is set aside under another name; one in TRANSFERKIT_WEIGHTS is refused and stays.
+A file is searched for in the folder that the environment variable TRANSFERKIT_WEIGHTS names, then in the caches
+(Keras's own for the files of Keras), then downloaded into one of them. A damaged file in a cache is renamed; one in
+TRANSFERKIT_WEIGHTS is refused and stays.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,16 @@ from ._public import public
 from .arguments import check_size, check_verbose
 from .backbones import get_backbone
 from .downloads import fault_of, fetch, keep_digest
-from .errors import InvalidInputError, WeightsError, bad_argument, shown
-from .places import VARIABLE, cache_folders, expanded, is_private, writable_cache
+from .errors import InvalidInputError, WeightsError, bad_argument, shown, some_of
+from .places import VARIABLE, cache_folders, expanded, is_private, make_private
 from .progress import say
 from .records import Backbone, WeightsFile, shown_url
 
 __all__ = ["Source", "WeightsChoice", "check_weights", "download_weights", "find_weights", "size_note"]
 
+RULE = "must be 'pretrained', 'imagenet', the path of a weights file, or None"
 WeightsChoice = str | Path | None
-# What a choice comes to: nothing (random weights), a file that exists, one to be found, a function.
+# What a choice means: no weights (random ones), a file that exists, one to be found, a function.
 Source = Path | WeightsFile | Callable[[Any], object] | None
 
 
@@ -39,8 +41,7 @@ def check_weights(record: Backbone, choice: object, size: tuple[int, int]) -> So
     if choice is None:
         return None
     if not isinstance(choice, (str, os.PathLike)):
-        rule = "must be 'pretrained', 'imagenet', the path of a weights file, or None"
-        raise bad_argument("weights", choice, rule, "Pass one of these")
+        raise bad_argument("weights", choice, RULE, "Pass one of these")
     if choice not in ("pretrained", "imagenet"):
         return _existing(Path(choice))
     if choice == "imagenet" and record.trained_on.lower() != "imagenet":
@@ -74,13 +75,16 @@ def size_note(record: Backbone, source: Source, size: tuple[int, int]) -> str:
     """A sentence for sizes that no weights were trained at; empty for the others."""
     if isinstance(source, WeightsFile):
         trained_at = source.size
+    elif isinstance(source, Path) and source == record.pretrained:
+        trained_at = record.default_size
     else:
-        trained_at = record.default_size if isinstance(source, Path) and source == record.pretrained else None
+        return ""
     if trained_at is None or size == (trained_at, trained_at):
         return ""
     wanted = f"{size[0]} px" if size[0] == size[1] else f"{size[0]} x {size[1]} px"
-    name = getattr(source, "name", "")
-    return f"No weights of {record.name!r} were trained at {wanted}: those of {trained_at} px are used ({name})."
+    return (
+        f"No weights of {record.name!r} were trained at {wanted}: those for {trained_at} px are used ({source.name})."
+    )
 
 
 @public
@@ -93,25 +97,24 @@ def download_weights(
 ) -> list[Path]:
     """Put the pretrained weights of backbones into a folder, for a machine without a connection.
 
-    Copy the folder there and name it in the environment variable ``TRANSFERKIT_WEIGHTS``. A file that is in
-    a cache already is copied; one that is in the folder already is kept.
+    Copy the folder there and name it in the environment variable ``TRANSFERKIT_WEIGHTS``. A file that is already in
+    a cache is copied; one that is already in the folder is kept.
 
     Args:
         names: one backbone or several, as `list_backbones` gives them.
         to: the folder; it is made if it is missing.
-        input_size: an int or (height, width) in pixels, where they will be used at another size than the
-            default: some backbones have a file for each of several sizes.
+        input_size: an int or (height, width) in pixels, for use at a size other than the default: some backbones
+            have a file for each of several sizes.
         verbose: 0 = no messages and no progress bars.
 
     Returns:
-        The files, in the order of `names`; none for a backbone whose weights are on this machine anyway, like
-        those of TransferKitTiny.
+        The files, in the order of `names`; none for a backbone with local weights, such as TransferKitTiny.
 
     Raises:
         UnknownBackboneError: no such backbone.
         InvalidInputError: the size is too small for one of them, or `to` cannot be a folder.
-        WeightsError: a backbone whose weights are not a file to download, no connection, or a file in the
-            folder that is damaged. What was downloaded before stays.
+        WeightsError: a backbone whose weights are not a file to download, no connection, or a damaged file in the
+            folder. Files that were downloaded before stay.
     """
     verbose, wanted = check_verbose(verbose), check_size(input_size)
     pairs = []
@@ -120,7 +123,7 @@ def download_weights(
             say(f"The weights of {record.name!r} need no download: they are {str(record.pretrained)!r}.", verbose)
         else:
             pairs.append((record, _downloadable(record, wanted)))
-    _refuse_one_name_twice([file for _, file in pairs])
+    _refuse_equal_names([file for _, file in pairs])
     folder = _made(to)
     return [_put(record, file, folder, verbose) for record, file in pairs]
 
@@ -143,11 +146,9 @@ def _downloadable(record: Backbone, wanted: tuple[int, int] | None) -> WeightsFi
     return file
 
 
-def _refuse_one_name_twice(files: Sequence[WeightsFile]) -> None:
-    by_name = {file.name: file for file in files}
-    for file in files:
-        other = by_name[file.name]
-        if other.url != file.url:
+def _refuse_equal_names(files: list[WeightsFile]) -> None:
+    for file, other in itertools.combinations(files, 2):
+        if file.name == other.name and file.url != other.url:
             raise InvalidInputError(
                 f"The files at {shown_url(file.url)} and {shown_url(other.url)} have one name, {file.name!r}: a folder "
                 f"holds one file of a name. Download them into two folders."
@@ -174,7 +175,7 @@ def _put(record: Backbone, file: WeightsFile, folder: Path, verbose: str | int) 
     return fetch(record, file, folder, verbose, cached=_in_caches(record, file, verbose))
 
 
-# ---- where files are looked for ----
+# ---- where files are searched for ----
 
 
 def _existing(path: Path) -> Path:
@@ -183,10 +184,7 @@ def _existing(path: Path) -> Path:
     except (OSError, ValueError):  # a name that is too long, or holds a zero byte
         found = False
     if not found:
-        raise WeightsError(
-            f"There is no weights file {shown(str(path), 300)}: `weights` must be 'pretrained', 'imagenet', the path of a "
-            f"file, or None. Check the path."
-        )
+        raise WeightsError(f"There is no weights file {shown(str(path), 300)}: `weights` {RULE}. Check the path.")
     return path
 
 
@@ -208,7 +206,7 @@ def _in_own_folder(record: Backbone, file: WeightsFile) -> Path | None:
 
 
 def _refuse_damaged(record: Backbone, file: WeightsFile, path: Path) -> Path:
-    """A file in a folder of the user's, which is never changed there."""
+    """A file in the user's own folder, where nothing is changed."""
     try:
         fault = fault_of(path, file, record.parameters)
     except OSError as error:
@@ -236,17 +234,21 @@ def _in_caches(record: Backbone, file: WeightsFile, verbose: str | int) -> Path 
 
 
 def _set_aside(path: Path, fault: str, verbose: str | int) -> None:
-    number = next(n for n in range(1, 10**6) if not path.with_name(f"{path.name}.damaged-{n}").exists())
-    aside = path.rename(path.with_name(f"{path.name}.damaged-{number}"))
+    names = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
+    aside = path.rename(next(name for name in names if not name.exists()))
     say(f"The weights file {str(path)!r} {fault}: it is not used, and was renamed to {aside.name!r}.", verbose)
 
 
 def _new_cache(file: WeightsFile) -> Path:
-    folder = writable_cache(file.url)
-    if folder is None:
-        tried = ", ".join(repr(str(folder)) for folder in cache_folders(file.url))
-        raise WeightsError(
-            f"There is no folder to keep weights in: {tried} cannot be written to, or other users could change what is in "
-            f"them. Set KERAS_HOME or XDG_CACHE_HOME to a folder of your own, or {VARIABLE} to one that holds the files."
-        )
-    return folder
+    """The first cache that is writable, by this user only; it is made if it is missing."""
+    folders = cache_folders(file.url)
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            make_private(folder)
+            if is_private(folder) and os.access(folder, os.W_OK):
+                return folder
+    raise WeightsError(
+        f"There is no folder to keep weights in: {some_of(map(str, folders))} cannot be written to, or other users could "
+        f"change their content. Set KERAS_HOME or XDG_CACHE_HOME to a folder of your own, or {VARIABLE} to one that holds "
+        f"the files."
+    )
