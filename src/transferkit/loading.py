@@ -32,8 +32,12 @@ def build_with_weights(
     Raises:
         WeightsError: the file does not fit, or the record's function failed.
     """
-    with _seeded(seed):
+    state = random.getstate()
+    random.seed(seed)  # Keras draws the seeds of its initializers from Python's generator
+    try:
         model = record.build(size)
+    finally:
+        random.setstate(state)
     if isinstance(weights, Path):
         _load_file(model, record, weights)
     elif weights is not None:
@@ -108,14 +112,3 @@ def _mend_normalization(model: keras.Model) -> None:
             if len(found[0]) == 3 and np.allclose(found, IMAGENET_MEAN_AND_DEVIATION, rtol=1e-3):
                 layer.weights[1].assign(layer.weights[1] ** 2)
                 layer.finalize_state()
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed Python's generator, from which Keras draws the seed of an initializer; restore it afterwards."""
-    state = random.getstate()
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(state)

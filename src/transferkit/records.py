@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
+import pkgutil
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -197,10 +197,9 @@ class Backbone:
         """The network without its classification head; random weights unless `options` say otherwise."""
         builder = self.builder
         if isinstance(builder, str):
-            module, _, attribute = builder.partition(":")
             try:
-                builder = getattr(importlib.import_module(module), attribute)
-            except (ImportError, AttributeError) as error:
+                builder = pkgutil.resolve_name(builder)
+            except (ImportError, AttributeError, ValueError) as error:
                 raise InvalidInputError(
                     f"The builder {self.builder!r} of {self.name!r} cannot be imported ({error}): it must be the text "
                     f"'package.module:name' of a function. Correct the record, or install the package."
@@ -259,6 +258,11 @@ class Backbone:
         layers = {"BatchNormalization": self.batch_norm, "Dropout": self.dropout}
         neither = "not stated" if None in layers.values() else "neither BatchNormalization nor Dropout"
         side = self.default_size
+        weights = "none" if self.pretrained is None else self.trained_on or "its own"
+        if isinstance(self.pretrained, tuple):
+            weights += f", trained at {', '.join(map(str, self.weight_sizes))} px"
+        elif isinstance(self.pretrained, Path):
+            weights += f", {self.pretrained}"
         rows = {
             "family": self.family,
             "input": f"{side} px only" if self.fixed_size else f"{side} px, each side {self.min_size} px or more",
@@ -266,26 +270,14 @@ class Backbone:
             "features": str(self.feature_dim or "not stated"),
             "parameters": f"{self.parameters:,}" if self.parameters else "not stated",
             "inside": ", ".join(name for name, is_there in layers.items() if is_there) or neither,
-            "weights": self._weights_line(),
+            "weights": weights,
             "stages": ", ".join(self.stages) or "none named",
         }
         return "\n".join([self.name, *(f"  {key:<14} {value}" for key, value in rows.items())])
 
-    def _weights_line(self) -> str:
-        source = self.trained_on or "its own"
-        if isinstance(self.pretrained, tuple):
-            return f"{source}, trained at {', '.join(map(str, self.weight_sizes))} px"
-        if isinstance(self.pretrained, Path):
-            return f"{source}, {self.pretrained}"
-        return source if self.pretrained else "none"
-
 
 def _float32(images: Any, is_array: bool) -> tuple[Any, bool]:
-    """A float32 copy, and whether the numbers were floats.
-
-    Raises:
-        InvalidInputError: not numbers, or not in an array or a dense tensor.
-    """
+    """A float32 copy of the numbers in an array or a dense tensor, and whether they were floats."""
     from keras import ops
 
     kind = ""

@@ -44,15 +44,11 @@ def check_weights(record: Backbone, choice: object, size: tuple[int, int]) -> So
         raise bad_argument("weights", choice, RULE, "Pass one of these")
     if choice not in ("pretrained", "imagenet"):
         return _existing(Path(choice))
-    if choice == "imagenet" and record.trained_on.lower() != "imagenet":
+    if record.pretrained is None or (choice == "imagenet" and record.trained_on.lower() != "imagenet"):
+        lacks, own = ("", "") if record.pretrained is None else (" trained on ImageNet", "weights='pretrained', ")
         raise WeightsError(
-            f"`weights='imagenet'` does not fit {record.name!r}: its record names no weights trained on ImageNet. Pass "
-            f"weights='pretrained' for its own weights, the path of a file, or None for random weights."
-        )
-    if record.pretrained is None:
-        raise WeightsError(
-            f"`weights={choice!r}` does not fit {record.name!r}: its record names no weights. Pass the path of a weights "
-            f"file, or weights=None for random weights."
+            f"`weights={choice!r}` does not fit {record.name!r}: its record names no weights{lacks}. Pass {own}the path "
+            f"of a weights file, or weights=None for random weights."
         )
     if callable(record.pretrained):
         return record.pretrained
@@ -73,18 +69,13 @@ def find_weights(record: Backbone, source: Source, verbose: str | int) -> Path |
 
 def size_note(record: Backbone, source: Source, size: tuple[int, int]) -> str:
     """A sentence for sizes that no weights were trained at; empty for the others."""
-    if isinstance(source, WeightsFile):
-        trained_at = source.size
-    elif isinstance(source, Path) and source == record.pretrained:
-        trained_at = record.default_size
-    else:
-        return ""
+    if not isinstance(source, WeightsFile) and (not isinstance(source, Path) or source != record.pretrained):
+        return ""  # random weights, a file of the user's own, or a function
+    trained_at = source.size if isinstance(source, WeightsFile) else record.default_size
     if trained_at is None or size == (trained_at, trained_at):
         return ""
     wanted = f"{size[0]} px" if size[0] == size[1] else f"{size[0]} x {size[1]} px"
-    return (
-        f"No weights of {record.name!r} were trained at {wanted}: those for {trained_at} px are used ({source.name})."
-    )
+    return f"No weights of {record.name!r} were trained at {wanted}: {source.name!r} for {trained_at} px is used."
 
 
 @public
@@ -117,42 +108,27 @@ def download_weights(
             folder. Files that were downloaded before stay.
     """
     verbose, wanted = check_verbose(verbose), check_size(input_size)
+    listed: Any = [names] if isinstance(names, (str, Backbone)) else names
+    if not isinstance(listed, Iterable) or not (listed := list(listed)):
+        raise bad_argument("names", names, "must name a backbone or several", "Pass for example names=['MobileNetV2']")
     pairs = []
-    for record in map(get_backbone, _listed(names)):
+    for record in map(get_backbone, listed):
         if isinstance(record.pretrained, Path) and record.pretrained.is_file():
             say(f"The weights of {record.name!r} need no download: they are {str(record.pretrained)!r}.", verbose)
+        elif (file := record.weights_file(record.input_size(wanted))) is None:
+            raise WeightsError(
+                f"The weights of {record.name!r} cannot be downloaded: its record names no address of a file. Leave it out."
+            )
         else:
-            pairs.append((record, _downloadable(record, wanted)))
-    _refuse_equal_names([file for _, file in pairs])
-    folder = _made(to)
-    return [_put(record, file, folder, verbose) for record, file in pairs]
-
-
-def _listed(names: object) -> list[Any]:
-    if isinstance(names, (str, Backbone)):
-        return [names]
-    found = list(names) if isinstance(names, Iterable) else []
-    if not found:
-        raise bad_argument("names", names, "must name a backbone or several", "Pass for example names=['MobileNetV2']")
-    return found
-
-
-def _downloadable(record: Backbone, wanted: tuple[int, int] | None) -> WeightsFile:
-    file = record.weights_file(record.input_size(wanted))
-    if file is None:
-        raise WeightsError(
-            f"The weights of {record.name!r} cannot be downloaded: its record names no address of a file. Leave it out."
-        )
-    return file
-
-
-def _refuse_equal_names(files: list[WeightsFile]) -> None:
-    for file, other in itertools.combinations(files, 2):
+            pairs.append((record, file))
+    for (_, file), (_, other) in itertools.combinations(pairs, 2):
         if file.name == other.name and file.url != other.url:
             raise InvalidInputError(
                 f"The files at {shown_url(file.url)} and {shown_url(other.url)} have one name, {file.name!r}: a folder "
                 f"holds one file of a name. Download them into two folders."
             )
+    folder = _made(to)
+    return [_put(record, file, folder, verbose) for record, file in pairs]
 
 
 def _made(to: object) -> Path:
@@ -179,11 +155,7 @@ def _put(record: Backbone, file: WeightsFile, folder: Path, verbose: str | int) 
 
 
 def _existing(path: Path) -> Path:
-    try:
-        found = path.is_file()
-    except (OSError, ValueError):  # a name that is too long, or holds a zero byte
-        found = False
-    if not found:
+    if not os.path.isfile(path):  # noqa: PTH113  # Path.is_file raises for a name that is too long
         raise WeightsError(f"There is no weights file {shown(str(path), 300)}: `weights` {RULE}. Check the path.")
     return path
 
@@ -229,14 +201,10 @@ def _in_caches(record: Backbone, file: WeightsFile, verbose: str | int) -> Path 
                 if not fault:
                     keep_digest(path, file)
                     return path
-                _set_aside(path, fault, verbose)
+                names = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
+                aside = path.rename(next(name for name in names if not name.exists()))
+                say(f"The weights file {str(path)!r} {fault}: it is not used; its new name is {aside.name!r}.", verbose)
     return None
-
-
-def _set_aside(path: Path, fault: str, verbose: str | int) -> None:
-    names = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
-    aside = path.rename(next(name for name in names if not name.exists()))
-    say(f"The weights file {str(path)!r} {fault}: it is not used, and was renamed to {aside.name!r}.", verbose)
 
 
 def _new_cache(file: WeightsFile) -> Path:
