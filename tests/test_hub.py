@@ -130,7 +130,7 @@ def test_fit_fine_tune_save_and_load(kind: str, at: str, request: pytest.Fixture
 
 def test_an_encoder_with_an_embedding_for_each_position_takes_one_size(vit_preset: str) -> None:
     record = tk.keras_hub_backbone(vit_preset)
-    with refused(tk.InvalidInputError, "32 px alone"):
+    with refused(tk.InvalidInputError, "32 px only"):
         tk.TransferClassifier(record, input_size=48).fit(IMAGES, LABELS)
     larger = tk.keras_hub_backbone(vit_preset, image_size=48)
     assert larger.default_size == 48
@@ -156,7 +156,7 @@ def test_of_an_encoder_of_images_and_texts_the_images_part_is_taken(tmp_path: Pa
     assert clf.predict_proba(IMAGES).shape == (12, 2)
 
 
-# ---- what cannot be had ----
+# ---- what could not be loaded ----
 
 
 def test_a_preset_without_a_converter_needs_a_rule(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_preset_without_a_converter_needs_a_rule(tmp_path: Path) -> None:
 
 
 def test_an_unknown_preset_is_a_weights_error() -> None:
-    with pytest.raises(tk.WeightsError, match="'no_such_preset' could not be had"):
+    with pytest.raises(tk.WeightsError, match="'no_such_preset' could not be loaded"):
         tk.keras_hub_backbone("no_such_preset")
 
 

@@ -23,7 +23,7 @@ HOUSE = Path(tk.__file__).parent
 ORDER = """
 _version _public errors
 arguments folders labels images resizing opening decoding arrays datasets inputs splits workers
-progress sources records applications residual tiny backbones hub places downloads weights
+progress records applications residual tiny backbones hub places downloads weights
 loading shards tables store cache fingerprints network precision forward frozen values
 augmentation likeness findings forecast features report doctor examination rates steps training
 plots results gallery

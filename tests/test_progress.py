@@ -97,11 +97,11 @@ def test_a_bar_appears_after_more_than_two_seconds(monkeypatch: pytest.MonkeyPat
     monkeypatch.undo()
     assert progress.DELAY == 2
     with seen_on(Terminal()) as screen, Bar("reading", 10, "images", "auto") as bar:
-        started = bar._started
-        bar._started = started - 1.5
+        started = bar._task.start_time
+        bar._task.start_time = started - 1.5
         bar.advance()
         assert screen.getvalue() == ""
-        bar._started = started - 2.1
+        bar._task.start_time = started - 2.1
         bar.advance(3)
     assert "4/10" in screen.getvalue()
 

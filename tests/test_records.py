@@ -162,7 +162,7 @@ def test_stages_are_names(stages: object) -> None:
 
 @pytest.mark.parametrize("made", [None, "model", lambda images: images])
 def test_a_builder_gives_a_model(made: object) -> None:
-    with refused(tk.InvalidInputError, "The builder of 'Own' gave", "keras.Model with one output"):
+    with refused(tk.InvalidInputError, "The builder of 'Own' returned", "keras.Model with one output"):
         record(builder=lambda input_shape: made).build((32, 32))
 
 
@@ -246,7 +246,7 @@ def test_a_record_prints_what_one_picks_it_by() -> None:
     assert "BatchNormalization, Dropout" in str(tk.get_backbone("efficientnetb0"))
     assert "neither" in str(tk.get_backbone("vgg16"))
     assert "imagenet, trained at 128, 160, 192, 224 px" in str(tk.get_backbone("mobilenetv1"))
-    assert "64 px alone" in str(record(fixed_size=True, default_size=64))
+    assert "64 px only" in str(record(fixed_size=True, default_size=64))
 
 
 # ---- pixels that were scaled before ----
@@ -305,5 +305,6 @@ def test_a_network_of_one_size_takes_no_other() -> None:
     assert own.input_size(None) == own.input_size((64, 64)) == (64, 64)
     for size in ((96, 96), (64, 96)):
         assert not own.takes(size)
-        with refused(tk.InvalidInputError, f"`input_size={size}`", "64 px alone", "Leave input_size out"):
+        shown = size[0] if size[0] == size[1] else size
+        with refused(tk.InvalidInputError, f"`input_size={shown}`", "64 px only", "Leave input_size out"):
             own.input_size(size)

@@ -65,7 +65,7 @@ def test_imagenet_is_refused_since_they_are_its_own():
 def test_another_size_takes_the_same_weights_and_says_so(capsys):
     clf = tk.TransferClassifier("TransferKitTiny", input_size=(64, 48), seed=0)
     clf.fit(np.zeros((8, 96, 96, 3), np.uint8), ["a", "b"] * 4, epochs=1, validation=None, verbose=2)
-    assert "were trained at 64 x 48 px: those of 96 px are used (tiny.weights.h5)" in capsys.readouterr().out
+    assert "were trained at 64 x 48 px: 'tiny.weights.h5' for 96 px is used" in capsys.readouterr().out
 
 
 def test_its_record_is_had_without_tensorflow():

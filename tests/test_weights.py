@@ -66,9 +66,13 @@ def test_a_size_without_a_file_of_its_own_says_which_is_used():
         source = check_weights(record, "imagenet", (size, size))
         note = size_note(record, source, (size, size))
         assert f"_{trained}_no_top.h5" in source.name
-        assert note == "" if size == trained else "at 100 px" in note and "of 224 px" in note and source.name in note
+        assert (
+            note == ""
+            if size == trained
+            else "at 100 px" in note and "for 224 px is used" in note and source.name in note
+        )
     source = check_weights(record, "pretrained", (160, 224))
-    assert "at 160 x 224 px: those of 224 px" in size_note(record, source, (160, 224))
+    assert "at 160 x 224 px: " in size_note(record, source, (160, 224))
     assert size_note(record, None, (100, 100)) == ""
 
 
@@ -79,7 +83,7 @@ def test_fit_says_which_file_is_used(tmp_path, monkeypatch, photos, capsys):
     monkeypatch.setattr("transferkit.backbones._registry", {"far": record})
     for size, said in ((32, False), (40, True)):
         tk.TransferClassifier("Far", input_size=size).fit(photos / "train", epochs=1)
-        assert ("trained at 40 px: those of 32 px are used (far.weights.h5)" in capsys.readouterr().out) is said
+        assert ("trained at 40 px: 'far.weights.h5' for 32 px is used" in capsys.readouterr().out) is said
 
 
 @pytest.mark.parametrize("path", ["x" * 5000, "a\0b", ""])

@@ -8,107 +8,72 @@
     print(clf.evaluate("photos/test"))
     clf.save("pets.keras")
 
-The names below come in the order of the data. Each is imported on first use, so that
-``import transferkit`` takes no time: TensorFlow is loaded when the first image is.
+Each public name is imported on first use, so that ``import transferkit`` takes no time: TensorFlow is loaded when
+the first image is read.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ._version import __version__
+from ._version import __version__ as __version__
 
-if TYPE_CHECKING:
-    from . import cache
-    from .backbones import get_backbone, list_backbones, register_backbone
-    from .classifier import TransferClassifier
-    from .doctor import check_images
-    from .errors import (
-        BundleError,
-        ImageReadError,
-        InvalidInputError,
-        MissingExtraError,
-        NotFittedError,
-        TrainingError,
-        TransferKitError,
-        UnknownBackboneError,
-        WeightsError,
-    )
-    from .gallery import show_images
-    from .hub import keras_hub_backbone
-    from .records import Backbone
-    from .report import Fault, Report
-    from .results import ClassScores, Evaluation, History, Phase, Prediction, Predictions
-    from .sources import WeightsFile
-    from .weights import download_weights
+if TYPE_CHECKING:  # "as" tells type checkers that a name is public
+    from . import cache as cache
+    from .backbones import get_backbone as get_backbone
+    from .backbones import list_backbones as list_backbones
+    from .backbones import register_backbone as register_backbone
+    from .classifier import TransferClassifier as TransferClassifier
+    from .doctor import check_images as check_images
+    from .errors import BundleError as BundleError
+    from .errors import ImageReadError as ImageReadError
+    from .errors import InvalidInputError as InvalidInputError
+    from .errors import MissingExtraError as MissingExtraError
+    from .errors import NotFittedError as NotFittedError
+    from .errors import TrainingError as TrainingError
+    from .errors import TransferKitError as TransferKitError
+    from .errors import UnknownBackboneError as UnknownBackboneError
+    from .errors import WeightsError as WeightsError
+    from .gallery import show_images as show_images
+    from .hub import keras_hub_backbone as keras_hub_backbone
+    from .records import Backbone as Backbone
+    from .records import WeightsFile as WeightsFile
+    from .report import Fault as Fault
+    from .report import Report as Report
+    from .results import ClassScores as ClassScores
+    from .results import Evaluation as Evaluation
+    from .results import History as History
+    from .results import Phase as Phase
+    from .results import Prediction as Prediction
+    from .results import Predictions as Predictions
+    from .weights import download_weights as download_weights
 
-__all__ = [
-    "Backbone",
-    "BundleError",
-    "ClassScores",
-    "Evaluation",
-    "Fault",
-    "History",
-    "ImageReadError",
-    "InvalidInputError",
-    "MissingExtraError",
-    "NotFittedError",
-    "Phase",
-    "Prediction",
-    "Predictions",
-    "Report",
-    "TrainingError",
-    "TransferClassifier",
-    "TransferKitError",
-    "UnknownBackboneError",
-    "WeightsError",
-    "WeightsFile",
-    "__version__",
-    "cache",
-    "check_images",
-    "download_weights",
-    "get_backbone",
-    "keras_hub_backbone",
-    "list_backbones",
-    "register_backbone",
-    "show_images",
-]
-
-_HOMES = {
-    "errors": (
-        "TransferKitError",
-        "InvalidInputError",
-        "UnknownBackboneError",
-        "ImageReadError",
-        "WeightsError",
-        "NotFittedError",
-        "TrainingError",
-        "BundleError",
-        "MissingExtraError",
-    ),
-    "doctor": ("check_images",),
-    "report": ("Report", "Fault"),
-    "gallery": ("show_images",),
-    "sources": ("WeightsFile",),
-    "records": ("Backbone",),
-    "backbones": ("list_backbones", "get_backbone", "register_backbone"),
-    "hub": ("keras_hub_backbone",),
-    "weights": ("download_weights",),
-    "results": ("Prediction", "Predictions", "Evaluation", "ClassScores", "History", "Phase"),
-    "classifier": ("TransferClassifier",),
+_NAMES = {
+    "backbones": "get_backbone list_backbones register_backbone",
+    "classifier": "TransferClassifier",
+    "doctor": "check_images",
+    "errors": "BundleError ImageReadError InvalidInputError MissingExtraError NotFittedError TrainingError "
+    "TransferKitError UnknownBackboneError WeightsError",
+    "gallery": "show_images",
+    "hub": "keras_hub_backbone",
+    "records": "Backbone WeightsFile",
+    "report": "Fault Report",
+    "results": "ClassScores Evaluation History Phase Prediction Predictions",
+    "weights": "download_weights",
 }
-_MODULES = ("cache",)
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+__all__ = sorted([*_MODULE_OF, "__version__", "cache"])
 
 
 def __getattr__(name: str) -> object:
-    if name in _MODULES:
-        return import_module(f".{name}", __name__)
-    if name not in _HOME_OF:
+    if name == "cache":
+        return import_module(".cache", __name__)
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+    value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF, *_MODULES})
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""The registry: the backbone in the box, those of Keras Applications, and what a program adds."""
+"""The registry: the built-in backbone, the ones of Keras Applications, and what a program adds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .tiny import TINY
 
 __all__ = ["FAMILIES", "get_backbone", "is_registered", "list_backbones", "register_backbone"]
 
-# The backbone that the name of a family stands for: a small one, so that a first try is quick.
+# The backbone that the name of a family stands for: a small one, so that a first try is fast.
 FAMILIES = {
     "TransferKit": "TransferKitTiny",
     "VGG": "VGG16",
@@ -45,8 +45,8 @@ def list_backbones(
 
     Args:
         family: as in the records, in any case: ``"VGG"``; ``"MobileNet"`` stands for ``"MobileNetV2"``.
-        max_parameters: at most so many weights; records that do not state theirs are left out.
-        input_size: can be built for images of this size: an int or (height, width) in pixels.
+        max_parameters: the largest number of weights; records that state no number are left out.
+        input_size: a size of images that it can be built for: an int or (height, width) in pixels.
 
     Raises:
         InvalidInputError: an unknown family, or a condition that is not a number or a size.
@@ -62,24 +62,24 @@ def list_backbones(
     """
     records = list(_registry.values())
     if family is not None:
-        families = _families()
-        wanted = families.get(str(family).lower())
-        if wanted is None:
-            known = some_of(dict.fromkeys(families.values()), 20)
-            raise bad_argument("family", family, f"must be one of {known}", "Leave it out to list all")
+        known = {record.family.lower(): record.family for record in records}
+        default = _registry.get(_default_of.get(str(family).lower(), ""))
+        wanted = default.family if default else str(family)
+        if wanted.lower() not in known:
+            rule = f"must be one of {some_of(known.values(), 20)}"
+            raise bad_argument("family", family, rule, "Leave it out to list all")
         records = [record for record in records if record.family.lower() == wanted.lower()]
     if max_parameters is not None:
         most = check_count("max_parameters", max_parameters, example=5_000_000)
         records = [record for record in records if 0 < record.parameters <= most]
-    size = check_size(input_size)
-    if size is not None:
+    if (size := check_size(input_size)) is not None:
         records = [record for record in records if record.takes(size)]
     return [record.name for record in records]
 
 
 @public
 def get_backbone(name: str | Backbone) -> Backbone:
-    """The record of a backbone, by its name or that of its family, in any case; a record is given back as it is.
+    """The record of a backbone, by its name or its family, in any case; a record is returned as it is.
 
     The documentation lists the backbone that each family stands for.
 
@@ -93,9 +93,12 @@ def get_backbone(name: str | Backbone) -> Backbone:
     """
     if isinstance(name, Backbone):
         return name
-    record = _registry.get(_key(name)) if isinstance(name, str) else None
+    key = str(name).lower()
+    record = _registry.get(_default_of.get(key, key))
     if record is None:
-        raise UnknownBackboneError(_unknown(name))
+        near = difflib.get_close_matches(key, _registry, n=3, cutoff=0.5)
+        hint = f"Did you mean {some_of(_registry[key].name for key in near)}?" if near else "See list_backbones()."
+        raise UnknownBackboneError(f"There is no backbone {name!r}: the registry holds {len(_registry)} others. {hint}")
     return record
 
 
@@ -110,36 +113,18 @@ def register_backbone(record: Backbone) -> Backbone:
         InvalidInputError: not a `Backbone`, or the name is taken.
     """
     if not isinstance(record, Backbone):
-        raise bad_argument(
-            "record", record, "must be a transferkit.Backbone", "Make one with transferkit.Backbone(...)"
-        )
-    taken = _registry.get(_key(record.name))
+        raise bad_argument("record", record, "must be a transferkit.Backbone", "Make one with Backbone(...)")
+    key = record.name.lower()
+    taken = _registry.get(_default_of.get(key, key))
     if taken is not None:
         raise InvalidInputError(
             f"The registry already holds {taken.name!r} under the name {record.name!r}: each name is given once. Choose "
             f"another name."
         )
-    _registry[record.name.lower()] = record
+    _registry[key] = record
     return record
 
 
 def is_registered(record: Backbone) -> bool:
-    """Whether its name alone stands for this very record."""
+    """Whether its name stands for this very record."""
     return _registry.get(record.name.lower()) == record
-
-
-def _key(name: str) -> str:
-    """Where the registry has the backbone that a name, or the name of a family, stands for."""
-    return _default_of.get(name.lower(), name.lower())
-
-
-def _families() -> dict[str, str]:
-    """The name of each family in lower case -> the family as its records spell it."""
-    of_defaults = {family: _registry[name].family for family, name in _default_of.items() if name in _registry}
-    return {record.family.lower(): record.family for record in _registry.values()} | of_defaults
-
-
-def _unknown(name: object) -> str:
-    near = difflib.get_close_matches(str(name).lower(), _registry, n=3, cutoff=0.5)
-    hint = f"Did you mean {some_of(_registry[key].name for key in near)}?" if near else "See list_backbones()."
-    return f"There is no backbone {name!r}: the registry holds {len(_registry)} others. {hint}"

@@ -1,7 +1,7 @@
 """A file on a server -> a checked file in a folder.
 
-requests fetches the bytes; pooch tries again, writes under a temporary name and renames at the end. What is
-added here are the checks of what arrives, and the reasons in plain words.
+requests fetches the bytes; pooch tries again, writes under a temporary name and renames at the end. This module
+adds the checks of what arrives, and the reasons in plain words.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ import h5py
 import pooch
 import requests
 
-from .errors import WeightsError
+from .errors import WeightsError, first_line
 from .places import VARIABLE
 from .progress import Bar, say
-from .records import Backbone
-from .sources import WeightsFile, shown_url
+from .records import Backbone, WeightsFile, shown_url
 
 __all__ = ["SPARE", "declared_values", "fault_of", "fetch", "keep_digest"]
 
@@ -43,9 +42,7 @@ class DownloadError(Exception):
 
 
 def fetch(record: Backbone, file: WeightsFile, folder: Path, verbose: str | int, cached: Path | None = None) -> Path:
-    """Bring a file into a folder, by download or from a copy in a cache.
-
-    It appears under its name only once it is complete and right.
+    """Bring a file into a folder, by download or from a copy in a cache; it appears there only once it is complete.
 
     Raises:
         WeightsError: no connection, an error of the server, a stall, another file, or no room in the folder.
@@ -56,27 +53,27 @@ def fetch(record: Backbone, file: WeightsFile, folder: Path, verbose: str | int,
             shutil.copyfile(cached, target)
         else:
             _download(url, Path(target), record, verbose)
-        fault = "" if file.digest else _fault_of_form(Path(target), record.parameters)
-        if fault:
+        if not file.digest and (fault := _fault_of_form(Path(target), record.parameters)):
             raise DownloadError(f"the file that arrived {fault}")
         Path(target).chmod(0o644)  # pooch makes files for their user alone, but a folder may be shared
 
+    path = folder / file.name
     registry, urls = {file.name: file.digest or None}, {file.name: file.url}
     # An absolute path, since pooch takes a leading ~ for a home.
     place = pooch.create(folder.absolute(), base_url="", registry=registry, urls=urls, retry_if_failed=RETRIES)
     try:
         if not cached:
             _refuse_offline(file.url)
-        _digest_file(folder / file.name).unlink(missing_ok=True)  # of a file that has gone
+        _digest_file(path).unlink(missing_ok=True)  # of a file that has gone
         place.fetch(file.name, downloader=bring)
-        keep_digest(folder / file.name, file)
+        keep_digest(path, file)
     except (DownloadError, ValueError, OSError) as error:  # ValueError: another hash; requests raises OSErrors
         raise WeightsError(
             f"The weights of {record.name!r} could not be downloaded from {shown_url(file.url)} ({_reason(error)}): they "
             f"are fetched once and then kept. Connect to the internet, or put the file {file.name!r} into "
             f"{str(folder)!r} or into a folder that the environment variable {VARIABLE} names, or pass weights=PATH."
         ) from error
-    return folder / file.name
+    return path
 
 
 def _refuse_offline(url: str) -> None:
@@ -84,7 +81,7 @@ def _refuse_offline(url: str) -> None:
     parts = urlsplit(url)
     try:
         if not requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)):
-            _reach(parts.hostname or "", parts.port or (443 if parts.scheme.lower() == "https" else 80))
+            _reach(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
     except OSError as error:
         raise DownloadError(f"no connection to {parts.hostname}: {error.strerror or error}") from error
 
@@ -121,12 +118,7 @@ def _download(url: str, target: Path, record: Backbone, verbose: str | int) -> N
 
 
 def _check_answer(response: requests.Response) -> None:
-    """Judge an answer by its head.
-
-    Raises:
-        DownloadError: it will be the same next time.
-        requests.HTTPError: another try may help.
-    """
+    """Judge an answer by its head: an HTTPError where another try may help, else a DownloadError."""
     status = response.status_code
     if status != 200:
         answered = f"the server answered {status} {response.reason}"
@@ -172,7 +164,7 @@ def _fault_of_form(path: Path, values: int) -> str:
     try:
         held = declared_values(path)
     except Exception as error:  # h5py raises many kinds for a damaged file
-        return f"is a damaged HDF5 file ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        return f"is a damaged HDF5 file ({first_line(error)})"
     if values and abs(held - values) > SPARE:
         return f"holds {held:,} numbers where {values:,} are expected"
     return ""
@@ -184,18 +176,13 @@ def declared_values(path: Path) -> int:
     Raises:
         ValueError: it points to other files. h5py raises more kinds for a damaged file.
     """
-    declared = 0
-
-    def add(_: str, item: Any) -> None:
-        nonlocal declared
-        if isinstance(item, h5py.Dataset):
-            if item.external or item.is_virtual:
-                raise ValueError("it points to other files")
-            declared += item.size or 0  # an empty one has no size
-
+    items: list[Any] = []
     with h5py.File(path, "r") as file:
-        file.visititems(add)
-    return declared
+        file.visititems(lambda _, item: items.append(item))
+        data = [item for item in items if isinstance(item, h5py.Dataset)]
+        if any(item.external or item.is_virtual for item in data):
+            raise ValueError("it points to other files")
+        return sum(item.size or 0 for item in data)  # an empty one has no size
 
 
 def keep_digest(path: Path, file: WeightsFile) -> None:
@@ -207,11 +194,10 @@ def keep_digest(path: Path, file: WeightsFile) -> None:
 
 
 def _recorded_digest(path: Path) -> str:
-    try:
-        digits = _digest_file(path).read_text(encoding="utf-8").split()[0].lower()
-    except (OSError, UnicodeDecodeError, IndexError):
-        return ""
-    return f"sha256:{digits}" if len(digits) == 64 else ""
+    with contextlib.suppress(OSError):
+        digits = _digest_file(path).read_text(encoding="utf-8", errors="replace").partition(" ")[0].strip().lower()
+        return f"sha256:{digits}" if len(digits) == 64 else ""
+    return ""
 
 
 def _digest_file(path: Path) -> Path:

@@ -34,6 +34,7 @@ __all__ = [
     "UnknownBackboneError",
     "WeightsError",
     "bad_argument",
+    "first_line",
     "import_extra",
     "shown",
     "some_of",
@@ -125,6 +126,11 @@ def shown(value: object, limit: int = 60) -> str:
     """`repr` of a value, cut to what fits in a sentence."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, to quote it in a sentence; the name of its class if it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".: ")
 
 
 def some_of(values: Iterable[object], limit: int = 5) -> str:

@@ -1,4 +1,4 @@
-"""A backbone's record and a weights file -> the network with these weights in it, or an error."""
+"""A backbone's record and a weights file -> the network with these weights."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ import keras
 import numpy as np
 
 from .downloads import SPARE, declared_values
-from .errors import WeightsError
+from .errors import WeightsError, first_line
 from .records import Backbone
 
 __all__ = ["build_with_weights", "refuse_oversized"]
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+IMAGENET_MEAN_AND_DEVIATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def build_with_weights(
@@ -33,40 +32,43 @@ def build_with_weights(
     Raises:
         WeightsError: the file does not fit, or the record's function failed.
     """
-    with _seeded(seed):
+    state = random.getstate()
+    random.seed(seed)  # Keras draws the seeds of its initializers from Python's generator
+    try:
         model = record.build(size)
+    finally:
+        random.setstate(state)
     if isinstance(weights, Path):
-        _load(model, record, weights)
+        _load_file(model, record, weights)
     elif weights is not None:
-        _fill(model, record, weights)
+        _load_by_function(model, record, weights)
     return model
 
 
 def refuse_oversized(path: Path, model: keras.Model, times: int = 1) -> None:
-    """Compare what an HDF5 file declares with what the network holds, before anything is read into memory.
+    """Compare what an HDF5 file declares with what the network holds, since a few kilobytes can declare gigabytes.
 
-    A few kilobytes can declare gigabytes. `times` leaves room for what an optimizer keeps of each weight.
+    `times` leaves room for what an optimizer stores for each weight.
 
     Raises:
         ValueError: the file declares more, or points to other files.
     """
     declared = declared_values(path)
-    held = sum(int(np.prod(weight.shape)) for weight in model.weights)
+    held = model.count_params()
     if declared > times * held + SPARE:
         raise ValueError(f"it declares {declared:,} values where the network holds {held:,}")
 
 
-def _load(model: keras.Model, record: Backbone, path: Path) -> None:
+def _load_file(model: keras.Model, record: Backbone, path: Path) -> None:
     try:
         refuse_oversized(path, model, times=4)
         with warnings.catch_warnings():
-            # What Keras only warns of (a layer that got no weights) would be a half-loaded network.
-            warnings.simplefilter("error")
+            warnings.simplefilter("error")  # Keras only warns of a layer that got no weights
             with _named_by_format(path) as named:
                 model.load_weights(named)
     except Exception as error:  # h5py and Keras raise many kinds for a file that does not fit
         raise WeightsError(
-            f"The weights file {str(path)!r} does not fit {record.name!r} ({_first_line(error)}): it must hold the weights "
+            f"The weights file {str(path)!r} does not fit {record.name!r} ({first_line(error)}): it must hold the weights "
             f"of this backbone without its top, as model.save_weights or Keras Applications write them. Check that "
             f"backbone and file belong together."
         ) from error
@@ -75,62 +77,38 @@ def _load(model: keras.Model, record: Backbone, path: Path) -> None:
 
 @contextmanager
 def _named_by_format(path: Path) -> Iterator[Path]:
-    """The file under a name by which Keras knows its format: it goes by the name, we by the content."""
+    """The file under a name that tells Keras its format, which is read from its content here."""
     with h5py.File(path, "r") as file:
         old = "layer_names" in file.attrs or "model_weights" in file
-    if path.suffix == ".h5" and path.name.endswith(".weights.h5") != old:
-        yield path
-        return
     with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
         named = Path(folder, "old.h5" if old else "new.weights.h5")
         try:
             named.symlink_to(path.absolute())
-        except OSError:  # Windows asks for a privilege
+        except OSError:  # Windows requires a privilege
             shutil.copyfile(path, named)
         yield named
 
 
-def _fill(model: keras.Model, record: Backbone, function: Callable[[Any], object]) -> None:
+def _load_by_function(model: keras.Model, record: Backbone, function: Callable[[Any], object]) -> None:
     try:
         function(model)
     except Exception as error:  # it is the user's, or downloads something
         raise WeightsError(
-            f"The weights of {record.name!r} could not be loaded ({_first_line(error)}): the function in its record must "
-            f"fill the model with them. Check it and the connection."
+            f"The weights of {record.name!r} could not be loaded ({first_line(error)}): the function in its record must "
+            f"load them into the model. Check it and the connection."
         ) from error
 
 
 def _mend_normalization(model: keras.Model) -> None:
-    """Make an EfficientNet with Keras's ImageNet weights compute what Keras makes it compute.
+    """Make an EfficientNet with Keras's ImageNet weights compute what it computes in Keras.
 
-    Its files hold the standard deviations where the Normalization layer wants variances
-    (https://github.com/tensorflow/tensorflow/issues/49930). For ``weights="imagenet"`` alone, Keras
-    adds a layer that divides by the missing factor; the same network built without, and filled from the
-    same file, is silently wrong. Squared, the numbers are variances, and no layer is missing.
+    Its files hold standard deviations where the Normalization layer expects variances
+    (https://github.com/tensorflow/tensorflow/issues/49930). With ``weights="imagenet"``, Keras adds a layer that
+    divides by the missing factor; the same network without it, from the same file, is silently wrong.
     """
     for layer in model.layers:
         if isinstance(layer, keras.layers.Normalization) and len(layer.weights) >= 2:
-            mean, variance = (np.ravel(weight.numpy()) for weight in layer.weights[:2])
-            if _close(mean, IMAGENET_MEAN) and _close(variance, IMAGENET_DEVIATION):
+            found = [np.ravel(weight.numpy()) for weight in layer.weights[:2]]
+            if len(found[0]) == 3 and np.allclose(found, IMAGENET_MEAN_AND_DEVIATION, rtol=1e-3):
                 layer.weights[1].assign(layer.weights[1] ** 2)
                 layer.finalize_state()
-
-
-def _close(values: Any, known: tuple[float, ...]) -> bool:
-    return len(values) == len(known) and np.allclose(values, known, rtol=1e-3)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".: ") if lines else type(error).__name__
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Random weights by a seed: Keras draws an initializer's seed from Python's generator, which is put back after."""
-    state = random.getstate()
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(state)

@@ -1,18 +1,16 @@
-"""Folders for downloaded files and computed values, and whether a folder is the user's alone."""
+"""Folders for downloaded files and computed values, and whether they are private."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import stat
 import tempfile
 from pathlib import Path
 
-__all__ = ["VARIABLE", "cache_folders", "expanded", "is_private", "make_private", "values_folder", "writable_cache"]
+__all__ = ["VARIABLE", "cache_folders", "expanded", "is_private", "make_private", "values_folder"]
 
-VARIABLE = "TRANSFERKIT_WEIGHTS"  # the environment variable that names a folder of the user's own
-
+VARIABLE = "TRANSFERKIT_WEIGHTS"  # the environment variable that names a folder of weights files
 # The addresses of Keras Applications' files, which Keras's own cache holds.
 KERAS = (
     "https://storage.googleapis.com/tensorflow/keras-applications/",
@@ -21,34 +19,24 @@ KERAS = (
 
 
 def cache_folders(url: str) -> list[Path]:
-    """Where the file downloaded from an address is kept, best place first.
+    """The folders for the file downloaded from an address, best first.
 
-    Keras keeps all its files in one folder, by name alone, so only its own belong there. For others each
-    address has a folder of its own: many files of many people are called model.weights.h5.
+    Keras keeps all its files in one folder by name, so only its own belong there. Each other address has a folder of
+    its own, since model.weights.h5 is a common name.
     """
     address = hashlib.sha256(url.encode()).hexdigest()[:16]
     keras = expanded(os.environ.get("KERAS_HOME") or "~/.keras")
     own = _user_cache()
-    last = Path(tempfile.gettempdir(), f"transferkit-{os.getuid() if hasattr(os, 'getuid') else 'cache'}", address)
+    temporary = Path(tempfile.gettempdir(), f"transferkit-{os.getuid() if hasattr(os, 'getuid') else 'cache'}", address)
     return [
         *([keras / "models"] if keras and url.startswith(KERAS) else []),
         *([own / "transferkit" / "weights" / address] if own else []),
-        last,
+        temporary,
     ]
 
 
-def writable_cache(url: str) -> Path | None:
-    """The first of `cache_folders` that is writable, for this user alone; it is made if it is missing."""
-    for folder in cache_folders(url):
-        with contextlib.suppress(OSError):
-            make_private(folder)
-            if is_private(folder) and os.access(folder, os.W_OK):
-                return folder
-    return None
-
-
 def values_folder() -> Path | None:
-    """Where values that were computed once are stored, unless the user says otherwise."""
+    """The default folder of stored values."""
     own = _user_cache()
     return own / "transferkit" / "values" if own else None
 
@@ -58,7 +46,7 @@ def _user_cache() -> Path | None:
 
 
 def expanded(text: str) -> Path | None:
-    """A path with ``~`` filled in; None where there is no such place."""
+    """A path with ``~`` filled in; None if there is no such folder."""
     try:
         return Path(text).expanduser().absolute()
     except (OSError, RuntimeError, ValueError):  # no such user, no home, no current folder
@@ -78,7 +66,7 @@ def is_private(folder: Path) -> bool:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder and those above it for this user alone; what exists stays as it is."""
+    """Make a folder, and missing ones above it, for this user only; existing folders stay as they are."""
     missing = [place for place in (folder, *folder.parents) if not place.is_dir()]
     for place in reversed(missing):
         place.mkdir(mode=0o700, exist_ok=True)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import sys
-import time
-from types import TracebackType
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 __all__ = ["Bar", "duration", "readable", "say"]
 
@@ -45,53 +42,33 @@ class Bar:
     """
 
     def __init__(self, title: str, total: float, unit: str, verbose: str | int) -> None:
-        self._title, self._total, self._unit = title, total, unit
-        self._wanted = verbose != 0
-        self._started = time.monotonic()
-        self.done = 0.0
-        self._progress: Progress | None = None
-        self._task: TaskID | None = None
-
-    def advance(self, count: float = 1, title: str | None = None, total: float | None = None) -> None:
-        """Count `count` more units as done, under a new title or of another total if one is given."""
-        self.done += count
-        self._title = title or self._title
-        self._total = total or self._total
-        if self._progress is None and self._wanted and time.monotonic() - self._started > DELAY:
-            self._appear()
-        if self._progress is not None and self._task is not None:
-            rate = self.done / (time.monotonic() - self._started)
-            shown = f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
-            self._progress.update(
-                self._task, completed=self.done, total=self._total or None, description=self._title, rate=shown
-            )
-
-    def _appear(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
         console = Console(file=sys.stderr)
-        if not (sys.stderr.isatty() or console.is_jupyter):  # rich itself also trusts FORCE_COLOR
-            self._wanted = False
-            return
+        is_watched = sys.stderr.isatty() or console.is_jupyter  # rich itself also trusts FORCE_COLOR
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn(f"{{task.fields[rate]}} {self._unit}/s"),
+            TextColumn(f"{{task.fields[rate]:,.1f}} {unit}/s"),
             TimeRemainingColumn(),
             console=console,
             transient=True,
             redirect_stdout=sys.stdout.isatty(),  # what goes to a file stays what goes to a file
+            disable=verbose == 0 or not is_watched,
         )
-        self._task = self._progress.add_task(self._title, total=self._total or None, rate="")
-        self._progress.start()
+        self._progress.add_task(title, total=total or None, rate=0.0)
+        (self._task,) = self._progress.tasks
+
+    def advance(self, count: float = 1, title: str | None = None) -> None:
+        """Count `count` more units as done, under a new title if one is given."""
+        task, elapsed = self._task, self._task.elapsed or 0.0
+        rate = (task.completed + count) / max(elapsed, 1e-3)
+        self._progress.update(task.id, advance=count, description=title, rate=rate)
+        if elapsed > DELAY:
+            self._progress.start()
 
     def __enter__(self) -> Bar:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._progress is not None:
+    def __exit__(self, *_: object) -> None:
+        if self._progress.live.is_started:
             self._progress.stop()

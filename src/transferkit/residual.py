@@ -1,9 +1,9 @@
 """A small residual network, built from a plan: a tuple for each block.
 
-Residual blocks (He et al. 2015, https://arxiv.org/abs/1512.03385) of two kinds: two 3 x 3 convolutions where there are
-few channels, a bottleneck (1 x 1, 3 x 3, 1 x 1) where there are many. A shortcut over a stride averages before it
-projects, so that no value is passed over (He et al. 2018, https://arxiv.org/abs/1812.01187, ResNet-D). Convolutions
-are whole, not depthwise: a CPU is several times as quick at them for the same number of multiplications.
+Residual blocks (He et al. 2015, https://arxiv.org/abs/1512.03385) of two kinds: two 3 x 3 convolutions for few channels,
+a bottleneck (1 x 1, 3 x 3, 1 x 1) for many. A shortcut over a stride averages before it projects, so that no value is
+skipped (He et al. 2018, https://arxiv.org/abs/1812.01187, ResNet-D). Convolutions are full, not depthwise: a CPU is
+several times as fast at them for the same number of multiplications.
 """
 
 from __future__ import annotations
@@ -16,15 +16,9 @@ from keras import layers
 
 __all__ = ["build_residual"]
 
-EPSILON = 1e-3
-
 
 def build_residual(
-    *,
-    input_shape: tuple[int, int, int],
-    stem: int,
-    blocks: Sequence[tuple[str, int, int, int]],
-    features: int,
+    *, input_shape: tuple[int, int, int], stem: int, blocks: Sequence[tuple[str, int, int, int]], features: int
 ) -> keras.Model:
     """The network, with random weights.
 
@@ -51,27 +45,22 @@ def _block(values: Any, kind: str, width: int, inner: int, stride: int, name: st
         plan = [(inner, 3, stride), (width, 3, 1)]
     else:
         plan = [(inner, 1, 1), (inner, 3, stride), (width, 1, 1)]
-    found = values
-    for number, (channels, kernel, step) in enumerate(plan, 1):
-        found = _convolution(found, channels, kernel, step, f"{name}_{number}")
+    found = shortcut = values
+    for number, convolution in enumerate(plan, 1):
+        found = _convolution(found, *convolution, f"{name}_{number}")
         if number < len(plan):
             found = layers.ReLU(name=f"{name}_{number}_relu")(found)
-    found = layers.Add(name=f"{name}_add")([found, _shortcut(values, width, stride, name)])
-    return layers.ReLU(name=f"{name}_relu")(found)
-
-
-def _shortcut(values: Any, width: int, stride: int, name: str) -> Any:
     if stride != 1:
-        values = layers.AveragePooling2D(stride, padding="same", name=f"{name}_pool")(values)
+        shortcut = layers.AveragePooling2D(stride, padding="same", name=f"{name}_pool")(shortcut)
     if stride != 1 or values.shape[-1] != width:
-        values = _convolution(values, width, 1, 1, f"{name}_shortcut")
-    return values
+        shortcut = _convolution(shortcut, width, 1, 1, f"{name}_shortcut")
+    return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([found, shortcut]))
 
 
 def _convolution(values: Any, channels: int, kernel: int, stride: int, name: str) -> Any:
-    """A convolution and its normalization; centred alike for even and odd sizes, which "same" padding is not."""
+    """A convolution and its normalization. "same" padding with a stride would be off-centre for even sizes."""
     if stride != 1:
         values = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(values)
     padding = "same" if stride == 1 else "valid"
     values = layers.Conv2D(channels, kernel, stride, padding, use_bias=False, name=f"{name}_conv")(values)
-    return layers.BatchNormalization(epsilon=EPSILON, name=f"{name}_norm")(values)
+    return layers.BatchNormalization(epsilon=1e-3, name=f"{name}_norm")(values)

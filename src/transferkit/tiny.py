@@ -1,7 +1,7 @@
-"""TransferKitTiny, the backbone in the box: its weights lie in the package.
+"""TransferKitTiny, the built-in backbone: its weights are part of the package.
 
-It was trained by ``training/`` in the project's repository, to see what larger networks see; docs/transferkit-tiny.md
-says on what, how well, and what it is not for.
+It was trained by ``training/`` in the project's repository, by distillation from larger networks; its data, accuracy
+and limits are in docs/transferkit-tiny.md.
 """
 
 from __future__ import annotations

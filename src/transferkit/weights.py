@@ -1,15 +1,16 @@
-"""A choice of weights -> a checked local file, or an error that says what to do.
+"""A choice of weights -> a checked local file.
 
-A file is looked for in the folder that the environment variable TRANSFERKIT_WEIGHTS names, then in
-the caches (Keras's own for the files of Keras), then it is downloaded into one of them. A damaged file
-in a cache is set aside under another name; one in TRANSFERKIT_WEIGHTS is refused and stays.
+A file is searched for in the folder that the environment variable TRANSFERKIT_WEIGHTS names, then in the caches
+(Keras's own for the files of Keras), then downloaded into one of them. A damaged file in a cache is renamed; one in
+TRANSFERKIT_WEIGHTS is refused and stays.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,16 @@ from ._public import public
 from .arguments import check_size, check_verbose
 from .backbones import get_backbone
 from .downloads import fault_of, fetch, keep_digest
-from .errors import InvalidInputError, WeightsError, bad_argument, shown
-from .places import VARIABLE, cache_folders, expanded, is_private, writable_cache
+from .errors import InvalidInputError, WeightsError, bad_argument, shown, some_of
+from .places import VARIABLE, cache_folders, expanded, is_private, make_private
 from .progress import say
-from .records import Backbone
-from .sources import WeightsFile, shown_url
+from .records import Backbone, WeightsFile, shown_url
 
 __all__ = ["Source", "WeightsChoice", "check_weights", "download_weights", "find_weights", "size_note"]
 
+RULE = "must be 'pretrained', 'imagenet', the path of a weights file, or None"
 WeightsChoice = str | Path | None
-# What a choice comes to: nothing (random weights), a file that exists, one to be found, a function.
+# What a choice means: no weights (random ones), a file that exists, one to be found, a function.
 Source = Path | WeightsFile | Callable[[Any], object] | None
 
 
@@ -40,19 +41,14 @@ def check_weights(record: Backbone, choice: object, size: tuple[int, int]) -> So
     if choice is None:
         return None
     if not isinstance(choice, (str, os.PathLike)):
-        rule = "must be 'pretrained', 'imagenet', the path of a weights file, or None"
-        raise bad_argument("weights", choice, rule, "Pass one of these")
+        raise bad_argument("weights", choice, RULE, "Pass one of these")
     if choice not in ("pretrained", "imagenet"):
         return _existing(Path(choice))
-    if choice == "imagenet" and record.trained_on.lower() != "imagenet":
+    if record.pretrained is None or (choice == "imagenet" and record.trained_on.lower() != "imagenet"):
+        lacks, own = ("", "") if record.pretrained is None else (" trained on ImageNet", "weights='pretrained', ")
         raise WeightsError(
-            f"`weights='imagenet'` does not fit {record.name!r}: its record names no weights trained on ImageNet. Pass "
-            f"weights='pretrained' for its own weights, the path of a file, or None for random weights."
-        )
-    if record.pretrained is None:
-        raise WeightsError(
-            f"`weights={choice!r}` does not fit {record.name!r}: its record names no weights. Pass the path of a weights "
-            f"file, or weights=None for random weights."
+            f"`weights={choice!r}` does not fit {record.name!r}: its record names no weights{lacks}. Pass {own}the path "
+            f"of a weights file, or weights=None for random weights."
         )
     if callable(record.pretrained):
         return record.pretrained
@@ -73,15 +69,13 @@ def find_weights(record: Backbone, source: Source, verbose: str | int) -> Path |
 
 def size_note(record: Backbone, source: Source, size: tuple[int, int]) -> str:
     """A sentence for sizes that no weights were trained at; empty for the others."""
-    if isinstance(source, WeightsFile):
-        trained_at = source.size
-    else:
-        trained_at = record.default_size if isinstance(source, Path) and source == record.pretrained else None
+    if not isinstance(source, WeightsFile) and (not isinstance(source, Path) or source != record.pretrained):
+        return ""  # random weights, a file of the user's own, or a function
+    trained_at = source.size if isinstance(source, WeightsFile) else record.default_size
     if trained_at is None or size == (trained_at, trained_at):
         return ""
     wanted = f"{size[0]} px" if size[0] == size[1] else f"{size[0]} x {size[1]} px"
-    name = getattr(source, "name", "")
-    return f"No weights of {record.name!r} were trained at {wanted}: those of {trained_at} px are used ({name})."
+    return f"No weights of {record.name!r} were trained at {wanted}: {source.name!r} for {trained_at} px is used."
 
 
 @public
@@ -94,65 +88,47 @@ def download_weights(
 ) -> list[Path]:
     """Put the pretrained weights of backbones into a folder, for a machine without a connection.
 
-    Copy the folder there and name it in the environment variable ``TRANSFERKIT_WEIGHTS``. A file that is in
-    a cache already is copied; one that is in the folder already is kept.
+    Copy the folder there and name it in the environment variable ``TRANSFERKIT_WEIGHTS``. A file that is already in
+    a cache is copied; one that is already in the folder is kept.
 
     Args:
         names: one backbone or several, as `list_backbones` gives them.
         to: the folder; it is made if it is missing.
-        input_size: an int or (height, width) in pixels, where they will be used at another size than the
-            default: some backbones have a file for each of several sizes.
+        input_size: an int or (height, width) in pixels, for use at a size other than the default: some backbones
+            have a file for each of several sizes.
         verbose: 0 = no messages and no progress bars.
 
     Returns:
-        The files, in the order of `names`; none for a backbone whose weights are on this machine anyway, like
-        those of TransferKitTiny.
+        The files, in the order of `names`; none for a backbone with local weights, such as TransferKitTiny.
 
     Raises:
         UnknownBackboneError: no such backbone.
         InvalidInputError: the size is too small for one of them, or `to` cannot be a folder.
-        WeightsError: a backbone whose weights are not a file to download, no connection, or a file in the
-            folder that is damaged. What was downloaded before stays.
+        WeightsError: a backbone whose weights are not a file to download, no connection, or a damaged file in the
+            folder. Files that were downloaded before stay.
     """
     verbose, wanted = check_verbose(verbose), check_size(input_size)
+    listed: Any = [names] if isinstance(names, (str, Backbone)) else names
+    if not isinstance(listed, Iterable) or not (listed := list(listed)):
+        raise bad_argument("names", names, "must name a backbone or several", "Pass for example names=['MobileNetV2']")
     pairs = []
-    for record in map(get_backbone, _listed(names)):
+    for record in map(get_backbone, listed):
         if isinstance(record.pretrained, Path) and record.pretrained.is_file():
             say(f"The weights of {record.name!r} need no download: they are {str(record.pretrained)!r}.", verbose)
+        elif (file := record.weights_file(record.input_size(wanted))) is None:
+            raise WeightsError(
+                f"The weights of {record.name!r} cannot be downloaded: its record names no address of a file. Leave it out."
+            )
         else:
-            pairs.append((record, _downloadable(record, wanted)))
-    _refuse_one_name_twice([file for _, file in pairs])
-    folder = _made(to)
-    return [_put(record, file, folder, verbose) for record, file in pairs]
-
-
-def _listed(names: object) -> list[Any]:
-    if isinstance(names, (str, Backbone)):
-        return [names]
-    found = list(names) if isinstance(names, Iterable) else []
-    if not found:
-        raise bad_argument("names", names, "must name a backbone or several", "Pass for example names=['MobileNetV2']")
-    return found
-
-
-def _downloadable(record: Backbone, wanted: tuple[int, int] | None) -> WeightsFile:
-    file = record.weights_file(record.input_size(wanted))
-    if file is None:
-        raise WeightsError(
-            f"The weights of {record.name!r} cannot be downloaded: its record names no address of a file. Leave it out."
-        )
-    return file
-
-
-def _refuse_one_name_twice(files: Sequence[WeightsFile]) -> None:
-    by_name = {file.name: file for file in files}
-    for file in files:
-        other = by_name[file.name]
-        if other.url != file.url:
+            pairs.append((record, file))
+    for (_, file), (_, other) in itertools.combinations(pairs, 2):
+        if file.name == other.name and file.url != other.url:
             raise InvalidInputError(
                 f"The files at {shown_url(file.url)} and {shown_url(other.url)} have one name, {file.name!r}: a folder "
                 f"holds one file of a name. Download them into two folders."
             )
+    folder = _made(to)
+    return [_put(record, file, folder, verbose) for record, file in pairs]
 
 
 def _made(to: object) -> Path:
@@ -175,19 +151,12 @@ def _put(record: Backbone, file: WeightsFile, folder: Path, verbose: str | int) 
     return fetch(record, file, folder, verbose, cached=_in_caches(record, file, verbose))
 
 
-# ---- where files are looked for ----
+# ---- where files are searched for ----
 
 
 def _existing(path: Path) -> Path:
-    try:
-        found = path.is_file()
-    except (OSError, ValueError):  # a name that is too long, or holds a zero byte
-        found = False
-    if not found:
-        raise WeightsError(
-            f"There is no weights file {shown(str(path), 300)}: `weights` must be 'pretrained', 'imagenet', the path of a "
-            f"file, or None. Check the path."
-        )
+    if not os.path.isfile(path):  # noqa: PTH113  # Path.is_file raises for a name that is too long
+        raise WeightsError(f"There is no weights file {shown(str(path), 300)}: `weights` {RULE}. Check the path.")
     return path
 
 
@@ -209,7 +178,7 @@ def _in_own_folder(record: Backbone, file: WeightsFile) -> Path | None:
 
 
 def _refuse_damaged(record: Backbone, file: WeightsFile, path: Path) -> Path:
-    """A file in a folder of the user's, which is never changed there."""
+    """A file in the user's own folder, where nothing is changed."""
     try:
         fault = fault_of(path, file, record.parameters)
     except OSError as error:
@@ -232,22 +201,22 @@ def _in_caches(record: Backbone, file: WeightsFile, verbose: str | int) -> Path 
                 if not fault:
                     keep_digest(path, file)
                     return path
-                _set_aside(path, fault, verbose)
+                names = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
+                aside = path.rename(next(name for name in names if not name.exists()))
+                say(f"The weights file {str(path)!r} {fault}: it is not used; its new name is {aside.name!r}.", verbose)
     return None
 
 
-def _set_aside(path: Path, fault: str, verbose: str | int) -> None:
-    number = next(n for n in range(1, 10**6) if not path.with_name(f"{path.name}.damaged-{n}").exists())
-    aside = path.rename(path.with_name(f"{path.name}.damaged-{number}"))
-    say(f"The weights file {str(path)!r} {fault}: it is not used, and was renamed to {aside.name!r}.", verbose)
-
-
 def _new_cache(file: WeightsFile) -> Path:
-    folder = writable_cache(file.url)
-    if folder is None:
-        tried = ", ".join(repr(str(folder)) for folder in cache_folders(file.url))
-        raise WeightsError(
-            f"There is no folder to keep weights in: {tried} cannot be written to, or other users could change what is in "
-            f"them. Set KERAS_HOME or XDG_CACHE_HOME to a folder of your own, or {VARIABLE} to one that holds the files."
-        )
-    return folder
+    """The first cache that is writable, by this user only; it is made if it is missing."""
+    folders = cache_folders(file.url)
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            make_private(folder)
+            if is_private(folder) and os.access(folder, os.W_OK):
+                return folder
+    raise WeightsError(
+        f"There is no folder to keep weights in: {some_of(map(str, folders))} cannot be written to, or other users could "
+        f"change their content. Set KERAS_HOME or XDG_CACHE_HOME to a folder of your own, or {VARIABLE} to one that holds "
+        f"the files."
+    )
