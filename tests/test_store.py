@@ -137,6 +137,14 @@ def test_what_another_process_stores_later_is_seen(store):
     assert not found(store, 1)
 
 
+def test_a_folder_that_did_not_change_is_not_listed_again(store, monkeypatch):
+    fill(store, range(3))
+    os.utime(only_shard(store).path.parent, (1000, 1000))
+    assert found(store, 1)
+    monkeypatch.setattr(os, "scandir", None)
+    assert found(store, 1) and not found(store, 3)
+
+
 @steady
 @given(st.lists(st.integers(0, 20), max_size=40), st.integers(1, 10))
 def test_rows_are_found_however_they_were_written(tmp_path_factory, numbers: list[int], size: int) -> None:
