@@ -7,7 +7,6 @@ from os import PathLike
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ._public import public
 from .arguments import check_verbose
@@ -36,10 +35,8 @@ class CheckedSet(NamedTuple):
 
     def name(self, index: int) -> str:
         """How a fault names an image: a file's path, or an array's position and set."""
-        images = self.data.images
-        return images.path(index) or images.name(index) + (
-            f" of the {self.what} data" if self.what != "training" else ""
-        )
+        images, place = self.data.images, "" if self.what == "training" else f" of the {self.what} data"
+        return images.path(index) or images.name(index) + place
 
 
 @public
@@ -113,7 +110,7 @@ def _images_of(faults: Sequence[Fault], sets: Sequence[CheckedSet]) -> dict[str,
     return {
         name: one.data.images.subset([index]).absolute()
         for one in sets
-        for index in range(len(one.data) if named else 0)
+        for index in range(len(one.data))
         if (name := one.name(index)) in named
     }
 
@@ -137,38 +134,32 @@ Place = tuple[CheckedSet, int]
 
 def _duplicates(sets: Sequence[CheckedSet]) -> Iterator[Fault]:
     """The same content twice, and images that look alike, over all sets together."""
-    good = [one.findings.good() for one in sets]
-    owners, indices = np.repeat(np.arange(len(sets)), [len(found) for found in good]), np.concatenate(good)
-    keys, thumbnails, large = (
-        np.concatenate([values[found] for values, found in zip(all_values, good, strict=True)])
-        for all_values in zip(
-            *((one.findings.keys, one.findings.thumbnails, _are_large(one)) for one in sets), strict=True
-        )
-    )
+    starts = np.cumsum([0, *(len(one.data) for one in sets)])
+    numbered = list(zip(sets, starts.tolist(), strict=False))
 
-    def duplicate(earlier: int, later: int, same: bool) -> Fault:
-        first, second = ((sets[owners[number]], int(indices[number])) for number in (earlier, later))
-        return _duplicate(first, second, same)
+    def place(number: int) -> Place:
+        at = int(starts.searchsorted(number, side="right")) - 1
+        return sets[at], int(number - starts[at])
 
+    good = np.concatenate([one.findings.good() + start for one, start in numbered])
+    keys = np.concatenate([one.findings.keys for one in sets])[good]
     _, first, inverse = np.unique(keys.view(f"V{keys.shape[1]}").ravel(), return_index=True, return_inverse=True)
+    first = good[first]
     twins = first[inverse]
-    for number in np.flatnonzero(twins != np.arange(len(twins))).tolist():
-        yield duplicate(twins[number], number, same=True)
+    for at in np.flatnonzero(twins != good).tolist():
+        yield _duplicate(place(twins[at]), place(good[at]), same=True)
     # Tiny images have too little in them: handwritten ones all look alike.
-    alone = np.sort(first)
-    alone = alone[large[alone]]
-    for earlier, later in pairs_alike(thumbnails[alone]):
-        yield duplicate(alone[earlier], alone[later], same=False)
-
-
-def _are_large(one: CheckedSet) -> npt.NDArray[np.bool_]:
-    large = np.ones(len(one.data), np.bool_)
-    large[[index for index, odd in one.findings.oddities.items() if any(kind == "tiny" for kind, _ in odd)]] = False
-    return large
+    tiny = [
+        start + index for one, start in numbered for index, odd in one.findings.oddities.items() if "tiny" in dict(odd)
+    ]
+    alone = np.setdiff1d(first, tiny)
+    thumbnails = np.concatenate([one.findings.thumbnails for one in sets])[alone]
+    for earlier, later in pairs_alike(thumbnails):
+        yield _duplicate(place(alone[earlier]), place(alone[later]), same=False)
 
 
 def _duplicate(first: Place, second: Place, same: bool) -> Fault:
-    """The second place holds the image of the first again, or one that looks like it."""
+    """The second place holds the image of the first, or one that looks like it."""
     (one, index), (other, position) = first, second
     name = one.name(index)
     conflict, leak = bool(one.data.codes[index] != other.data.codes[position]), one is not other

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,9 +37,9 @@ class Examined:
     training: LabelledImages
     validation: LabelledImages | None
     report: Report
-    skipped: dict[str, str] = field(default_factory=dict)
-    computed: tuple[Any, Any] = (None, None)
-    rows: tuple[Indices, Indices] = (np.zeros(0, np.int64), np.zeros(0, np.int64))
+    skipped: dict[str, str]
+    computed: tuple[Any, Any]
+    rows: tuple[Indices, Indices]
 
 
 def check_policy(on_bad_image: object) -> bool:

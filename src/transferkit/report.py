@@ -6,7 +6,6 @@ import base64
 import html
 import io
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -113,8 +112,8 @@ class Report:
 
     def summary(self) -> str:
         """One line: how many images, and how many faults of each kind."""
-        kinds = Counter(fault.kind for fault in self.faults)
-        return self._headed(", ".join(f"{count:,} {kind}" for kind, count in kinds.items()) or "no faults found")
+        kinds = ", ".join(f"{len(faults):,} {kind}" for kind, faults in self._by_kind())
+        return self._headed(kinds or "no faults found")
 
     def _headed(self, text: str) -> str:
         return f"{self.n_images:,} images of {len(self.counts)} classes: {text}"
