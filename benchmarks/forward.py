@@ -18,7 +18,7 @@ from sides import ASSETS, MOBILENET, in_turns, print_table, timed
 import numpy as np  # isort: skip  # after sides, which quiets TensorFlow
 
 import transferkit as tk
-from transferkit import forward
+from transferkit import frozen
 from transferkit.decoding import load
 from transferkit.features import Plan, compute
 from transferkit.frozen import THREADS, FrozenPart
@@ -92,22 +92,22 @@ def main() -> None:
     print("  ratio: images a second of float32 in chunks, divided by the images a second of the side")
 
 
-def unfolded(model: Any, size: tuple[int, int]) -> dict[str, forward.Forward]:
+def unfolded(model: Any, size: tuple[int, int]) -> dict[str, frozen.Forward]:
     """The same functions without normalizations folded into convolutions."""
-    found, forward._foldable = forward._foldable, lambda _: iter(())
+    found, frozen._foldable = frozen._foldable, lambda _: iter(())
     try:
-        return {"float32": forward.compiled(model, size)[0], "bfloat16": forward.compiled(model, size, half=True)[0]}
+        return {"float32": frozen.compiled(model, size)[0], "bfloat16": frozen.compiled(model, size, half=True)[0]}
     finally:
-        forward._foldable = found
+        frozen._foldable = found
 
 
-def nearest(model: Any, size: tuple[int, int]) -> forward.Forward:
+def nearest(model: Any, size: tuple[int, int]) -> frozen.Forward:
     """The function of bfloat16 without the rounding that keeps the sums of depthwise kernels."""
-    found, forward._round_depthwise = forward._round_depthwise, lambda *_: None
+    found, frozen._round_depthwise = frozen._round_depthwise, lambda *_: None
     try:
-        return forward.compiled(model, size, half=True)[0]
+        return frozen.compiled(model, size, half=True)[0]
     finally:
-        forward._round_depthwise = found
+        frozen._round_depthwise = found
 
 
 if __name__ == "__main__":

@@ -371,8 +371,8 @@ class TestFineTune:
         [
             ("stage3", "stages are 'stage1', 'stage2'"),
             ("stage2_cnov", "did you mean 'stage2_conv'"),
-            (99, "must lie between -11 and 10"),
-            (-12, "must lie between"),
+            (99, "must be -11 to 10"),
+            (-12, "must be -11 to 10"),
             (True, "must be a layer's index"),
             (None, "must be a layer's index"),
             (1.5, "must be a layer's index"),

@@ -1,4 +1,4 @@
-"""The doctor's part in training: refuse or leave out, then divide, and know where what was computed lies."""
+"""The data check before training: refuse or leave out, then divide, and know where what was computed is."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ class Eye:
 
     def __init__(self) -> None:
         self.calls: list[int] = []
+        self.given_up: list[bool] = []
 
     def __call__(self, images: Images, findings: Findings) -> list[str]:
         self.calls.append(len(images))
+        self.given_up.append(findings.gives_up)
         inspect(images, SIZE, None, findings, 0, "")
         return [images.name(index) for index in range(len(images))]
 
@@ -113,7 +115,8 @@ def test_all_bad_images_of_both_sets_are_named_in_one_error(folder: Path, held_o
     assert caught.value.kinds == named
     listed = list(caught.value.failures)
     assert listed == sorted(listed, key=lambda name: "held out" in name), "in the order of the data"
-    assert eye.calls == [22 + 5 + 2 * len(UNREADABLE)], "in one pass"
+    assert eye.calls == [22 + len(UNREADABLE), 5 + len(UNREADABLE)]
+    assert eye.given_up == [False, True], "validation images are only read once the error is certain"
 
 
 def test_bad_files_are_named_where_the_validation_data_are_arrays(folder: Path) -> None:

@@ -12,7 +12,7 @@ from helpers import picture, refused, saved, write
 
 from transferkit import findings
 from transferkit.errors import ImageReadError
-from transferkit.findings import Findings, Look, OpenedImage, ThumbnailCache, all_unreadable
+from transferkit.findings import Findings, OpenedImage, Seen, ThumbnailCache, all_unreadable
 from transferkit.images import ImageArrays, ImageFiles, Images
 from transferkit.inputs import read_images
 from transferkit.likeness import THUMBNAIL_BYTES, thumbnail
@@ -48,9 +48,9 @@ def failure(name: str, reason: str = "damaged", kind: str = "unreadable") -> Ima
     return ImageReadError(f"The image {name} cannot be read ({reason})", {name: reason}, {name: kind})
 
 
-def look_at(images: Images, store: Store | None = None, index: int = 0) -> Look:
+def look_at(images: Images, store: Store | None = None, index: int = 0) -> Seen:
     thumbnails = ThumbnailCache(store, (32, 32))
-    seen = OpenedImage(images, index, SIZE, keyed=True).look(thumbnails)
+    seen = OpenedImage(images, index, SIZE, keyed=True).seen(thumbnails)
     thumbnails.keep(seen)
     thumbnails.close()
     return seen
@@ -61,8 +61,8 @@ def look_at(images: Images, store: Store | None = None, index: int = 0) -> Look:
 
 def test_what_was_seen_is_noted_by_position() -> None:
     seen = Findings(3)
-    seen.note(1, Look(KEY, SMALL, True, (("tiny", "1 x 1 pixels"),)))
-    seen.note(2, Look(OTHER_KEY, SMALL[::-1], False))
+    seen.note(1, Seen(KEY, SMALL, True, (("tiny", "1 x 1 pixels"),)))
+    seen.note(2, Seen(OTHER_KEY, SMALL[::-1], False))
     assert [key.tobytes() for key in seen.keys] == [bytes(16), KEY, OTHER_KEY]
     assert seen.thumbnails[1].tolist() == SMALL.tolist()
     assert seen.oddities == {1: (("tiny", "1 x 1 pixels"),)}
@@ -81,19 +81,11 @@ def test_findings_that_do_not_look_take_no_memory() -> None:
     assert len(Findings(1_000_000, looks=False).thumbnails) == 0
 
 
-def test_a_part_is_what_would_have_been_seen_of_it_alone() -> None:
-    seen = Findings(6, goes_on=True)
-    for index in range(6):
-        seen.note(index, Look(bytes([index] * 16), SMALL, True, (("tiny", str(index)),)))
-    seen.failures = {index: failure(str(index)) for index in (0, 2, 3, 5)}
-    part = seen.part(2, 5)
-    assert part.count == 3
-    assert part.goes_on
-    assert sorted(part.failures) == [0, 1]
-    assert list(part.failures[0].failures) == ["2"]
-    assert part.keys[:, 0].tolist() == [2, 3, 4]
-    assert part.oddities == {0: (("tiny", "2"),), 1: (("tiny", "3"),), 2: (("tiny", "4"),)}
-    assert part.good().tolist() == [2]
+def test_an_error_is_certain_once_an_image_failed_unless_the_others_are_wanted() -> None:
+    assert not Findings(2).gives_up
+    assert Findings(2, failures={0: failure("a")}).gives_up
+    assert Findings(2, failed_before=True).gives_up
+    assert not Findings(2, goes_on=True, failures={0: failure("a")}, failed_before=True).gives_up
 
 
 def test_reasons_are_by_path_in_the_order_of_the_data() -> None:
@@ -112,7 +104,7 @@ def test_reasons_of_arrays_are_by_position() -> None:
 
 def test_an_image_is_read_once_and_decoded_once(tmp_path: Path, work: list[str]) -> None:
     image = OpenedImage(read_images(write(tmp_path / "a.jpg", 1, (60, 90))), 0, SIZE, keyed=True)
-    seen = image.look(ThumbnailCache(None, (32, 32)))
+    seen = image.seen(ThumbnailCache(None, (32, 32)))
     assert image.pixels() is image.pixels()
     assert image.pixels().shape == (*SIZE, 3)
     assert work == ["content_of", "to_pixels"]
@@ -185,8 +177,8 @@ def test_without_keys_images_of_one_content_are_told_apart(tmp_path: Path) -> No
 def test_a_thumbnail_outlives_the_cache_object(tmp_path: Path) -> None:
     first = ThumbnailCache(Store(tmp_path), (32, 32))
     assert first.find(KEY) is None
-    first.keep(Look(KEY, SMALL, True))
-    first.keep(Look(OTHER_KEY, SMALL, False))  # known already: not written again
+    first.keep(Seen(KEY, SMALL, True))
+    first.keep(Seen(OTHER_KEY, SMALL, False))  # known already: not written again
     first.close()
     second = ThumbnailCache(Store(tmp_path), (32, 32))
     found = second.find(KEY)
@@ -198,7 +190,7 @@ def test_a_thumbnail_outlives_the_cache_object(tmp_path: Path) -> None:
 
 def test_thumbnails_without_a_store_are_not_kept() -> None:
     thumbnails = ThumbnailCache(None, (32, 32))
-    thumbnails.keep(Look(KEY, SMALL, True))
+    thumbnails.keep(Seen(KEY, SMALL, True))
     thumbnails.close()
     assert thumbnails.find(KEY) is None
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from transferkit import forward
-from transferkit.forward import compiled
+from transferkit import frozen
+from transferkit.frozen import compiled
 from transferkit.precision import has_fast_half
 
 layers = keras.layers
@@ -72,7 +72,7 @@ def test_a_normalization_is_folded_in_models_inside_models():
     inner = scrambled(keras.Sequential([keras.Input((16, 16, 3)), layers.Conv2D(4, 3), layers.BatchNormalization()]))
     model = keras.Model(inputs, keras.Model(inputs, inner(inputs))(inputs))
     assert close(computed(model, images())[0], model(images(), training=False))
-    values = forward._folded(model)
+    values = frozen._folded(model)
     normalization = inner.layers[-1]
     assert (values[id(normalization.gamma)] == 1).all()
     assert (values[id(normalization.moving_variance)] + np.float32(normalization.epsilon) == 1).all()
@@ -213,7 +213,7 @@ def test_xla_gives_the_same_numbers():
 
 
 def test_weights_that_are_too_many_for_a_graph_stay_variables(monkeypatch):
-    monkeypatch.setattr(forward, "CONSTANT_BYTES", 100)
+    monkeypatch.setattr(frozen, "CONSTANT_BYTES", 100)
     model = scrambled(residual("normalization"))
     function, constant = compiled(model, (16, 16))
     assert not constant

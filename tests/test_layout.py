@@ -24,7 +24,7 @@ ORDER = """
 _version _public errors
 arguments folders labels images resizing opening decoding arrays datasets inputs splits workers
 progress records applications residual tiny backbones hub places downloads weights
-loading shards tables store cache fingerprints network precision forward frozen values
+loading shards tables store cache fingerprints network precision frozen values
 augmentation likeness findings forecast features report doctor examination rates steps training
 plots results gallery
 request phases inference bundle

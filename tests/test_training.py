@@ -37,7 +37,7 @@ def part_of(*layers: keras.layers.Layer) -> TrainedPart:
     inputs = values = keras.Input((FEATURES,))
     for layer in (*layers, keras.layers.Activation("linear", dtype="float32")):
         values = layer(values)
-    return TrainedPart(keras.Model(inputs, values), inputs=inputs, outputs=values)
+    return TrainedPart(inputs, values)
 
 
 def head(**options: Any) -> TrainedPart:

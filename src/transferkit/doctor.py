@@ -7,27 +7,26 @@ from os import PathLike
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ._public import public
 from .arguments import check_verbose
 from .cache import open_store
 from .features import inspect
 from .findings import Findings
-from .images import LabelledImages
+from .images import Images, LabelledImages
 from .inputs import read_labelled, split_pair
 from .likeness import pairs_alike, spread
-from .report import Fault, Report, name_of
+from .report import Fault, Report
 
-__all__ = ["Examinee", "check_images", "diagnose"]
+__all__ = ["CheckedSet", "check_images", "diagnose"]
 
 FEW = 10  # images of a class below which a classifier can hardly learn it
 UNBALANCED = 10  # times as many images in the largest class as in the smallest
 FLAT = 4  # of 255: less difference between the areas of an image shows nothing
-SIZE = (224, 224)  # what large photos are reduced to when they are looked at alone
+SIZE = (224, 224)  # what photos are resized to where no network says otherwise
 
 
-class Examinee(NamedTuple):
+class CheckedSet(NamedTuple):
     """One set of images, what it is called, and what was seen of it."""
 
     what: str
@@ -35,8 +34,9 @@ class Examinee(NamedTuple):
     findings: Findings
 
     def name(self, index: int) -> str:
-        """A file's path, or an array's place."""
-        return name_of(self.what, self.data.images, index)
+        """How a fault names an image: a file's path, or an array's position and set."""
+        images, place = self.data.images, "" if self.what == "training" else f" of the {self.what} data"
+        return images.path(index) or images.name(index) + place
 
 
 @public
@@ -49,13 +49,13 @@ def check_images(
     cache: bool | str | PathLike[str] = True,
     verbose: str | int = "auto",
 ) -> Report:
-    """Look for every fault of a labelled data set: each image is read, and decoded once.
+    """Look for every fault of a labelled data set: each image is read and decoded once.
 
     Args:
         data: as for `TransferClassifier.fit`.
         labels: one per image, where `data` brings none.
-        validation: images that are to be looked at too, and compared with the others: data in any of these
-            forms, arrays and paths as a pair ``(data, labels)``.
+        validation: images to check too, and to compare with the others: data in any of these forms, arrays and paths
+            as a pair ``(data, labels)``.
         test: the same.
         cache: as for `TransferClassifier`: where thumbnails are kept, so that an image is decoded once.
         verbose: 0 shows no progress bar.
@@ -66,11 +66,10 @@ def check_images(
     Raises:
         InvalidInputError: the data as a whole cannot be used (no such folder, fewer than two classes).
 
-    Found are: files that cannot be read, are cut off, empty, no images, too large or no regular files; a
-    format that the name does not tell; photos that lie on their side, unusual colours, animations, tiny and flat
-    images; the same image twice in a class, in two classes, or in training and validation or test data, and those
-    that merely look the same; empty, small and unbalanced classes; files beside the class folders; files and
-    folders that are left out.
+    It finds files that cannot be read, or are truncated, empty, too large, not images or not regular files; names with
+    the extension of another format; photos on their side, unusual colours, animations, tiny and flat images; the same
+    image twice in a class, in two classes, or in training and validation or test data, and images that merely look the
+    same; empty, small and unbalanced classes; files beside the class folders; files and folders that are left out.
 
     Example:
         >>> import transferkit as tk
@@ -86,82 +85,81 @@ def check_images(
             more, more_labels = split_pair(given)
             known = sets[0][1].classes
             sets.append((what, read_labelled(more, more_labels, known, f"{what} data", lenient=True)))
-    examined = []
-    for what, found in sets:
-        findings = Findings(len(found))
+    checked = [CheckedSet(what, found, Findings(len(found))) for what, found in sets]
+    for what, found, findings in checked:
         inspect(found.images, SIZE, store, findings, verbose, f"checking {what} images")
-        examined.append(Examinee(what, found, findings))
-    return diagnose(examined)
+    return diagnose(checked)
 
 
-def diagnose(examined: Sequence[Examinee]) -> Report:
+def diagnose(sets: Sequence[CheckedSet]) -> Report:
     """The faults of sets of images, the training images first."""
     faults: list[Fault] = []
-    for one in examined:
+    for one in sets:
         faults += [*_unreadable(one), *_folder_faults(one.data), *_odd(one)]
-    faults += [*_duplicates(examined), *_class_faults(examined[0])]
-    data = examined[0].data
+    faults += [*_duplicates(sets), *_class_faults(sets[0])]
+    faults.sort(key=lambda fault: not fault.serious)
+    data = sets[0].data
     listed = np.bincount(data.codes, minlength=len(data.classes)).tolist()
     counts = dict(zip(data.classes.tolist(), listed, strict=True))
-    faults.sort(key=lambda fault: not fault.serious)
-    # Names as they were given; what is shown is found wherever the process goes later.
-    shown = [(one.what, one.data.images, one.data.images.absolute()) for one in examined]
-    return Report(faults, counts, sum(len(one.data) for one in examined), shown)
+    return Report(faults, counts, sum(len(one.data) for one in sets), _images_of(faults, sets))
 
 
-def _unreadable(one: Examinee) -> Iterator[Fault]:
-    for index in sorted(one.findings.failures):
-        error = one.findings.failures[index]
+def _images_of(faults: Sequence[Fault], sets: Sequence[CheckedSet]) -> dict[str, Images]:
+    """The image behind each name in the faults, found wherever the process goes later."""
+    named = {name for fault in faults for name in (fault.where, fault.other)}
+    return {
+        name: one.data.images.subset([index]).absolute()
+        for one in sets
+        for index in range(len(one.data))
+        if (name := one.name(index)) in named
+    }
+
+
+def _unreadable(one: CheckedSet) -> Iterator[Fault]:
+    for index, error in sorted(one.findings.failures.items()):
         ((name, reason),) = error.failures.items()
         yield Fault(error.kinds[name], one.name(index), reason, True)
 
 
-def _odd(one: Examinee) -> Iterator[Fault]:
-    findings = one.findings
-    for index in sorted(findings.oddities):
-        for kind, detail in findings.oddities[index]:
-            yield Fault(kind, one.name(index), detail, False)
-    good = findings.good()
-    for index in good[spread(findings.thumbnails[good]) < FLAT].tolist():
+def _odd(one: CheckedSet) -> Iterator[Fault]:
+    for index, oddities in sorted(one.findings.oddities.items()):
+        yield from (Fault(kind, one.name(index), detail, False) for kind, detail in oddities)
+    good = one.findings.good()
+    for index in good[spread(one.findings.thumbnails[good]) < FLAT].tolist():
         yield Fault("flat", one.name(index), "one colour all over, as far as can be seen", False)
 
 
-Place = tuple[Examinee, int]
+Place = tuple[CheckedSet, int]
 
 
-def _duplicates(examined: Sequence[Examinee]) -> Iterator[Fault]:
+def _duplicates(sets: Sequence[CheckedSet]) -> Iterator[Fault]:
     """The same content twice, and images that look alike, over all sets together."""
-    good = [one.findings.good() for one in examined]
-    sets = np.repeat(np.arange(len(examined)), [len(found) for found in good])
-    indices = np.concatenate(good)
-    if not len(indices):
-        return
+    starts = np.cumsum([0, *(len(one.data) for one in sets)])
+    numbered = list(zip(sets, starts.tolist(), strict=False))
 
     def place(number: int) -> Place:
-        return examined[sets[number]], int(indices[number])
+        at = int(starts.searchsorted(number, side="right")) - 1
+        return sets[at], int(number - starts[at])
 
-    keys = np.concatenate([one.findings.keys[found] for one, found in zip(examined, good, strict=True)])
+    good = np.concatenate([one.findings.good() + start for one, start in numbered])
+    keys = np.concatenate([one.findings.keys for one in sets])[good]
     _, first, inverse = np.unique(keys.view(f"V{keys.shape[1]}").ravel(), return_index=True, return_inverse=True)
+    first = good[first]
     twins = first[inverse]
-    for number in np.flatnonzero(twins != np.arange(len(twins))).tolist():
-        yield _duplicate(place(twins[number]), place(number), same=True)
+    for at in np.flatnonzero(twins != good).tolist():
+        yield _duplicate(place(twins[at]), place(good[at]), same=True)
     # Tiny images have too little in them: handwritten ones all look alike.
-    large = np.concatenate([_are_large(one)[found] for one, found in zip(examined, good, strict=True)])
-    alone = np.sort(first)
-    alone = alone[large[alone]]
-    thumbnails = np.concatenate([one.findings.thumbnails[found] for one, found in zip(examined, good, strict=True)])
-    for earlier, later in pairs_alike(thumbnails[alone]):
+    tiny = [
+        start + index for one, start in numbered for index, odd in one.findings.oddities.items() if "tiny" in dict(odd)
+    ]
+    alone = np.setdiff1d(first, tiny)
+    thumbnails = np.concatenate([one.findings.thumbnails for one in sets])[alone]
+    for earlier, later in pairs_alike(thumbnails):
         yield _duplicate(place(alone[earlier]), place(alone[later]), same=False)
 
 
-def _are_large(one: Examinee) -> npt.NDArray[np.bool_]:
-    large = np.ones(len(one.data), np.bool_)
-    large[[index for index, odd in one.findings.oddities.items() if any(kind == "tiny" for kind, _ in odd)]] = False
-    return large
-
-
 def _duplicate(first: Place, second: Place, same: bool) -> Fault:
-    """The second place holds the image of the first again, or one that looks like it."""
+    """The second place holds the image of the first, or one that looks like it."""
     (one, index), (other, position) = first, second
     name = one.name(index)
     conflict, leak = bool(one.data.codes[index] != other.data.codes[position]), one is not other
@@ -174,7 +172,7 @@ def _duplicate(first: Place, second: Place, same: bool) -> Fault:
     return Fault(kind if same else "near duplicate", other.name(position), detail, same and (leak or conflict), name)
 
 
-def _class_faults(one: Examinee) -> Iterator[Fault]:
+def _class_faults(one: CheckedSet) -> Iterator[Fault]:
     names, data = one.data.classes.tolist(), one.data
     counts = np.bincount(data.codes, minlength=len(names)).tolist()
     readable = np.bincount(data.codes[one.findings.good()], minlength=len(names)).tolist()

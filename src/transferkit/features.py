@@ -1,4 +1,4 @@
-"""The frozen part over images, once per image and view, through the store.
+"""Feature extraction: the frozen part over images, once per image and view, through the store.
 
 Files are read, decoded and computed on a few threads at once, in small batches. Rows that the store holds are neither
 decoded nor computed again. What was computed before an error or Ctrl-C is stored.
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from .augmentation import FixedViews
 from .errors import ImageReadError, WeightsError, some_of
-from .findings import Findings, Look, OpenedImage, ThumbnailCache, all_unreadable
+from .findings import Findings, OpenedImage, Seen, ThumbnailCache, all_unreadable
 from .forecast import Forecast
 from .frozen import THREADS, FrozenPart
 from .images import Images
@@ -37,15 +37,12 @@ HALF_RANGE = float(np.finfo(np.float16).max)
 
 
 class NoRoomError(Exception):
-    """The disk has no room for values that must be there; it is internal, no user sees it."""
+    """The disk has no room for values that must be stored there; internal, no user sees it."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which rows are computed: the views of the first `viewed` images, then the other images as they are.
-
-    Without views, one row for each image.
-    """
+    """Which rows to compute: the views of the first `viewed` images, then the other images as they are."""
 
     images: Images
     views: FixedViews | None = None
@@ -59,27 +56,22 @@ class Plan:
         return self.views.count if self.views is not None else 1
 
     def image(self, row: int) -> int:
-        """The image that a row is of."""
-        return self._item(row)[0]
+        """The image of a row."""
+        return row // self._times if self._is_view(row) else row - self.viewed * (self._times - 1)
 
     def key(self, content: bytes, row: int) -> bytes:
-        """What stands for a row of the image that `content` stands for."""
-        view = self._item(row)[1]
-        return content if view is None or self.views is None else self.views.key(content, view)
+        """The key of a row, from the key of its image's content."""
+        return self.views.key(content, row % self._times) if self.views and self._is_view(row) else content
 
     def draw(self, pixels: Pixels, content: bytes, row: int) -> Pixels:
         """The image as this row shows it."""
-        view = self._item(row)[1]
-        return pixels if view is None or self.views is None else self.views.draw(pixels, content, view)
+        return self.views.draw(pixels, content, row % self._times) if self.views and self._is_view(row) else pixels
 
-    def _item(self, row: int) -> tuple[int, int | None]:
-        """The image and the view of a row; None = the image as it is."""
-        if self.views is not None and row < self.viewed * self._times:
-            return row // self._times, row % self._times
-        return row - self.viewed * (self._times - 1), None
+    def _is_view(self, row: int) -> bool:
+        return row < self.viewed * self._times
 
     def rows_of_views(self) -> npt.NDArray[np.int64]:
-        """int64 `(views, viewed)`: the rows of the first images; one view where there are none."""
+        """int64 `(views, viewed)`: the rows of the first images; without views, `(1, viewed)`."""
         return np.arange(self.viewed * self._times).reshape(self.viewed, self._times).T
 
     def rows_of_others(self) -> npt.NDArray[np.int64]:
@@ -103,19 +95,19 @@ def compute(
     Args:
         store: where values are found and kept; None = nothing outlives the call.
         half: keep them in float16.
-        in_memory: hold them in memory, however large they are, where the disk has no room for them.
-        findings: takes what is seen of the images, and which cannot be read; the rows of those mean nothing.
+        in_memory: hold them in memory, however large, if the disk has no room for them.
+        findings: takes what is seen of the images, and which cannot be read; the rows of unreadable ones mean nothing.
         store_from: new values are stored if there are so many, or if they are too large for memory.
 
     Raises:
-        ImageReadError: files that cannot be read, all of them named together; not with `findings`.
+        ImageReadError: files cannot be read, all named together; not with `findings`.
         WeightsError: values that are NaN or infinite.
         NoRoomError: `in_memory` is False, and the disk is full.
     """
     seen = Findings(len(plan.images), looks=False) if findings is None else findings
     tensors = _tensors(part, half)
     with closing(ThumbnailCache(store if seen.looks else None, part.size)) as thumbnails:
-        rows = _Pass(part, plan, tensors, seen, thumbnails, title, verbose).rows(store, in_memory, store_from)
+        rows = _Extraction(part, plan, tensors, seen, thumbnails, title, verbose).rows(store, in_memory, store_from)
     if findings is None and seen.failures:
         raise all_unreadable(seen.failures)
     return rows
@@ -136,11 +128,11 @@ def is_kept(part: FrozenPart, rows: int, store: Store | None, limit: int, half: 
 def inspect(
     images: Images, size: Size, store: Store | None, findings: Findings, verbose: str | int, title: str
 ) -> None:
-    """Read every image once, and decode what the store does not know; `findings` takes what is seen."""
+    """Read every image once, and decode those whose thumbnails the store does not hold; `findings` takes what is seen."""
     with closing(ThumbnailCache(store, size)) as thumbnails, Bar(title, len(images), "images", verbose) as bar:
 
-        def look(index: int) -> Look:
-            return OpenedImage(images, index, size, keyed=True).look(thumbnails)
+        def look(index: int) -> Seen:
+            return OpenedImage(images, index, size, keyed=True).seen(thumbnails)
 
         for index, future in enumerate(in_background(look, range(len(images)), THREADS, 4 * THREADS)):
             bar.advance()
@@ -159,15 +151,15 @@ class _Row:
 
     number: int
     key: bytes
-    look: Look | None  # where the plan has no views
+    seen: Seen | None
     values: Records | None = None  # one record
     pixels: Pixels | None = None
     is_new: bool = False
 
 
 @dataclass
-class _Pass:
-    """One pass over the rows of a plan."""
+class _Extraction:
+    """One extraction of the rows of a plan."""
 
     part: FrozenPart
     plan: Plan
@@ -181,10 +173,9 @@ class _Pass:
     def __post_init__(self) -> None:
         self.dtype = record_dtype(self.tensors)
         self.names = self.dtype.names or ()
-        self.looks = self.findings.looks and self.plan.views is None
 
     def rows(self, store: Store | None, in_memory: bool, store_from: int) -> list[Rows]:
-        """The values where there is room for them; a session keeps a temporary store alive."""
+        """The values, in memory or on disk; a session keeps a temporary store alive."""
         size = len(self.plan) * self.dtype.itemsize
         home = store if store is not None and size <= store.limit else None
         if size > MEMORY_BYTES:
@@ -213,7 +204,7 @@ class _Pass:
             for number, key, _ in results:
                 keys[number] = key
                 if session.is_full:
-                    raise NoRoomError
+                    break
         if session.is_full:
             raise NoRoomError
         return [RowsOnDisk(session, keys, name) for name in self.names]
@@ -231,22 +222,19 @@ class _Pass:
                     in_background(self._work, chunks, THREADS, 2 * THREADS), chunks, strict=True
                 ):
                     rows = future.result()
-                    self._keep(rows)
-                    yield from ((row.number, row.key, row.values) for row in rows if row.values is not None)
+                    for row in rows:
+                        if row.seen is not None:
+                            self.findings.note(row.number, row.seen)
+                            self.thumbnails.keep(row.seen)
+                        if row.values is not None:
+                            if session is not None and row.is_new:
+                                session.put(row.key, row.values)
+                            yield row.number, row.key, row.values
                     bar.advance(len(numbers))
                     forecast.note(sum(row.is_new for row in rows), len(numbers))
         finally:
             if session is not None:
                 session.flush()
-
-    def _keep(self, rows: list[_Row]) -> None:
-        """Note what was seen, and store what is new; on one thread."""
-        for row in rows:
-            if row.look is not None:
-                self.findings.note(row.number, row.look)
-                self.thumbnails.keep(row.look)
-            if self.session is not None and row.is_new and row.values is not None:
-                self.session.put(row.key, row.values)
 
     def _work(self, numbers: range) -> list[_Row]:
         """The rows of a few images, on any thread."""
@@ -256,25 +244,25 @@ class _Pass:
 
     def _read(self, index: int, numbers: list[int]) -> list[_Row]:
         """The rows of one image, found or still to be computed; none if it cannot be read, which is noted."""
-        # Views are drawn by content, and copies are known by it.
-        is_keyed = self.session is not None or self.plan.views is not None or self.looks
+        # Views are drawn by content, and duplicates are recognized by it.
+        is_keyed = self.session is not None or self.plan.views is not None or self.findings.looks
         try:
             image = OpenedImage(self.plan.images, index, self.part.size, is_keyed)
-            look = image.look(self.thumbnails) if self.looks else None
-            return [self._row(image, number, look) for number in numbers]
+            seen = image.seen(self.thumbnails) if self.findings.looks else None
+            return [self._row(image, number, seen) for number in numbers]
         except ImageReadError as error:
             self.findings.failures[index] = error
             return []
 
-    def _row(self, image: OpenedImage, number: int, look: Look | None) -> _Row:
+    def _row(self, image: OpenedImage, number: int, seen: Seen | None) -> _Row:
         key = self.plan.key(image.key, number)
         values = None if self.session is None else self.session.find(key)
         pixels = None if values is not None else self.plan.draw(image.pixels(), image.key, number)
-        return _Row(number, key, look, values, pixels)
+        return _Row(number, key, seen, values, pixels)
 
     def _compute(self, rows: list[_Row]) -> None:
-        """Turn pixels into values. After a failure the rest is only read: every bad file is named without a long wait."""
-        if not rows or (self.findings.failures and not self.findings.goes_on):
+        """Turn pixels into values."""
+        if not rows or self.findings.gives_up:
             return
         arrays = self.part(np.stack([row.pixels for row in rows if row.pixels is not None]))
         self._check(rows, arrays)
@@ -297,5 +285,5 @@ class _Pass:
 
 
 def _tensors(part: FrozenPart, half: bool) -> Tensors:
-    """What crosses the cut, float32 as float16 if asked."""
+    """What crosses the cut, with `half` in float16 instead of float32."""
     return tuple(("float16" if half and dtype == "float32" else dtype, shape) for dtype, shape in part.tensors)

@@ -1,10 +1,12 @@
-"""What a pass sees of the images that go through it: their contents, thumbnails, and what is odd about each one."""
+"""What is seen of images while they are read: their contents, thumbnails, and what is odd about each one."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +22,17 @@ from .resizing import Pixels, Size
 from .shards import KEY_BYTES, content_key
 from .store import Store
 
-__all__ = ["REMEDY", "Findings", "Look", "OpenedImage", "ThumbnailCache", "all_unreadable"]
+__all__ = ["REMEDY", "Findings", "OpenedImage", "Seen", "ThumbnailCache", "all_unreadable"]
 
 # How the error of images that cannot be read ends where they can be left out.
 REMEDY = " Pass on_bad_image='skip' to go on without them."
 TINY = 32  # pixels of the shorter side
+NAMED = 20  # images that an error names
 
 Oddity = tuple[str, str]  # a kind of fault and its detail
 
 
-@dataclass(frozen=True)
-class Look:
+class Seen(NamedTuple):
     """What was seen of one image.
 
     Attributes:
@@ -47,33 +49,40 @@ class Look:
 
 @dataclass
 class Findings:
-    """What a pass saw of `count` images.
+    """What was seen of `count` images.
 
     Attributes:
-        looks: whether it looks for more than images that cannot be read.
+        looks: whether more is looked for than images that cannot be read.
         goes_on: whether the others are computed although some cannot be read.
+        failures: by position.
+        failed_before: whether images of another set of the same call cannot be read.
+        oddities: (kind, detail) pairs by position.
         keys: uint8 `(count, 16)`, zeros where an image was not read.
         thumbnails: uint8 `(count, THUMBNAIL_BYTES)`.
-        failures: by position.
-        oddities: (kind, detail) pairs by position.
     """
 
     count: int
     looks: bool = True
     goes_on: bool = False
     failures: dict[int, ImageReadError] = field(default_factory=dict)
-    oddities: dict[int, tuple[Oddity, ...]] = field(default_factory=dict)
+    failed_before: bool = False
 
     def __post_init__(self) -> None:
         rows = self.count if self.looks else 0
         self.keys = np.zeros((rows, KEY_BYTES), np.uint8)
         self.thumbnails = np.zeros((rows, THUMBNAIL_BYTES), np.uint8)
+        self.oddities: dict[int, tuple[Oddity, ...]] = {}
 
-    def note(self, index: int, look: Look) -> None:
-        self.keys[index] = np.frombuffer(look.key, np.uint8)
-        self.thumbnails[index] = look.thumbnail
-        if look.oddities:
-            self.oddities[index] = _shared(look.oddities)
+    def note(self, index: int, seen: Seen) -> None:
+        self.keys[index] = np.frombuffer(seen.key, np.uint8)
+        self.thumbnails[index] = seen.thumbnail
+        if seen.oddities:
+            self.oddities[index] = seen.oddities
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether an error is certain: the rest is only read, so that it names every bad file without a long wait."""
+        return not self.goes_on and (self.failed_before or bool(self.failures))
 
     def good(self) -> npt.NDArray[np.int64]:
         """int64 `(n,)`: the positions of the images that can be read."""
@@ -84,17 +93,8 @@ class Findings:
         folders = images.left_out if isinstance(images, ImageFiles) else ()
         reasons = {str(folder): reason for folder, reason in folders}
         for index in sorted(self.failures):
-            (reason,) = self.failures[index].failures.values()
-            reasons[images.name(index)] = reason
+            (reasons[images.name(index)],) = self.failures[index].failures.values()
         return reasons
-
-    def part(self, start: int, stop: int) -> Findings:
-        """What was seen of some of the images, as if they had been looked at alone."""
-        part = Findings(stop - start, self.looks, self.goes_on)
-        part.keys, part.thumbnails = self.keys[start:stop], self.thumbnails[start:stop]
-        part.failures = {index - start: error for index, error in self.failures.items() if start <= index < stop}
-        part.oddities = {index - start: found for index, found in self.oddities.items() if start <= index < stop}
-        return part
 
 
 class ThumbnailCache:
@@ -112,12 +112,10 @@ class ThumbnailCache:
         row = None if self._session is None else self._session.find(key)
         return None if row is None else row["f0"][0]
 
-    def keep(self, look: Look) -> None:
+    def keep(self, seen: Seen) -> None:
         """Store a new one; from one thread."""
-        if self._session is not None and look.is_new:
-            row = np.empty(1, self._session.table.dtype)
-            row["f0"] = look.thumbnail
-            self._session.put(look.key, row)
+        if self._session is not None and seen.is_new:
+            self._session.put(seen.key, np.array([(seen.thumbnail,)], self._session.table.dtype))
 
     def close(self) -> None:
         """Store the rest."""
@@ -126,7 +124,7 @@ class ThumbnailCache:
 
 
 class OpenedImage:
-    """One image, read once, decoded once, and only if need be."""
+    """One image, read once, decoded at most once."""
 
     def __init__(self, images: Images, index: int, size: Size, keyed: bool) -> None:
         self._size, self._name, self._path = size, images.name(index), images.path(index)
@@ -141,60 +139,47 @@ class OpenedImage:
             self._pixels = to_pixels(self._content, self._name, self._size, self._opened)
         return self._pixels
 
-    def look(self, thumbnails: ThumbnailCache) -> Look:
-        """What the doctor wants to know; it is decoded unless its thumbnail shows that it was before."""
-        oddities = self._oddities()
+    def seen(self, thumbnails: ThumbnailCache) -> Seen:
+        """What the data check needs; the image is decoded only if its thumbnail is not known."""
+        oddities = _oddities(self._header(), None if self._path is None else Path(self._path).suffix.lower())
         found = thumbnails.find(self.key)
-        if found is not None:
-            return Look(self.key, found, False, oddities)
-        return Look(self.key, thumbnail(self.pixels()), True, oddities)
+        return Seen(self.key, thumbnail(self.pixels()) if found is None else found, found is None, oddities)
 
-    def _oddities(self) -> tuple[Oddity, ...]:
+    def _header(self) -> Header:
         if not isinstance(self._content, bytes):
-            return _of_size(*self._content.shape[:2])
+            return Header("", *self._content.shape[:2])
         self._opened = open_image(self._content, self._name)
-        header = header_of(self._opened, self._content, self._name)
-        name = () if self._path is None else _of_name(header.format, Path(self._path).suffix.lower())
-        return (*_of_header(header), *name)
+        return header_of(self._opened, self._content, self._name)
 
 
-@lru_cache(maxsize=4096)
-def _shared(oddities: tuple[Oddity, ...]) -> tuple[Oddity, ...]:
-    """One tuple for all images that are odd in one way: there may be many."""
-    return oddities
-
-
-def _of_header(header: Header) -> tuple[Oddity, ...]:
-    found = [*_of_size(header.height, header.width)]
+@lru_cache(maxsize=4096)  # images that are odd in the same way share one tuple: there may be many
+def _oddities(header: Header, suffix: str | None) -> tuple[Oddity, ...]:
+    found = []
+    if 0 < min(header.height, header.width) < TINY:
+        found.append(("tiny", f"{header.width} x {header.height} pixels"))
     if header.orientation > 1:
         found.append(("sideways", f"EXIF orientation {header.orientation}; it is turned upright"))
     if header.oddity:
-        found.append(("unusual mode", f"{header.oddity}; it is brought to 8-bit RGB"))
+        found.append(("unusual mode", f"{header.oddity}; it is converted to 8-bit RGB"))
     if header.frames > 1:
         found.append(("animated", f"{header.frames} pictures; the first one counts"))
+    if suffix is not None and suffix not in EXTENSIONS.get(header.format, (suffix,)):
+        article = "an" if header.format in ("ICO", "AVIF") else "a"
+        found.append(("wrong extension", f"it is {article} {header.format}, despite its name"))
     return tuple(found)
 
 
-def _of_size(height: int, width: int) -> tuple[Oddity, ...]:
-    return (("tiny", f"{width} x {height} pixels"),) if 0 < min(height, width) < TINY else ()
-
-
-def _of_name(format_name: str, suffix: str) -> tuple[Oddity, ...]:
-    if suffix in EXTENSIONS.get(format_name, (suffix,)):
-        return ()
-    article = "an" if format_name in ("ICO", "AVIF") else "a"
-    return (("wrong extension", f"it is {article} {format_name}, whatever its name says"),)
-
-
-def all_unreadable(errors: dict[int, ImageReadError], remedy: str = "") -> ImageReadError:
+def all_unreadable(errors: Mapping[Any, ImageReadError], remedy: str = "") -> ImageReadError:
     """One error that names all images that cannot be read, in the order of the data."""
-    ordered = [errors[index] for index in sorted(errors)]
-    failures = {name: reason for error in ordered for name, reason in error.failures.items()}
-    kinds = {name: kind for error in ordered for name, kind in error.kinds.items()}
+    failures: dict[str, str] = {}
+    kinds: dict[str, str] = {}
+    for _, error in sorted(errors.items()):
+        failures |= error.failures
+        kinds |= error.kinds
     if len(errors) == 1:
-        return ImageReadError(f"{ordered[0]}{remedy}", failures, kinds)
-    named = "; ".join(f"{name!r}: {reason}" for name, reason in list(failures.items())[:20])
-    more = f"; and {len(failures) - 20} more in .failures of this error" if len(failures) > 20 else ""
+        return ImageReadError(f"{error}{remedy}", failures, kinds)
+    named = "; ".join(f"{name!r}: {reason}" for name, reason in list(failures.items())[:NAMED])
+    more = f"; and {len(failures) - NAMED} more in .failures of this error" if len(failures) > NAMED else ""
     return ImageReadError(
         f"{len(failures)} images cannot be read ({named}{more}): every image must be whole and of a known format. Repair "
         f"them or take them out; check_images(data) lists all faults of a data set.{remedy}",

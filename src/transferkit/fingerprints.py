@@ -1,4 +1,4 @@
-"""What a network computes, as a short text: two networks of one fingerprint give the same values."""
+"""What a network computes, as a short text: two networks with the same fingerprint give the same values."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .records import Backbone
 
 __all__ = ["computation", "graph_digest", "weights_digest"]
 
-# Builders whose code the versions of Keras and of this package stand for.
+# Builders whose code follows from the versions of Keras and of this package.
 KNOWN_BUILDERS = ("keras.applications:", "transferkit.")
 
 
 def computation(record: Backbone, model: keras.Model, size: tuple[int, int], at: int | str) -> str:
-    """A text that stands for what a part of a network computes, its weights apart.
+    """A text that stands for what a part of a network computes, apart from its weights.
 
     Args:
         model: preprocessing and the layers of the record's backbone before `at`.
@@ -35,7 +35,7 @@ def computation(record: Backbone, model: keras.Model, size: tuple[int, int], at:
 
 
 def weights_digest(model: keras.Model) -> str:
-    """SHA-256 over all weights of a model, in order: two models of one digest hold the same numbers."""
+    """SHA-256 over all weights of a model, in order: two models with the same digest hold the same numbers."""
     digest = hashlib.sha256()
     for weight in model.weights:
         array = np.ascontiguousarray(weight.numpy())
@@ -45,7 +45,7 @@ def weights_digest(model: keras.Model) -> str:
 
 
 def graph_digest(function: Any) -> str:
-    """A hash of the graph of a concrete function: operations, settings, constants and connections, names apart."""
+    """A hash of the graph of a concrete function: operations, settings, constants and connections, but not names."""
     definition = function.graph.as_graph_def()
     library = {item.signature.name: item for item in definition.library.function}
     known: dict[str, str] = {}
@@ -61,7 +61,7 @@ def _graph_of(model: keras.Model) -> str:
         # What it reads besides its weights are constants, else this fails.
         used = [numbers.get(id(tensor)) or repr(tensor.numpy().tolist()) for tensor in concrete.captured_inputs]
         return _digest([graph_digest(concrete), used])
-    except Exception:  # code of the user's own, which may raise anything: this model is like no other
+    except Exception:  # code of the user's own, which may raise anything: this model equals no other
         return uuid.uuid4().hex
 
 
@@ -84,12 +84,12 @@ def _nodes(nodes: Any, library: dict[str, Any], known: dict[str, str]) -> list[A
             inputs.append(f"{positions.get(head, head)}:{tail}{'^' if source.startswith('^') else ''}")
         # TensorFlow lists what only has to run first in an order of its own.
         inputs.sort(key=lambda source: (source.endswith("^"), source if source.endswith("^") else ""))
-        described.append([node.op if node.op not in library else _function(node.op, library, known), settings, inputs])
+        described.append([_function(node.op, library, known), settings, inputs])
     return described
 
 
 def _function(name: str, library: dict[str, Any], known: dict[str, str]) -> str:
-    """A function inside a graph, by what it does: its name is counted up in each process."""
+    """A function inside a graph, by what it does, since its name differs between processes; other names as they are."""
     if name not in library:
         return name
     if name not in known:

@@ -1,4 +1,4 @@
-"""A fitted network over images -> probabilities: the frozen pass up to the features, then the head."""
+"""A fitted network over images -> probabilities: feature extraction, then the head."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STORE_FROM = 256
 
 
 class Predictor:
-    """The network as it is when it is asked."""
+    """Predicts with the weights that the network has at each call."""
 
     def __init__(self, network: Network, precision: str) -> None:
         self._network, self._precision = network, precision
@@ -35,23 +35,18 @@ class Predictor:
         """float32 `(n, n_classes)`, of the images that can be read; rows add up to 1.
 
         Raises:
-            ImageReadError: some cannot, all of them named; not if `findings` goes on without them.
+            ImageReadError: images cannot be read, all named together; not if `findings` goes on without them.
         """
-        nothing = np.zeros((0, self._head.output.shape[-1]), np.float32)
-        if not len(images):
-            return nothing
         part, plan = self._current_part(), Plan(images)
         features = compute(part, plan, store, verbose, title, findings=findings, store_from=STORE_FROM)[0]
         if findings.failures and not findings.goes_on:
             raise all_unreadable(findings.failures, REMEDY)
         rows = findings.good()
-        chunks = [features[rows[start : start + CHUNK]] for start in range(0, len(rows), CHUNK)]
-        return np.concatenate(
-            [nothing, *(np.asarray(self._head(chunk, training=False), np.float32) for chunk in chunks)]
-        )
+        chunks = (features[rows[start : start + CHUNK]] for start in range(0, max(1, len(rows)), CHUNK))
+        return np.concatenate([np.asarray(self._head(chunk, training=False), np.float32) for chunk in chunks])
 
     def _current_part(self) -> FrozenPart:
-        """The frozen part for the weights of this moment: a callback may ask in the middle of a fine-tuning."""
+        """The frozen part with the present weights: a callback may predict in the middle of a fine-tuning."""
         network, version = self._network, self._network.version
         if self._part is None or version != self._version:
             model = network.features_model()

@@ -1,9 +1,8 @@
-"""Which images look alike: a thumbnail of a hundred bytes per image, and the pairs of those that hardly differ.
+"""Near duplicates: a thumbnail of a hundred bytes per image, and the pairs whose thumbnails hardly differ.
 
-The bits that are compared first tell, for each of 8 x 8 areas, whether it is brighter than its neighbour to the right
-and below (difference hashing, the perceptual hash of the imagehash package's kind, of 128 bits). They survive
-resizing, compression and small changes of colour. Pictures on one background share most bits, so those that agree
-are compared by their brightness and colours too.
+128 bits are compared first: whether each of 8 x 8 areas is darker than its neighbour to the right and below (difference
+hashing, as in the imagehash package). They survive resizing, compression and small changes of colour. Pictures on one
+background share most bits, so images that agree are compared by their brightness and colours too.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ GRID = 9  # areas along each side of the grey thumbnail
 COLOURS = 3  # along each side of the coloured one
 THUMBNAIL_BYTES = GRID * GRID + COLOURS * COLOURS * 3
 
-# The limits within which two thumbnails show the same picture; benchmarks/near_duplicates.py measures what they find
-# and what they take for alike wrongly.
+# The limits within which two thumbnails show the same picture; benchmarks/near_duplicates.py measures hits and false
+# alarms.
 MAX_BITS = 12
 MAX_GREY = 6.0  # of 255, on average over the areas
 MAX_COLOUR = 10.0
@@ -41,34 +40,31 @@ def thumbnail(pixels: Pixels) -> npt.NDArray[np.uint8]:
     if min(pixels.shape[:2]) < GRID:
         pixels = resize(pixels, (GRID, GRID))
     height, width = pixels.shape[:2]
-    # All of a row first: it lies together in memory.
-    rows = np.add.reduceat(pixels.reshape(height, width * 3), _starts(height), axis=0).reshape(GRID, width, 3)
-    areas = np.add.reduceat(rows, _starts(width), axis=1)
-    areas /= np.outer(_lengths(height), _lengths(width))[..., np.newaxis]
+    top, left = (np.arange(GRID) * length // GRID for length in (height, width))
+    # Down the columns first: rows are contiguous in memory.
+    rows = np.add.reduceat(pixels.reshape(height, width * 3), top, axis=0).reshape(GRID, width, 3)
+    areas = np.add.reduceat(rows, left, axis=1)
+    areas /= np.outer(np.diff(top, append=height), np.diff(left, append=width))[..., np.newaxis]
     coloured = areas.reshape(COLOURS, GRID // COLOURS, COLOURS, GRID // COLOURS, 3).mean(axis=(1, 3))
     return np.concatenate([areas.mean(axis=2).ravel(), coloured.ravel()]).round().astype(np.uint8)
 
 
 def contrast(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """int64 `(n,)`: the difference between the brightest and the darkest area of each, 0-255."""
-    if not len(thumbnails):
-        return np.zeros(0, np.int64)
-    grey = thumbnails[:, : GRID * GRID]
-    return np.asarray(grey.max(axis=1).astype(np.int64) - grey.min(axis=1))
+    return np.asarray(np.ptp(thumbnails[:, : GRID * GRID], axis=1), np.int64)
 
 
 def spread(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """int64 `(n,)`: the largest difference between two areas of each, in brightness or in one colour, 0-255."""
     colours = thumbnails[:, GRID * GRID :].reshape(len(thumbnails), COLOURS * COLOURS, 3)
-    ranges = (colours.max(axis=1) - colours.min(axis=1)).max(axis=1)
-    return np.asarray(np.maximum(contrast(thumbnails), ranges))
+    return np.asarray(np.maximum(contrast(thumbnails), np.ptp(colours, axis=1).max(axis=1)))
 
 
 def pairs_alike(thumbnails: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
     """Pairs `(earlier, later)` of thumbnails that show the same picture, each later one with one earlier.
 
-    The bits are cut into 16 bands, and images that share one are compared: up to 12 that follow each other when
-    sorted by their bits, so that a million pictures on white cost no more than others.
+    The bits are cut into 16 bands. Images that share a band are sorted by their bits, and each is compared with the
+    next 12: so a million pictures on white cost no more than others.
     """
     chosen = np.flatnonzero(contrast(thumbnails) >= MIN_CONTRAST)
     if len(chosen) < 2:
@@ -77,7 +73,7 @@ def pairs_alike(thumbnails: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
     bits = np.concatenate([_bits(thumbnails[chosen[at : at + PIECE]]) for at in range(0, len(chosen), PIECE)])
     twin: dict[int, int] = {}
     for first, second in _candidates(bits):
-        close = _distance(bits, first, second) <= MAX_BITS
+        close = ONES[bits[first] ^ bits[second]].sum(axis=1) <= MAX_BITS
         first, second = chosen[first[close]], chosen[second[close]]
         same = _look_same(thumbnails[first].astype(np.int16), thumbnails[second].astype(np.int16))
         for one, other in zip(first[same].tolist(), second[same].tolist(), strict=True):
@@ -85,15 +81,6 @@ def pairs_alike(thumbnails: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
             twin[later] = min(earlier, twin.get(later, earlier))
     for later in sorted(twin):
         yield twin[later], later
-
-
-def _starts(length: int) -> npt.NDArray[np.int64]:
-    """Where each area begins."""
-    return np.arange(GRID) * length // GRID
-
-
-def _lengths(length: int) -> npt.NDArray[np.int64]:
-    return np.diff(_starts(length), append=length)
 
 
 def _bits(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -105,7 +92,7 @@ def _bits(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _candidates(bits: npt.NDArray[np.uint8]) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Pairs that may be close: those that share a band and stand near each other in order."""
+    """Pairs that may be close: they share a band and are near each other in order."""
     for band in range(BANDS):
         rolled = np.ascontiguousarray(np.roll(bits, -band, axis=1))
         order = np.argsort(rolled.view(f"V{bits.shape[1]}").ravel(), kind="stable")
@@ -113,12 +100,6 @@ def _candidates(bits: npt.NDArray[np.uint8]) -> Iterator[tuple[npt.NDArray[np.in
         for step in range(1, min(NEIGHBOURS, len(order) - 1) + 1):
             shared = np.flatnonzero(value[:-step] == value[step:])
             yield order[shared], order[shared + step]
-
-
-def _distance(
-    bits: npt.NDArray[np.uint8], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    return np.asarray(ONES[bits[first] ^ bits[second]].sum(axis=1, dtype=np.int64))
 
 
 def _look_same(first: npt.NDArray[np.int16], second: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""What the doctor says: faults by name, as a table, a DataFrame, or a page with thumbnails."""
+"""What the data check finds: faults by name, as a table, a DataFrame, or a page with thumbnails."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import base64
 import html
 import io
 import tempfile
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -24,16 +23,11 @@ from .images import Images
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Fault", "Report", "name_of"]
+__all__ = ["Fault", "Report"]
 
 SHOWN = 5  # faults of a kind that the table lists
 THUMBNAILS = 100  # pictures of a kind on the page
 SIDE = 128  # pixels of their longer side
-
-# What a set of images is called, the images by the names in the faults, and by paths that stay right.
-Shown = Sequence[tuple[str, Images, Images]]
-# An image and its place, by the name that a fault gives it.
-Sources = Mapping[str, tuple[Images, int]]
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222; }
@@ -77,7 +71,7 @@ class Report:
     faults: list[Fault] = field(default_factory=list)
     counts: dict[Any, int] = field(default_factory=dict)
     n_images: int = 0
-    _shown: Shown = field(default=(), repr=False, compare=False)
+    _images: Mapping[str, Images] = field(default_factory=dict, repr=False, compare=False)  # each alone, by name
 
     @property
     def ok(self) -> bool:
@@ -93,17 +87,18 @@ class Report:
         """Write one page with all faults and thumbnails of the images; it needs no other file.
 
         Args:
-            path: ends in ``.html``; a file that is there is replaced.
+            path: ends in ``.html``; an existing file is replaced.
 
         Raises:
-            InvalidInputError: another ending, or a place that cannot be written to.
+            InvalidInputError: another ending, or a path that cannot be written to.
 
         Example:
             >>> import transferkit as tk
             >>> tk.check_images("photos/train", verbose=0).html("report.html")
         """
-        target = _target(path)
-        page = self._page()
+        if not isinstance(path, (str, PathLike)) or not str(path).endswith(".html"):
+            raise bad_argument("path", path, "must end in .html", "Pass for example 'report.html'")
+        target, page = Path(path), self._page()
         try:
             with tempfile.TemporaryDirectory(prefix=".transferkit-", dir=target.absolute().parent) as folder:
                 temporary = Path(folder, target.name)
@@ -111,21 +106,23 @@ class Report:
                 temporary.replace(target)
         except OSError as error:
             raise InvalidInputError(
-                f"{str(path)!r} cannot be written ({error.strerror or error}): the page needs a place on the disk. Pass "
-                f"another path."
+                f"{str(path)!r} cannot be written ({error.strerror or error}): it must be a file in a folder that exists and "
+                f"that you may write to. Pass another path, or make the folder first."
             ) from error
 
     def summary(self) -> str:
         """One line: how many images, and how many faults of each kind."""
-        head = f"{self.n_images:,} images of {len(self.counts)} classes"
-        kinds = Counter(fault.kind for fault in self.faults)
-        return f"{head}: {', '.join(f'{count:,} {kind}' for kind, count in kinds.items()) or 'no faults found'}"
+        kinds = ", ".join(f"{len(faults):,} {kind}" for kind, faults in self._by_kind())
+        return self._headed(kinds or "no faults found")
+
+    def _headed(self, text: str) -> str:
+        return f"{self.n_images:,} images of {len(self.counts)} classes: {text}"
 
     def __str__(self) -> str:
-        head = f"{self.n_images:,} images of {len(self.counts)} classes"
         if not self.faults:
-            return f"{head}: no faults found"
-        lines = [f"{head}: {sum(f.serious for f in self.faults):,} serious faults, {len(self.faults):,} in all", ""]
+            return self.summary()
+        serious = sum(fault.serious for fault in self.faults)
+        lines = [self._headed(f"{serious:,} serious faults, {len(self.faults):,} in all"), ""]
         for kind, faults in self._by_kind():
             lines.append(f"{'!' if faults[0].serious else ' '} {len(faults):6,}  {kind}")
             lines += [f"{'':10}{_one_line(fault.where)}: {_one_line(fault.detail)}" for fault in faults[:SHOWN]]
@@ -141,47 +138,31 @@ class Report:
 
     def _page(self) -> str:
         counts = "".join(f"<tr><td>{_safe(name)}</td><td>{count:,}</td></tr>" for name, count in self.counts.items())
-        sources = self._sources()
-        sections = "".join(_section(kind, faults, sources) for kind, faults in self._by_kind())
+        sections = "".join(_section(kind, faults, self._images) for kind, faults in self._by_kind())
         return (
             f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Check of images</title><style>{STYLE}'
             f"</style></head><body><h1>Check of images</h1><p>{_safe(self.summary())}</p><table><tr><th>class</th>"
             f"<th>images</th></tr>{counts}</table>{sections}</body></html>\n"
         )
 
-    def _sources(self) -> Sources:
-        """Where the images of the faults come from, by the names in them."""
-        named = {name for fault in self.faults for name in (fault.where, fault.other)}
-        return {
-            name: (there, index)
-            for what, images, there in self._shown
-            for index in range(len(images))
-            if (name := name_of(what, images, index)) in named
-        }
 
-
-def name_of(what: str, images: Images, index: int) -> str:
-    """How a fault names an image: a file's path, or an array's place in the set that is called so."""
-    return images.path(index) or images.name(index) + (f" of the {what} data" if what != "training" else "")
-
-
-def _section(kind: str, faults: list[Fault], sources: Sources) -> str:
+def _section(kind: str, faults: list[Fault], images: Mapping[str, Images]) -> str:
     head = f"<h2{' class=serious' if faults[0].serious else ''}>{_safe(kind)} <small>{len(faults):,}</small></h2>"
-    figures = "".join(_figure(fault, sources) for fault in faults[:THUMBNAILS])
+    figures = "".join(_figure(fault, images) for fault in faults[:THUMBNAILS])
     rest = f"<p>... and {len(faults) - THUMBNAILS:,} more in .faults</p>" if len(faults) > THUMBNAILS else ""
     return head + figures + rest
 
 
-def _figure(fault: Fault, sources: Sources) -> str:
-    pictures = "".join(_picture(*sources[name]) for name in (fault.where, fault.other or "") if name in sources)
+def _figure(fault: Fault, images: Mapping[str, Images]) -> str:
+    pictures = "".join(_picture(images[name]) for name in (fault.where, fault.other or "") if name in images)
     caption = f"{_safe(fault.where)}<br><small>{_safe(fault.detail)}</small>"
     return f"<figure>{pictures}<figcaption>{caption}</figcaption></figure>"
 
 
-def _picture(images: Images, index: int) -> str:
-    """A thumbnail as a part of the page; nothing where the image cannot be shown."""
+def _picture(image: Images) -> str:
+    """A thumbnail as a part of the page; nothing if the image cannot be read."""
     try:
-        content = content_of(images, index)
+        content = content_of(image, 0)
         shown = decode(content, size=(SIDE, SIDE)) if isinstance(content, bytes) else content
     except ImageReadError:
         return ""
@@ -193,23 +174,10 @@ def _picture(images: Images, index: int) -> str:
     return f'<img src="data:image/jpeg;base64,{data}" width="{small.width}" height="{small.height}" alt="">'
 
 
-def _target(path: object) -> Path:
-    if not isinstance(path, (str, PathLike)) or not str(path).endswith(".html"):
-        raise bad_argument("path", path, "must end in .html", "Pass for example 'report.html'")
-    target = Path(path)
-    if target.is_dir():
-        raise InvalidInputError(
-            f"{str(path)!r} is a folder: the page needs a file. Pass another path, or move it away."
-        )
-    if not target.absolute().parent.is_dir():
-        raise InvalidInputError(f"The folder of {str(path)!r} does not exist: it must be there. Make it first.")
-    return target
-
-
 def _safe(text: object) -> str:
     return html.escape(str(text))
 
 
 def _one_line(text: str) -> str:
-    """A name, or a sentence with one, as one line, whatever it holds."""
+    """A name, or a sentence with one, without line breaks and control characters."""
     return text if text.isprintable() else repr(text)

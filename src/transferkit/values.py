@@ -1,10 +1,10 @@
-"""Values at a cut, as training takes them: stored ones, or computed again in each epoch."""
+"""Values at a cut, as training takes them: stored, or computed again in each epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -52,41 +52,41 @@ class StoredValues:
     def batches(self, batches: Batches, epoch: int = 0) -> Iterator[list[npt.NDArray[Any]]]:
         """The values of each batch of positions, read ahead where they are on disk."""
         rows = self.rows[epoch % len(self.rows)]
-        if not any(isinstance(tensor, RowsOnDisk) for tensor in self.tensors):
-            for batch in batches:
-                yield self._gathered(rows[batch])
-            return
-        for future in in_background(self._gathered, (rows[batch] for batch in batches), threads=1, ahead=2):
-            yield future.result()
 
-    def _gathered(self, rows: npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
-        return [tensor[rows] for tensor in self.tensors]
+        def gathered(batch: npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
+            return [tensor[rows[batch]] for tensor in self.tensors]
+
+        if any(isinstance(tensor, RowsOnDisk) for tensor in self.tensors):
+            yield from (future.result() for future in in_background(gathered, batches, threads=1, ahead=2))
+        else:
+            yield from map(gathered, batches)
 
 
 @dataclass(frozen=True)
 class LiveValues:
-    """Values at the cut that are computed each time: from pixels, or from pixels augmented at random."""
+    """Values at the cut that are computed in each epoch, from pixels that `augment` changes if there is one."""
 
     images: Images
     part: FrozenPart
-    augment: Callable[[Any], Any] | None = field(default=None)
+    augment: Callable[[Any], Any] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
     def batches(self, batches: Batches, epoch: int = 0) -> Iterator[list[npt.NDArray[Any]]]:  # noqa: ARG002
-        """The values of each batch of positions, augmented if asked; images are decoded ahead."""
-        order = [int(index) for batch in batches for index in batch]
-        decoded = in_background(self._load, order, THREADS, 4 * max(map(len, batches), default=1))
+        """The values of each batch of positions; images are decoded ahead."""
+
+        def pixels_of(index: int) -> Pixels:
+            return load(self.images, index, self.part.size)
+
+        order = (int(index) for batch in batches for index in batch)
+        decoded = in_background(pixels_of, order, THREADS, 4 * max(map(len, batches), default=1))
         with ThreadPoolExecutor(THREADS) as pool:
             for batch in batches:
                 pixels = np.stack([next(decoded).result() for _ in batch])
                 if self.augment is not None:
                     pixels = self.augment(pixels).numpy()
                 yield self.part.in_chunks(pixels, pool)
-
-    def _load(self, index: int) -> Pixels:
-        return load(self.images, index, self.part.size)
 
 
 Values = StoredValues | LiveValues
