@@ -93,7 +93,7 @@ def run(
     ones = np.ones(len(everything.classes), np.float32)
     train(
         cut.trained,
-        Data(StoredValues.of(values), data.codes),
+        Data(StoredValues.of(values), data.codes, data.images),
         None,
         Settings(optimizer, epochs, 32, seed, ones, [], keep_best=False, title="", verbose=0),
     )

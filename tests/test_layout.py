@@ -25,9 +25,9 @@ _version _public errors
 arguments folders labels images resizing opening decoding arrays datasets inputs splits workers
 progress records applications residual tiny backbones hub places downloads weights
 loading shards tables store cache fingerprints network precision frozen values
-augmentation likeness findings forecast features report doctor examination rates steps training
+augmentation likeness findings forecast features report doctor examination steps training
 plots results gallery
-request phases inference bundle
+options phases inference bundle
 estimator classifier
 """.split()  # noqa: SIM905  # lines that belong together
 

@@ -1,8 +1,7 @@
 """A classifier <-> one ``.keras`` file, written atomically, read as data only.
 
-The file is what `keras.Model.save` writes, with one more member, ``transferkit.json``. Keras opens it
-without transferkit; transferkit reads that member and the weights alone, rebuilds the network from
-the registry, and runs nothing that the file describes.
+`load` reads the member ``transferkit.json`` and the weights alone, rebuilds the network from the registry, and runs
+nothing that the file describes.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ import operator
 import os
 import tempfile
 import zipfile
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._version import __version__
-from .errors import BundleError, InvalidInputError, bad_argument
+from .errors import BundleError, bad_argument, some_of
 from .loading import refuse_oversized
 from .network import Network, assemble
 from .progress import say
@@ -36,12 +36,10 @@ FORMAT_VERSION = 1
 MEMBER = "transferkit.json"
 WEIGHTS = "model.weights.h5"
 # The self-test: so many features of a test picture, which may differ by this share of the largest. Other
-# processors and precisions round otherwise; other preprocessing or layers differ by far more. Probabilities
+# processors and precisions round differently; other preprocessing or layers differ by far more. Probabilities
 # would not do: a sure classifier is often just as sure of the wrong pixels.
 FEATURES = 64
 TOLERANCE = 0.02
-# What reading a damaged or doctored archive raises; a RuntimeError for an encrypted member and for deep nesting.
-DAMAGE = (zipfile.BadZipFile, zlib.error, KeyError, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 MARGIN = 64 * 2**20  # bytes that a file of weights may take besides the weights
 MAX_MANIFEST = 64 * 2**20  # bytes
 
@@ -51,13 +49,12 @@ class Manifest:
     """The content of ``transferkit.json``.
 
     Attributes:
-        classes: class names, of one type: str, int or bool.
-        weights, seed: the constructor's arguments, as far as they make sense elsewhere.
-        split_seed: what divided the images of `fit`; the same folder is divided alike later.
+        classes: class names, all str, int or bool.
+        weights, seed: the constructor's arguments; never the path of a weights file.
+        split_seed: the seed that divided the images of `fit`; the same folder is divided alike later.
         precision: of the frozen part.
         feature_scale: what the head multiplies features by.
-        self_test: features of the picture that `test_picture` draws.
-        history: the phases of training.
+        self_test: what `self_test` gave when the classifier was saved.
         weights_sha256: of the member ``model.weights.h5``.
     """
 
@@ -81,34 +78,26 @@ class Manifest:
         return History(tuple(Phase(**phase) for phase in self.history))
 
 
-def test_picture(size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """A picture that every version draws alike: float32 `(1, h, w, 3)`, RGB 0-255, waves in each channel."""
-    y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
+def self_test(network: Network) -> npt.NDArray[np.float64]:
+    """Up to 64 features, float64 `(n,)`, of a picture that every version draws alike: waves in each channel."""
+    y, x = np.mgrid[: network.size[0], : network.size[1]].astype(np.float32)
     waves = [np.sin(x / 7 + k) + np.cos(y / 5 - k) for k in range(3)]
-    return (127.5 + 63.75 * np.stack(waves, axis=-1))[np.newaxis].astype(np.float32)
-
-
-def test_features(network: Network) -> npt.NDArray[np.float64]:
-    """Up to 64 features of the test picture, float64 `(n,)`."""
-    features = network.features_model()(test_picture(network.size), training=False)
+    picture = (127.5 + 63.75 * np.stack(waves, axis=-1))[np.newaxis].astype(np.float32)
+    features = network.features_model()(picture, training=False)
     values = np.asarray(features[0] if isinstance(features, list) else features, np.float64).ravel()
     chosen: npt.NDArray[np.float64] = values[np.linspace(0, len(values) - 1, min(FEATURES, len(values))).astype(int)]
     return chosen
 
 
 def check_target(path: object) -> Path:
-    """Where a classifier can be saved: a path that ends in ``.keras``, in a folder that exists."""
+    """A path that ends in ``.keras``, in a folder that exists."""
     target = _as_path(path)
     if target.suffix != ".keras":
-        raise InvalidInputError(
-            f"`path={str(target)!r}` must end in .keras, the format of the file. Pass {str(target.with_suffix('.keras'))!r}."
-        )
+        raise bad_argument("path", str(target), "must end in .keras", f"Pass {str(target.with_suffix('.keras'))!r}")
     if not target.parent.is_dir():
-        raise InvalidInputError(
-            f"The folder {str(target.parent)!r} does not exist: save needs one that does. Make it first."
-        )
+        raise bad_argument("path", str(target), "is in a folder that does not exist", "Make the folder first")
     if target.is_dir():
-        raise InvalidInputError(f"{str(target)!r} is a folder: save writes a file. Choose another name.")
+        raise bad_argument("path", str(target), "is a folder: save writes a file", "Choose another name")
     return target
 
 
@@ -119,17 +108,17 @@ def _as_path(path: object) -> Path:
 
 
 def save(path: Path, network: Network, classes: npt.NDArray[Any], history: History, **options: Any) -> None:
-    """Write the file under a temporary name beside its place, then rename: a stop in between loses nothing.
+    """Write a temporary file in the same folder, then rename it: a stop in between loses nothing.
 
-    `options` are the fields of `Manifest` that neither the network nor the history tells.
+    `options` are the other fields of `Manifest`.
     """
     manifest = Manifest(
         backbone=network.record.name,
         input_size=network.size,
         classes=classes.tolist(),
         feature_scale=network.feature_scale,
-        self_test=test_features(network).tolist(),
-        history=[asdict(replace(phase, skipped={})) for phase in history.phases],  # no names of this machine's files
+        self_test=self_test(network).tolist(),
+        history=[asdict(replace(phase, skipped={})) for phase in history.phases],  # names no files of this machine
         **options,
     )
     # A private folder in the same place, so that the rename stays within one file system.
@@ -147,13 +136,13 @@ def save(path: Path, network: Network, classes: npt.NDArray[Any], history: Histo
 def _save_model(network: Network, path: Path) -> None:
     """What `keras.Model.save` writes; where a layer cannot be described, the weights alone, which is all `rebuild` reads.
 
-    Some layers of other libraries fail in `get_config`. Nothing of a training may be lost for that.
+    Some layers of other libraries fail in `get_config`: the training must not be lost for that.
     """
     try:
         network.model.save(path)
-    except Exception as error:  # whatever such a layer raises
-        if isinstance(error, OSError):  # of the disk
-            raise
+    except OSError:  # of the disk
+        raise
+    except Exception as error:  # such a layer may raise anything
         weights = path.with_name(WEIGHTS)
         network.model.save_weights(weights)
         with zipfile.ZipFile(path, "w") as archive:
@@ -174,46 +163,37 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     path = _as_path(path)
     if not path.is_file():
         raise BundleError(f"There is no file {str(path)!r}: load needs a classifier that save wrote. Check the path.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if MEMBER not in archive.namelist():
-                raise BundleError(
-                    f"{str(path)!r} holds a Keras model but no {MEMBER}: it was not saved by transferkit. Open it with "
-                    f"keras.saving.load_model if you trust it."
-                )
-            content = json.loads(_member(archive, MEMBER, MAX_MANIFEST))
-    except DAMAGE as error:
-        raise _damaged(path, str(error)) from error
-    if not isinstance(content, dict):
-        raise _damaged(path, f"{MEMBER} holds no record")
-    version = content.get("format_version")
-    if version != FORMAT_VERSION:
-        raise BundleError(
-            f"{str(path)!r} has the format version {version!r}, this transferkit reads version {FORMAT_VERSION}: the two "
-            f"must agree. Install the transferkit that wrote it ({content.get('transferkit_version', 'unknown')})."
-        )
-    try:
+    with _opened(path) as archive:
+        if MEMBER not in archive.namelist():
+            raise BundleError(
+                f"{str(path)!r} holds a Keras model but no {MEMBER}: it was not saved by transferkit. Open it with "
+                f"keras.saving.load_model if you trust it."
+            )
+        content = json.loads(_member(archive, MEMBER, MAX_MANIFEST))
+        version = content.get("format_version")
+        if version != FORMAT_VERSION:
+            raise BundleError(
+                f"{str(path)!r} has the format version {version!r}, this transferkit reads version {FORMAT_VERSION}: the two "
+                f"must agree. Install the transferkit that wrote it ({content.get('transferkit_version', 'unknown')})."
+            )
         return _checked(Manifest(**content))
-    except (TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise _damaged(path, f"{MEMBER}: {error}") from error
 
 
 def _checked(manifest: Manifest) -> Manifest:
-    """The types that the rest relies on."""
+    """The types and ranges that the rest relies on."""
     height, width = (int(side) for side in manifest.input_size)
-    kinds = {type(name) for name in manifest.classes}
-    if len(manifest.classes) < 2 or len(kinds) != 1 or not kinds <= {str, int, bool}:
-        raise ValueError("its classes are not two or more names of one type")
-    if len(set(manifest.classes)) != len(manifest.classes):
-        raise ValueError("its classes are not unique")
-    if not (0 < height <= 10_000 and 0 < width <= 10_000) or not np.isfinite(manifest.feature_scale):
-        raise ValueError("its sizes make no sense")
-    if not 0 <= manifest.dropout < 1 or not 0 <= operator.index(manifest.split_seed) < 2**32:
-        raise ValueError("its dropout or seed makes no sense")
-    if manifest.precision not in ("float32", "bfloat16"):
-        raise ValueError("its precision is not known")
-    if not np.isfinite(np.array(manifest.self_test, np.float64)).all():
-        raise ValueError("its self-test makes no sense")
+    names, kinds = manifest.classes, {type(name) for name in manifest.classes}
+    rules = {
+        "classes": len(set(names)) == len(names) >= 2 and len(kinds) == 1 and kinds <= {str, int, bool},
+        "input_size": 0 < height <= 10_000 and 0 < width <= 10_000,
+        "feature_scale": np.isfinite(manifest.feature_scale),
+        "dropout": 0 <= manifest.dropout < 1,
+        "split_seed": 0 <= operator.index(manifest.split_seed) < 2**32,
+        "precision": manifest.precision in ("float32", "bfloat16"),
+        "self_test": np.isfinite(np.array(manifest.self_test, np.float64)).all(),
+    }
+    if wrong := [name for name, holds in rules.items() if not holds]:
+        raise ValueError(f"{MEMBER} holds values of {some_of(wrong)} that make no sense")
     manifest.history_record()
     return replace(manifest, input_size=(height, width))
 
@@ -228,10 +208,9 @@ def rebuild(path: str | os.PathLike[str], record: Backbone, manifest: Manifest) 
     network = assemble(record, record.build(size), size, len(manifest.classes), manifest.dropout, manifest.split_seed)
     network.set_feature_scale(manifest.feature_scale)
     _load_weights(network.model, path, manifest)
-    features, expected = test_features(network), np.array(manifest.self_test, np.float64)
-    if features.shape != expected.shape or not np.allclose(
-        features, expected, rtol=0, atol=TOLERANCE * float(np.abs(expected).max())
-    ):
+    features, expected = self_test(network), np.array(manifest.self_test, np.float64)
+    tolerance = TOLERANCE * float(np.abs(expected).max(initial=0))
+    if features.shape != expected.shape or not np.allclose(features, expected, rtol=0, atol=tolerance):
         raise BundleError(
             f"The classifier in {str(path)!r} computes other features than when it was saved: the backbone "
             f"{manifest.backbone!r} as registered here is not the one that it was trained with. Register the same one."
@@ -240,10 +219,13 @@ def rebuild(path: str | os.PathLike[str], record: Backbone, manifest: Manifest) 
 
 
 def _load_weights(model: keras.Model, path: Path, manifest: Manifest) -> None:
+    with _opened(path) as archive:
+        content = _member(archive, WEIGHTS, MARGIN + 16 * model.count_params())
+        if hashlib.sha256(content).hexdigest() != manifest.weights_sha256:
+            raise ValueError("its weights do not have the hash that was saved with them")
     with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
         weights = Path(folder, WEIGHTS)
-        most = MARGIN + 2 * sum(int(np.prod(weight.shape)) * 8 for weight in model.weights)
-        weights.write_bytes(_weights_bytes(path, manifest.weights_sha256, most))
+        weights.write_bytes(content)
         try:
             refuse_oversized(weights, model)
             model.load_weights(weights)
@@ -251,20 +233,23 @@ def _load_weights(model: keras.Model, path: Path, manifest: Manifest) -> None:
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise BundleError(
                 f"The weights in {str(path)!r} do not fit the backbone {manifest.backbone!r} as registered here "
-                f"({reason[0]}): the registry must hold the backbone that the classifier was trained with. Register the "
-                f"same one."
+                f"({reason[0]}): it must be the backbone that the classifier was trained with. Register the same one."
             ) from error
 
 
-def _weights_bytes(path: Path, expected: str, most: int) -> bytes:
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive, for reading; errors inside the block say that it is damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
-            content = _member(archive, WEIGHTS, most)
-    except DAMAGE as error:
-        raise _damaged(path, str(error)) from error
-    if hashlib.sha256(content).hexdigest() != expected:
-        raise _damaged(path, "its weights do not have the hash that was saved with them")
-    return content
+            yield archive
+    except BundleError:
+        raise
+    except Exception as error:  # zipfile, zlib, json and a foreign record raise many kinds
+        raise BundleError(
+            f"{str(path)!r} cannot be read as a classifier ({error}): the file is damaged or was not written by "
+            f"transferkit. Take a good copy, or save the classifier again."
+        ) from error
 
 
 def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
@@ -274,10 +259,3 @@ def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     if len(content) > most:
         raise ValueError(f"the contents of {name} take more than {most:,} bytes")
     return content
-
-
-def _damaged(path: Path, reason: str) -> BundleError:
-    return BundleError(
-        f"{str(path)!r} cannot be read as a classifier ({reason}): the file is damaged or was not written by transferkit. "
-        f"Take a good copy, or save the classifier again."
-    )

@@ -1,4 +1,4 @@
-"""`TransferClassifier`: hands each step of the work to the module that knows it."""
+"""`TransferClassifier`: each method is the steps of its work, one after the other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typing_extensions import Self
 
 from . import bundle, cache, phases
 from ._public import public
-from .arguments import check_number, check_seed, check_size, check_verbose
+from .arguments import check_count, check_number, check_seed, check_size, check_verbose
 from .augmentation import Augmentation, augmenter, fixed_views
 from .backbones import get_backbone, is_registered
 from .errors import BundleError, InvalidInputError, NotFittedError, UnknownBackboneError, bad_argument
@@ -34,12 +34,11 @@ from .inputs import read_images, read_labelled
 from .labels import class_weights
 from .loading import build_with_weights
 from .network import At, Network, assemble
+from .options import LearningRate, Options, check_callbacks, check_rate
 from .precision import Precision, check_precision, has_fast_half
 from .progress import say
-from .rates import LearningRate
 from .records import Backbone
 from .report import Report
-from .request import Request, request
 from .results import Evaluation, History, Predictions
 from .splits import VALIDATION, read_material, validation_share
 from .weights import Source, WeightsChoice, check_weights, find_weights, size_note
@@ -54,11 +53,11 @@ RESULTS = ("_fitted", "classes_", "network_", "history_", "report_")  # attribut
 
 @dataclass(frozen=True)
 class _Fitted:
-    """What training made; replaced as a whole, so that a failure leaves the last one in place.
+    """The result of training; replaced as a whole, so that a failure leaves the last one in place.
 
     Attributes:
-        images: those of `fit`, divided; None after `load`.
-        share: of them that `fit` held out; 0 if it was given validation images, or none.
+        images: the images of `fit`, divided; None after `load`.
+        share: how much of them `fit` held out; 0 if it was given validation images, or none.
     """
 
     network: Network
@@ -80,33 +79,32 @@ class TransferClassifier(Estimator):
     """An image classifier: a pretrained backbone with a new head.
 
     Args:
-        backbone: a name from `list_backbones`, or of a family (``"ResNet"`` is ResNet50; `repr` shows which), in any
-            case, or a record. `load` finds backbones by their name, so register a record of your own first
-            (`register_backbone`) if the classifier is to be loaded.
-        weights: ``"pretrained"`` (those of the backbone's record), ``"imagenet"`` (the same, and an error
+        backbone: a name from `list_backbones` or of a family (``"ResNet"`` is ResNet50; `repr` shows which), in any
+            case, or a record. `load` finds backbones by name: register a record of your own (`register_backbone`).
+        weights: ``"pretrained"`` (of the backbone's record), ``"imagenet"`` (the same, and an error
             where they were not trained on ImageNet), the path of a weights file, or None (random).
         input_size: None = the backbone's default, an int, or (height, width) in pixels.
         dropout: share of features that is dropped while the head trains, 0 to below 1.
-        augmentation: None, ``"light"`` (mirrored, turned, zoomed a little), or a Keras layer that keeps the
+        augmentation: None, ``"light"`` (flipped, rotated and zoomed a little), or a Keras layer that keeps the
             shape of a batch float32 `(n, h, w, 3)`, RGB 0-255. Active while training only.
-        views: with `augmentation`, None = every epoch sees newly changed images, which are computed anew; or the
-            number of changed versions of each image that are computed once and stored, and that the epochs go
-            through in turn. What they show depends on the image alone, not on `seed`.
-        cache: True = what was computed for an image is stored in the user's cache folder, and no later call and
-            no other process computes it again (`transferkit.cache` shows, limits and clears it); the path of a
-            folder of your own for that; False = nothing outlives the call.
+        views: with `augmentation`, None = every epoch computes newly changed images; or the number of changed versions
+            of each image that are computed once and stored, and that the epochs go through in turn. They depend on
+            the image alone, not on `seed`.
+        cache: True = computed values are stored in the user's cache folder, for later calls and other processes
+            (`transferkit.cache` shows, limits and clears it); the path of another folder for that; False = nothing
+            outlives the call.
         precision: of the frozen part of the network: ``"float32"``; ``"bfloat16"``, about twice as fast on a CPU with
             AVX-512 BF16 or AMX, and float16 on a GPU with tensor cores; or ``"auto"``, which takes bfloat16 where the
             machine is fast at it. It costs up to half a point of accuracy: see the page on performance.
-            What is trained is trained in float32.
+            Training is in float32.
         seed: of the split, the order of images, dropout and augmentation; None = a new one for each `fit`.
 
     Attributes:
         classes_: class names `(n_classes,)`, sorted; str, int64 or bool as the labels were.
         network_: a `keras.Model` from RGB 0-255 float32 `(n, h, w, 3)` to probabilities `(n, n_classes)`.
         history_: a `History`, the epochs of all phases.
-        report_: a `Report`, what the doctor found in the images of the last `fit`, or of the `fine_tune` that brought
-            its own; not part of a saved classifier.
+        report_: a `Report`, the result of the data check in the last `fit`, or in the `fine_tune` that brought its own
+            images; not part of a saved classifier.
 
     The constructor only stores its arguments; `fit` checks them. `copy.deepcopy` and `pickle` take what `save` writes, so
     the images of `fit`, its class weights and `report_` are left out of a copy.
@@ -163,10 +161,10 @@ class TransferClassifier(Estimator):
     ) -> Self:
         """Train a new head on the features of the frozen backbone.
 
-        Each image passes the backbone once, however many epochs there are, and not at all if an earlier call
-        stored its features (with `augmentation`, once in each epoch, or once for each of the `views`). The
-        weights of the last epoch are kept. In the same pass the doctor looks at the images, see `check_images`;
-        `report_` is what it found. Copies of an image are never divided between training and validation.
+        The features of each image are computed once, however many epochs there are, and not at all if an earlier call
+        stored them (with `augmentation`, once in each epoch, or once for each of the `views`). The weights of the last
+        epoch are kept. The images are checked as by `check_images`; `report_` is the result. Copies of an
+        image are never divided between training and validation.
 
         Args:
             data: a folder with one folder per class; a list or array of file paths, an array `(n, h, w, 3)`, RGB
@@ -178,14 +176,13 @@ class TransferClassifier(Estimator):
                 forms, arrays and paths as a pair ``(data, labels)``; None or 0 = no validation.
             epochs: passes over the stored features.
             batch_size: images per step.
-            learning_rate: of Adam: a number or a Keras schedule. The default and that of `epochs` come from
+            learning_rate: of Adam: a number or a Keras schedule. Its default and the number of epochs come from
                 ``benchmarks/recipe.py``.
-            class_weight: None, ``"balanced"``, or a dict from class name to weight; `fine_tune` goes on with it.
+            class_weight: None, ``"balanced"``, or a dict from class name to weight; `fine_tune` uses it too.
             on_bad_image: ``"raise"`` = images that cannot be read are an error that names them all, before the
                 first epoch; ``"skip"`` = they are left out, and ``history_.skipped`` names them.
             callbacks: Keras callbacks; one that saves the model saves the whole network.
-            verbose: ``"auto"`` or 1 = messages, and progress bars on a terminal; 2 = also a line per epoch;
-                0 = silent.
+            verbose: 0 = silent; ``"auto"`` or 1 = messages, and progress bars on a terminal; 2 = also a line per epoch.
 
         Returns:
             The classifier itself.
@@ -194,11 +191,11 @@ class TransferClassifier(Estimator):
             InvalidInputError: an argument, the data or the labels break a rule.
             UnknownBackboneError: no such backbone.
             ImageReadError: images that cannot be read, all of them named.
-            WeightsError: the weights cannot be had.
+            WeightsError: the weights could not be loaded.
             TrainingError: the loss or the weights became NaN or infinite, or the loss too large to learn from; it names
                 the images of the batch.
 
-        If it fails, a classifier that was fitted before is still what it was.
+        If it fails, a classifier that was fitted before stays as it was.
         """
         record = get_backbone(self.backbone)
         size = record.input_size(check_size(self.input_size))
@@ -207,17 +204,16 @@ class TransferClassifier(Estimator):
         precision = check_precision(self.precision)
         seed = check_seed(self.seed)
         seed = secrets.randbelow(2**31) if seed is None else seed
-        asked = request(epochs, batch_size, learning_rate, callbacks, verbose)
-        asked = self._equipped(asked, on_bad_image, precision, size, seed, seed)
+        given = epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose
+        options = self._options(given, size, precision, seed)
         validation_share(validation)  # refuses a wrong share before a large folder is listed
-        everything = read_labelled(data, labels, what="training data", lenient=asked.skip)
+        everything = read_labelled(data, labels, what="training data", lenient=options.skip)
         class_weights(class_weight, everything.codes, everything.classes)  # a wrong one is refused before long work
-        material = read_material(everything, validation, seed, lenient=asked.skip)
+        material = read_material(everything, validation, seed, lenient=options.skip)
 
-        backbone = _pretrained(record, source, size, seed, asked.verbose)
+        backbone = _pretrained(record, source, size, seed, options.verbose)
         network = assemble(record, backbone, size, len(everything.classes), dropout, seed)
-        say(phases.opening_line(material, network), asked.verbose)
-        phase, examined = phases.fit_head(network, material, class_weight, asked)
+        phase, examined = phases.fit_head(network, material, class_weight, options)
         images = replace(examined, computed=(None, None), skipped={})  # the features are not needed again
         fitted = _Fitted(network, everything.classes, seed, dropout, precision, images, material.share, class_weight)
         self._become(fitted, History((phase,)), examined.report)
@@ -237,12 +233,11 @@ class TransferClassifier(Estimator):
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: str | int = "auto",
     ) -> Self:
-        """Train the last part of the backbone together with the head, at a low rate.
+        """Train the last part of the backbone together with the head, at a low rate; return the classifier itself.
 
-        What lies before `at` is computed once per image and stored; layers there stay as they are, and so
-        do the BatchNormalization layers everywhere. With validation images, the classifier that comes out
-        is the best of all epochs and of what it was before: never a worse one, by validation accuracy and,
-        where that is equal, by loss.
+        The values before `at` are computed once per image and stored; layers there stay as they are, and so
+        do the BatchNormalization layers everywhere. With validation images, the best of all epochs is kept, by
+        validation accuracy and, where that is equal, by loss; or the classifier from before, if no epoch is better.
 
         Args:
             data: None = the images of `fit`, divided as they were; or data in any form that `fit` takes, of
@@ -250,24 +245,16 @@ class TransferClassifier(Estimator):
             labels: one per image, where `data` brings none.
             at: the first trained layer: its index in ``backbone.layers`` (negative counts from the end), its
                 name, or a stage of the backbone's record. 0 trains the whole backbone, from pixels.
-            validation: None, or the share that `fit` held out = the validation images of `fit`; with new data, None
-                = 15 % of it, or a share of it; or data; 0 = no validation.
-            epochs: passes over the stored values.
-            batch_size: images per step.
-            learning_rate: of Adam: a number or a Keras schedule.
-            on_bad_image: as for `fit`, of new data.
-            callbacks: Keras callbacks; one that saves the model saves the whole network.
-            verbose: as for `fit`.
-
-        Returns:
-            The classifier itself.
+            validation: None, or the share that `fit` held out = the validation images of `fit`; with new data, a share
+                of it (None = 15 %); or data; 0 = no validation.
+            epochs, batch_size, learning_rate, on_bad_image, callbacks, verbose: as for `fit`.
 
         Raises:
             NotFittedError: `fit` comes first.
             InvalidInputError: an argument or the data break a rule, or `data` is None and there is none of `fit`.
             ImageReadError, TrainingError: as for `fit`.
 
-        If it fails or is stopped with Ctrl-C, the classifier is what it was before.
+        If it fails or is stopped with Ctrl-C, the classifier is as it was before.
 
         Example:
             >>> import transferkit as tk
@@ -278,16 +265,12 @@ class TransferClassifier(Estimator):
         """
         fitted = self._fitted_or_raise("fine_tune")
         network, before = fitted.network, self.history_.phases
-        network.resolve(at)
-        asked = request(epochs, batch_size, learning_rate, callbacks, verbose)
-        # A new order of images for each phase, from the one seed.
-        ordered = fitted.seed + len(before)
-        asked = self._equipped(asked, on_bad_image, fitted.precision, network.size, fitted.seed, ordered)
-        images = _images_to_tune_on(fitted, data, labels, validation, asked)
+        network.resolve(at)  # refuses a wrong one before a large folder is listed
+        given = epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose
+        options = self._options(given, network.size, fitted.precision, fitted.seed, len(before))
+        images = _images_to_tune_on(fitted, data, labels, validation, options)
         with network.unchanged_on_error():
-            phase = phases.fine_tune(
-                network, at, images.training, images.validation, fitted.class_weight, asked, images.skipped
-            )
+            phase = phases.fine_tune(network, at, images, fitted.class_weight, options)
         self._become(fitted, History((*before, phase)), images.report)
         return self
 
@@ -297,22 +280,20 @@ class TransferClassifier(Estimator):
         """Loss, accuracy, confusion matrix and per-class figures on labelled images.
 
         Args:
-            data: as for `fit`; classes may be missing from it, unknown ones may not occur.
+            data: as for `fit`; some classes may be missing, none may be unknown.
             labels: one per image, where `data` brings none.
-            on_bad_image: ``"raise"`` = images that cannot be read are an error that names them all; ``"skip"`` =
-                the figures are those of the others, and ``.predictions.skipped`` names them.
+            on_bad_image: as for `fit`; with ``"skip"``, ``.predictions.skipped`` names what is left out.
             verbose: 0 = no progress bar.
 
         Raises:
             NotFittedError: `fit` comes first.
             InvalidInputError: the data is empty, or holds a class that the classifier does not know.
-            ImageReadError: images that cannot be read, all of them named; or with ``"skip"``, not one can be.
+            ImageReadError: images that cannot be read, all of them named; with ``"skip"`` only if none can be.
         """
         fitted = self._fitted_or_raise("evaluate")
         skip, verbose = check_policy(on_bad_image), check_verbose(verbose)
         images = read_labelled(data, labels, fitted.classes, "test data", lenient=skip)
-        findings = Findings(len(images), looks=False, goes_on=skip)
-        predictions = self._predicted(fitted, images.images, findings, verbose, "evaluating")
+        predictions, findings = self._predicted(fitted, images.images, skip, verbose, "evaluating")
         if not len(predictions):
             raise all_unreadable(findings.failures, " None is left to evaluate on.")
         return Evaluation(predictions, images.codes[findings.good()])
@@ -325,8 +306,8 @@ class TransferClassifier(Estimator):
                 images `(n, h, w, 3)`, a list of images, a DataFrame with the column ``path`` or ``image``, or a
                 dataset. An image is an array `(h, w, 3)`, RGB 0-255, uint8 or float, with 1 channel (grey) or 4
                 (RGBA) too, the bytes of an image file, or a Pillow image.
-            on_bad_image: ``"raise"`` = images that cannot be read are an error that names them all; ``"skip"`` =
-                the predictions are those of the others, in their order, and ``.skipped`` names them.
+            on_bad_image: as for `fit`; with ``"skip"``, the other images keep their order, and ``.skipped`` names
+                what is left out.
             verbose: 0 = no progress bar.
 
         Returns:
@@ -339,36 +320,34 @@ class TransferClassifier(Estimator):
         """
         fitted = self._fitted_or_raise("predict")
         skip, verbose = check_policy(on_bad_image), check_verbose(verbose)
-        found = read_images(images, lenient=skip)
-        findings = Findings(len(found), looks=False, goes_on=skip)
-        return self._predicted(fitted, found, findings, verbose, "predicting")
+        return self._predicted(fitted, read_images(images, lenient=skip), skip, verbose, "predicting")[0]
 
     def _predicted(
-        self, fitted: _Fitted, images: Images, findings: Findings, verbose: str | int, title: str
-    ) -> Predictions:
-        """Predictions of the images that can be read; the findings tell which these are."""
-        store = cache.open_store(self.cache)
+        self, fitted: _Fitted, images: Images, skip: bool, verbose: str | int, title: str
+    ) -> tuple[Predictions, Findings]:
+        """Predictions of the images that can be read, and which these are."""
+        findings, store = Findings(len(images), looks=False, goes_on=skip), cache.open_store(self.cache)
         probabilities = fitted.predictor.probabilities(images, store, verbose, title, findings)
         paths = [images.path(index) for index in findings.good().tolist()]
-        return Predictions(fitted.classes, probabilities, paths, findings.reasons(images))
+        return Predictions(fitted.classes, probabilities, paths, findings.reasons(images)), findings
 
     def predict_proba(self, images: object, *, verbose: str | int = "auto") -> npt.NDArray[np.float32]:
         """The probabilities of all classes, float32 `(n, n_classes)`; columns in the order of `classes_`.
 
-        Arguments and errors are those of `predict`; images that cannot be read are always an error.
+        Arguments and errors as for `predict`; images that cannot be read are always an error.
         """
         return self.predict(images, verbose=verbose).probabilities
 
     def score(self, data: object, labels: object = None) -> float:
-        """The accuracy on labelled images, 0 to 1; arguments and errors are those of `evaluate`."""
+        """The accuracy on labelled images, 0 to 1; arguments and errors as for `evaluate`."""
         return self.evaluate(data, labels, verbose=0).accuracy
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the classifier to one file.
 
         It is a ``.keras`` file that `keras.saving.load_model` opens without transferkit, with one more
-        member, ``transferkit.json``. It is written under another name and then renamed: a file that was
-        there before is replaced as a whole or not at all. Augmentation is not part of it.
+        member, ``transferkit.json``. A file that was there before is replaced as a whole or not at all.
+        Augmentation is not part of it.
 
         Raises:
             NotFittedError: `fit` comes first.
@@ -387,24 +366,18 @@ class TransferClassifier(Estimator):
         """Read a classifier that `save` wrote; nothing that the file describes is run.
 
         The network is built from the registry and filled with the file's weights; a small self-test
-        compares its answers with those from before. The training images are not part of the file:
+        compares its features with the saved ones. The training images are not part of the file:
         `fine_tune` then needs data.
 
         Raises:
             BundleError: no such file, damaged, foreign, or its backbone is not registered here.
-            InvalidInputError: `path` is no path.
+            InvalidInputError: `path` is not a path.
         """
         manifest = bundle.read_manifest(path)
         record = _registered(manifest, path)
         size = None if manifest.input_size == record.input_size(None) else manifest.input_size
-        clf = cls(
-            record.name,
-            weights=manifest.weights,
-            input_size=size,
-            dropout=manifest.dropout,
-            precision=manifest.precision,
-            seed=manifest.seed,
-        )
+        options: dict[str, Any] = {name: getattr(manifest, name) for name in ("dropout", "precision", "seed")}
+        clf = cls(record.name, weights=manifest.weights, input_size=size, **options)
         clf._restore(path, record, manifest)
         return clf
 
@@ -422,22 +395,19 @@ class TransferClassifier(Estimator):
         self._become(fitted, manifest.history_record())
 
     def __getstate__(self) -> dict[str, Any]:
-        """The arguments, and of a fitted classifier its backbone and the file that `save` writes.
-
-        Networks cannot be copied or pickled themselves. A registered backbone goes by its name, as in the file.
-        """
+        """The arguments, and of a fitted classifier the file that `save` writes, since networks cannot be pickled."""
         state = {name: value for name, value in vars(self).items() if name not in RESULTS}
         if self.__sklearn_is_fitted__():
             record = self._fitted.network.record
             with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
                 self.save(path := Path(folder, "copy.keras"))
+                # A registered backbone is found by its name, as after `load`.
                 state["_saved"] = (None if is_registered(record) else record, path.read_bytes())
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        params = dict(state)
-        record, content = params.pop("_saved", (None, b""))
-        self.__dict__.update(params)
+        record, content = state.pop("_saved", (None, b""))
+        self.__dict__.update(state)
         if content:
             with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
                 path = Path(folder, "copy.keras")
@@ -448,29 +418,32 @@ class TransferClassifier(Estimator):
     def show_images(
         self, data: object, labels: object = None, *, count: int = 12, augmentation: bool = False
     ) -> Figure:
-        """Draw images as this classifier's network will see them (extra ``plot``); see `transferkit.show_images`.
+        """Draw images as this classifier's network will see them (extra ``plot``).
 
-        Args:
-            data: as for `fit` or `predict`.
-            labels: one per image, where `data` brings none.
-            count: how many images.
-            augmentation: draw them changed by the classifier's augmentation.
+        The arguments are those of `transferkit.show_images`; `augmentation` draws them changed by the classifier's own.
         """
         size = get_backbone(self.backbone).input_size(check_size(self.input_size))
-        chosen = self.augmentation if augmentation else None
-        return show_images(data, labels, size=size, count=count, augmentation=chosen)
+        return show_images(
+            data, labels, size=size, count=count, augmentation=self.augmentation if augmentation else None
+        )
 
-    def _equipped(
-        self, asked: Request, on_bad_image: object, precision: str, size: tuple[int, int], drawn: int, ordered: int
-    ) -> Request:
-        """What is asked, with the parts that the arguments of the constructor stand for, checked."""
-        return replace(
-            asked,
-            augment=augmenter(self.augmentation, size, drawn),
+    def _options(
+        self, given: tuple[object, ...], size: tuple[int, int], precision: str, seed: int, phase: int = 0
+    ) -> Options:
+        """The arguments of a call, and those of the constructor that training needs, checked before any work."""
+        epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose = given
+        listed = check_callbacks(callbacks)
+        return Options(
+            check_count("epochs", epochs),
+            check_count("batch_size", batch_size, example=32),
+            check_rate(learning_rate, listed),
+            listed,
+            skip=check_policy(on_bad_image),
+            verbose=check_verbose(verbose),
+            augment=augmenter(self.augmentation, size, seed),
             views=fixed_views(self.augmentation, size, self.views),
             store=cache.open_store(self.cache),
-            seed=ordered,
-            skip=check_policy(on_bad_image),
+            seed=seed + phase,  # a new order of images for each phase, from the one seed
             precision=precision,
         )
 
@@ -481,12 +454,9 @@ class TransferClassifier(Estimator):
             self.report_ = report
 
     def _fitted_or_raise(self, method: str) -> _Fitted:
-        fitted: _Fitted | None = self.__dict__.get("_fitted")
-        if fitted is None:
-            raise NotFittedError(
-                f"{method} was called on a classifier that is not fitted: it needs one. Call fit or load first."
-            )
-        return fitted
+        if not self.__sklearn_is_fitted__():
+            raise NotFittedError(f"{method} needs a fitted classifier, and this one is not. Call fit or load first.")
+        return self._fitted
 
     def _described(self, name: str) -> str:
         """For `repr`: the backbone by the name of its record, where there is one."""
@@ -496,26 +466,25 @@ class TransferClassifier(Estimator):
         return super()._described(name)
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("classes_", "network_", "history_"):
-            raise AttributeError(f"{name} is there once the classifier is fitted. Call fit first.")
         if name == "report_":
             raise AttributeError("report_ is there after fit; a saved classifier does not have it. Call check_images.")
+        if name in RESULTS:
+            raise AttributeError(f"{name} is there once the classifier is fitted. Call fit first.")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
 def _pretrained(record: Backbone, source: Source, size: tuple[int, int], seed: int, verbose: str | int) -> keras.Model:
-    """The backbone with its weights, which are downloaded if need be."""
-    weights = find_weights(record, source, verbose)
+    """The backbone with its weights, downloaded if they are not there."""
     if note := size_note(record, source, size):
         say(note, verbose)
-    return build_with_weights(record, size, weights, seed)
+    return build_with_weights(record, size, find_weights(record, source, verbose), seed)
 
 
-def _images_to_tune_on(fitted: _Fitted, data: object, labels: object, validation: object, asked: Request) -> Examined:
+def _images_to_tune_on(fitted: _Fitted, data: object, labels: object, validation: object, options: Options) -> Examined:
     """New images, checked and divided, or those of `fit` as they are."""
     if data is not None:
         validation = VALIDATION if validation is None else validation
-        images = read_labelled(data, labels, fitted.classes, "data to fine-tune on", lenient=asked.skip)
+        images = read_labelled(data, labels, fitted.classes, "data to fine-tune on", lenient=options.skip)
     elif fitted.images is None:
         raise InvalidInputError(
             "fine_tune was called without data on a classifier that was loaded or copied: the images of fit are not part "
@@ -525,20 +494,20 @@ def _images_to_tune_on(fitted: _Fitted, data: object, labels: object, validation
         return fitted.images
     else:
         images = fitted.images.training
-    material = read_material(images, validation, fitted.seed, lenient=asked.skip)
-    return phases.inspected(material, fitted.network.size, asked)
+    material = read_material(images, validation, fitted.seed, lenient=options.skip)
+    return phases.inspected(material, fitted.network.size, options)
 
 
 def _keeps_division(validation: object, share: float) -> bool:
-    """Whether the validation images of `fit` serve again: `validation` is None, or the share that `fit` held out."""
+    """Whether to use the validation images of `fit` again: `validation` is None, or the share that `fit` held out."""
     wanted = validation_share(validation)
     if wanted and wanted != share:
         raise bad_argument(
             "validation",
             validation,
             f"differs from the share that fit held out ({share:g}): the images of fit are not divided again, since the "
-            f"head has seen those for training",
-            "Leave it out to go on with the division of fit, or pass validation images",
+            f"head was trained on some of them",
+            "Leave it out to use the same validation images, or pass others",
         )
     return validation is None or bool(wanted)
 

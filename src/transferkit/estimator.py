@@ -1,8 +1,4 @@
-"""scikit-learn's conventions without scikit-learn: parameters by name, tags, a readable `repr`.
-
-Described in scikit-learn's developer guide under "Developing scikit-learn estimators". scikit-learn
-is imported only when it asks for the tags itself.
-"""
+"""scikit-learn's conventions without scikit-learn ("Developing scikit-learn estimators" in its developer guide)."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ class Estimator:
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002  # scikit-learn passes it
         """The constructor's arguments by name, as scikit-learn's estimators give them."""
-        return {name: getattr(self, name) for name in self._param_names()}
+        return {name: getattr(self, name) for name in self._defaults()}
 
     def set_params(self, **params: Any) -> Self:
         """Change arguments of the constructor; they count from the next `fit` on.
@@ -29,21 +25,21 @@ class Estimator:
         Raises:
             InvalidInputError: no such argument.
         """
-        names = self._param_names()
+        names = self._defaults()
         for name, value in params.items():
             if name not in names:
-                raise bad_argument(name, value, "is no argument of this class", f"There are {', '.join(names)}")
+                raise bad_argument(name, value, "is not an argument of this class", f"There are {', '.join(names)}")
             setattr(self, name, value)
         return self
 
     @classmethod
-    def _param_names(cls) -> list[str]:
-        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+    def _defaults(cls) -> dict[str, Any]:
+        return {name: parameter.default for name, parameter in inspect.signature(cls).parameters.items()}
 
     def __sklearn_is_fitted__(self) -> bool:
         return "_fitted" in self.__dict__
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Any:  # scikit-learn itself asks for them
         from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
 
         return Tags(
@@ -54,8 +50,7 @@ class Estimator:
         )
 
     def __repr__(self) -> str:
-        defaults = inspect.signature(type(self).__init__).parameters
-        changed = [name for name in defaults if name != "self" and getattr(self, name) != defaults[name].default]
+        changed = [name for name, default in self._defaults().items() if getattr(self, name) != default]
         return f"{type(self).__name__}({', '.join(f'{name}={self._described(name)}' for name in changed)})"
 
     def _described(self, name: str) -> str:

@@ -17,9 +17,9 @@ __all__ = ["confusion", "grid", "history"]
 
 
 def _figure(width: float, height: float) -> Figure:
-    """A figure outside of pyplot: nothing global changes, and nothing is shown by itself."""
-    module = import_extra("matplotlib.figure", "Drawing", "plot")
-    figure: Figure = module.Figure(figsize=(width, height), layout="constrained")
+    """A figure outside of pyplot: nothing global changes, and nothing is shown."""
+    kind = import_extra("matplotlib.figure", "Drawing", "plot").Figure
+    figure: Figure = kind(figsize=(width, height), layout="constrained")
     return figure
 
 
@@ -31,8 +31,8 @@ def history(metrics: Mapping[str, Sequence[float]], switches: Sequence[int], pha
             if key in metrics:
                 epochs = np.arange(1, len(metrics[key]) + 1)
                 axes.plot(epochs, metrics[key], marker="o", markersize=3, label=label)
-        for number, (switch, phase) in enumerate(zip(switches, phases[1:], strict=True)):
-            axes.axvline(switch + 0.5, color="grey", linestyle="--", label=phase if number == 0 else None)
+        for switch, phase in zip(switches, phases[1:], strict=True):
+            axes.axvline(switch + 0.5, color="grey", linestyle="--", label=phase if switch == switches[0] else None)
         axes.set_xlabel("epoch")
         axes.set_ylabel(name)
         axes.xaxis.get_major_locator().set_params(integer=True)

@@ -1,4 +1,4 @@
-"""What comes out: predictions, an evaluation, the history of training. Class names everywhere."""
+"""Predictions, evaluations and the history of training, with class names everywhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClassScores", "Evaluation", "History", "Phase", "Prediction", "Predictions"]
 
-Label = Any  # str, int or bool: whatever the labels of the training data were
+Label = Any  # str, int or bool, as the labels of the training data
 
 
 @public
@@ -135,16 +135,19 @@ class Evaluation:
     def __init__(self, predictions: Predictions, codes: npt.NDArray[np.int64]) -> None:
         probabilities, count = predictions.probabilities, len(codes)
         predicted = probabilities.argmax(axis=1)
-        n_classes = len(predictions.classes)
-        self.predictions = predictions
-        self.classes = predictions.classes
+        self.predictions, self.classes = predictions, predictions.classes
         self.labels = predictions.classes[codes]
         self.loss = float(-np.log(np.clip(probabilities[np.arange(count), codes], 1e-7, 1.0)).mean())
         self.accuracy = float((predicted == codes).mean())
-        matrix = np.zeros((n_classes, n_classes), np.int64)
-        np.add.at(matrix, (codes, predicted), 1)
-        self.confusion_matrix = matrix
-        self.per_class = {name: _scores(matrix, code) for code, name in enumerate(self.classes.tolist())}
+        size = len(self.classes)
+        self.confusion_matrix = matrix = np.bincount(codes * size + predicted, minlength=size**2).reshape(size, size)
+        right, predictions_of, images_of = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
+        with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
+            figures = right / predictions_of, right / images_of, 2 * right / (predictions_of + images_of)
+        columns = [column.tolist() for column in (*figures, images_of)]
+        self.per_class = {
+            name: ClassScores(*scores) for name, *scores in zip(self.classes.tolist(), *columns, strict=True)
+        }
 
     @property
     def mistakes(self) -> list[tuple[Label, Prediction]]:
@@ -178,10 +181,10 @@ class Phase:
         first_layer: the first layer that was trained.
         metrics: name -> one float per epoch: ``loss``, ``accuracy``, with validation also ``val_loss`` and
             ``val_accuracy``, and ``learning_rate`` at the end of the epoch.
-        kept: the epoch, counted from 1, whose weights the classifier has; 0 = those from before the phase.
-        seconds: wall time of the training, the pass over the images not counted.
-        pass_seconds: wall time of the pass over the images.
-        skipped: image -> reason, of those that could not be read and were left out; not part of a saved classifier.
+        kept: the epoch, counted from 1, whose weights the classifier has; 0 = the weights from before the phase.
+        seconds: wall time of the training alone.
+        pass_seconds: wall time of checking the images and computing their values.
+        skipped: image -> reason, of images that could not be read and were left out; not part of a saved classifier.
     """
 
     name: str
@@ -213,7 +216,7 @@ class History(Mapping[str, list[float]]):
 
     @property
     def epochs(self) -> int:
-        """How many epochs were run, in all phases."""
+        """How many epochs were run in all."""
         return sum(phase.epochs for phase in self.phases)
 
     @property
@@ -223,7 +226,7 @@ class History(Mapping[str, list[float]]):
 
     @property
     def skipped(self) -> dict[str, str]:
-        """Image -> reason, of those that could not be read and were left out (``on_bad_image="skip"``), in all phases."""
+        """Image -> reason, of all images that could not be read and were left out (``on_bad_image="skip"``)."""
         return {name: reason for phase in self.phases for name, reason in phase.skipped.items()}
 
     def __getitem__(self, name: str) -> list[float]:
@@ -244,13 +247,9 @@ class History(Mapping[str, list[float]]):
         return import_extra("pandas", "A DataFrame", "pandas").DataFrame(columns)
 
     def plot(self) -> Figure:
-        """Loss and accuracy of training and validation over all phases, each switch marked (extra ``plot``).
-
-        The figure is returned and not shown: ``history.plot().savefig("history.png")``.
-        """
+        """Loss and accuracy over all phases as a figure, returned and not shown (extra ``plot``)."""
         ends = np.cumsum([phase.epochs for phase in self.phases])[:-1].tolist()
-        names = [phase.name for phase in self.phases]
-        return plots.history(dict(self), ends, names)
+        return plots.history(dict(self), ends, [phase.name for phase in self.phases])
 
     def __str__(self) -> str:
         shown = [name for name in self.metrics if name != "learning_rate"]
@@ -267,22 +266,9 @@ class History(Mapping[str, list[float]]):
         return f"<History: {self.epochs} epochs in {len(self.phases)} phases>"
 
 
-def _scores(matrix: npt.NDArray[np.int64], code: int) -> ClassScores:
-    right, predicted, support = int(matrix[code, code]), int(matrix[:, code].sum()), int(matrix[code].sum())
-    precision = right / predicted if predicted else math.nan
-    recall = right / support if support else math.nan
-    f1 = 2 * right / (predicted + support) if predicted + support else math.nan
-    return ClassScores(precision, recall, f1, support)
-
-
 def _table(head: list[str], rows: list[list[str]]) -> str:
     """Text in columns: the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [head, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    )
+    aligned = ([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines)
+    return "\n".join("  ".join(cells) for cells in aligned)

@@ -1,13 +1,14 @@
 """The compiled steps of training: a batch of values at the cut -> a better trained part, and the numbers of the step.
 
-One compiled step serves all cases. Where the values are stored feature vectors, many such steps are one
-compiled loop: Keras's own `fit` spends several times the arithmetic of a small head on each step.
+Where the values are stored feature vectors, many steps are one compiled loop: Keras's own `fit` spends several times
+the arithmetic of a small head on each step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -24,25 +25,23 @@ __all__ = ["CORRECT", "LOSS", "RATE", "WEIGHTS", "Data", "Loop", "Settings"]
 
 # Feature vectors that are scored in one call; images and feature maps come in batches as in training.
 SCORED_ROWS = 4096
-# What a step gives, in this order: the sums of its losses and right answers, the sum of all weights, the rate.
+# The columns of a step's numbers: the sums of its losses and right answers, the sum of all weights, the rate.
 LOSS, CORRECT, WEIGHTS, RATE = range(4)
 
 
 @dataclass(frozen=True)
 class Data:
-    """Values at the cut with the codes of their classes, and the images that errors name, if these are known."""
+    """Values at the cut, the codes of their classes, and the images that errors name."""
 
     values: Values
     codes: Codes
-    images: Images | None = None
+    images: Images
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def names(self, positions: npt.NDArray[np.int64]) -> list[str]:
         """How errors name the images at these positions."""
-        if self.images is None:
-            return []
         return [self.images.name(index) for index in positions.tolist()]
 
 
@@ -76,31 +75,23 @@ class Loop:
         self.variables = part.trainable_variables
         self.class_weights = tf.constant(settings.class_weights)
         self.optimizer.build(self.variables)
-        self.dtypes = [tensor.dtype for tensor in part.inputs]
         values = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in part.inputs]
-        codes = tf.TensorSpec((None,), tf.int64)
-        self._compiled_step = tf.function(self._step, input_signature=[values, codes], autograph=False)
-        self._compiled_steps = tf.function(self._steps, input_signature=[values, codes], autograph=False)
-        self._compiled_score = tf.function(self._score_batch, input_signature=[values, codes], autograph=False)
+        signature = [values, tf.TensorSpec((None,), tf.int64)]
+        self._one_step, self._many_steps, self._score = (
+            tf.function(function, input_signature=signature, autograph=False)
+            for function in (self._step, self._steps, partial(self._scores, training=False))
+        )
 
-    def step(self, values: list[npt.NDArray[Any]], codes: Codes) -> npt.NDArray[np.float32]:
-        """One step: float32 `(1, 4)`, the columns as `LOSS` and its like say."""
-        numbers: npt.NDArray[np.float32] = self._compiled_step(self._as_inputs(values), codes).numpy()
-        return numbers[np.newaxis]
-
-    def steps(self, values: list[npt.NDArray[Any]], codes: Codes) -> npt.NDArray[np.float32]:
-        """A step for each batch of these, one after the other, in one call: a row for each."""
-        numbers: npt.NDArray[np.float32] = self._compiled_steps(self._as_inputs(values), codes).numpy()
+    def train(self, values: list[npt.NDArray[Any]], codes: Codes) -> npt.NDArray[np.float32]:
+        """A step for each batch of these, one after the other, in one call: float32 `(steps, 4)`."""
+        compiled = self._many_steps if len(codes) > self.batch_size else self._one_step
+        numbers: npt.NDArray[np.float32] = compiled(self._as_inputs(values), codes).numpy().reshape(-1, 4)
         return numbers
 
     def sum_of_weights(self) -> float:
-        """NaN or infinite if one of the weights is, those that are not trained among them."""
+        """NaN or infinite if one of the weights is, trained or not."""
         fixed = [variable for variable in self.part.non_trainable_variables if "float" in str(variable.dtype)]
         return float(self._sum_of_weights()) + sum(float(tf.reduce_sum(variable.value)) for variable in fixed)
-
-    def _as_inputs(self, values: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-        """What was stored in half precision, in the precision that is computed in."""
-        return [array.astype(dtype, copy=False) for array, dtype in zip(values, self.dtypes, strict=True)]
 
     def losses(self, data: Data) -> tuple[npt.NDArray[np.float32], float]:
         """The cross-entropy of each image `(n,)` and the number of right answers, without dropout and class weights."""
@@ -108,25 +99,26 @@ class Loop:
         batches = [np.arange(start, min(start + size, len(data))) for start in range(0, len(data), size)]
         losses, correct = np.empty(len(data), np.float32), 0.0
         for batch, values in zip(batches, data.values.batches(batches), strict=True):
-            batch_losses, batch_correct = self._compiled_score(self._as_inputs(values), data.codes[batch])
+            batch_losses, batch_correct = self._score(self._as_inputs(values), data.codes[batch])
             losses[batch], correct = batch_losses.numpy(), correct + float(batch_correct)
         return losses, correct
+
+    def _as_inputs(self, values: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        """What was stored in half precision, in the precision of the computation."""
+        return [array.astype(to.dtype, copy=False) for array, to in zip(values, self.part.inputs, strict=True)]
 
     def _step(self, values: list[tf.Tensor], codes: tf.Tensor) -> tf.Tensor:
         rate = tf.cast(self.optimizer.learning_rate, tf.float32)  # before the step counts as done
         with tf.GradientTape() as tape:
-            logits = self.part(_unpacked(values), training=True)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits)
+            losses, correct = self._scores(values, codes, training=True)
             loss = tf.reduce_mean(losses * tf.gather(self.class_weights, codes))
             # A backbone of the user's may carry regularizers; Keras collects their losses.
-            total = tf.add_n([loss, *self.part.losses])
-            scaled = self.optimizer.scale_loss(total)
+            scaled = self.optimizer.scale_loss(tf.add_n([loss, *self.part.losses]))
         gradients = tape.gradient(scaled, [variable.value for variable in self.variables])
-        # Gradients are not looked at: where the loss is scaled, infinite ones are expected, and their step is left out.
+        # Gradients are not checked: where the loss is scaled, infinite ones are expected, and their step is left out.
         self.optimizer.apply(gradients, self.variables)
-        return tf.stack(
-            [loss * tf.cast(tf.size(codes), tf.float32), _correct(logits, codes), self._sum_of_weights(), rate]
-        )
+        count = tf.cast(tf.size(codes), tf.float32)
+        return tf.stack([loss * count, correct, self._sum_of_weights(), rate])
 
     def _steps(self, values: list[tf.Tensor], codes: tf.Tensor) -> tf.Tensor:
         count = -(-tf.size(codes) // self.batch_size)
@@ -143,20 +135,14 @@ class Loop:
         return numbers.stack()
 
     def _sum_of_weights(self) -> tf.Tensor:
-        """One number that NaN and infinity in any weight show in: what is not finite stays so in sums.
+        """The sum of all trained weights: NaN or infinite if one of them is.
 
         In float32, since the sum of many small weights can exceed float16.
         """
         return tf.add_n([tf.reduce_sum(tf.cast(variable.value, tf.float32)) for variable in self.variables])
 
-    def _score_batch(self, values: list[tf.Tensor], codes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        logits = self.part(_unpacked(values), training=False)
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits), _correct(logits, codes)
-
-
-def _correct(logits: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(tf.cast(tf.argmax(logits, axis=-1) == codes, tf.float32))
-
-
-def _unpacked(values: list[tf.Tensor]) -> Any:
-    return values if len(values) > 1 else values[0]
+    def _scores(self, values: list[tf.Tensor], codes: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """The cross-entropy of each image `(n,)` and the number of right answers."""
+        logits = self.part(values if len(values) > 1 else values[0], training=training)
+        correct = tf.reduce_sum(tf.cast(tf.argmax(logits, axis=-1) == codes, tf.float32))
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits), correct
