@@ -18,13 +18,13 @@ from sides import ASSETS, MOBILENET, in_turns, print_table, timed
 import numpy as np  # isort: skip  # after sides, which quiets TensorFlow
 
 import transferkit as tk
-from transferkit import frozen
-from transferkit.decoding import load
-from transferkit.features import Plan, compute
-from transferkit.frozen import THREADS, FrozenPart
-from transferkit.images import ImageFiles
-from transferkit.network import assemble
-from transferkit.precision import has_fast_half
+from transferkit.features.extraction import Plan, compute
+from transferkit.images.decoding import load
+from transferkit.images.images import ImageFiles
+from transferkit.network import extractor as frozen
+from transferkit.network.extractor import THREADS, FrozenPart
+from transferkit.network.network import assemble
+from transferkit.network.precision import has_fast_half
 
 
 def main() -> None:

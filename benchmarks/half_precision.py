@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from sides import MOBILENET, folder_of, in_turns, print_table, timed
 
 import transferkit as tk
-from transferkit import phases
+from transferkit.training import phases
 
 
 def fine_tuned(data: str, at: str, half: bool, seed: int) -> Mapping[str, float]:

@@ -18,9 +18,10 @@ from sides import folder_of, timed
 import numpy as np  # isort: skip  # after sides, which quiets TensorFlow
 from PIL import Image, ImageEnhance
 
-from transferkit.decoding import decode
-from transferkit.likeness import THUMBNAIL_BYTES, pairs_alike, thumbnail
-from transferkit.resizing import resize
+from transferkit.checks.near_duplicates import pairs_alike
+from transferkit.features.thumbnails import THUMBNAIL_BYTES, thumbnail
+from transferkit.images.decoding import decode
+from transferkit.images.resizing import resize
 
 SIZE = (224, 224)
 

@@ -23,19 +23,19 @@ import keras
 import numpy as np
 
 import transferkit as tk
-from transferkit import phases
-from transferkit.cache import open_store
-from transferkit.features import Plan, compute
-from transferkit.frozen import FrozenPart
-from transferkit.images import LabelledImages
-from transferkit.inputs import read_labelled
-from transferkit.loading import build_with_weights
-from transferkit.network import Network, assemble
-from transferkit.splits import stratified_split
-from transferkit.steps import Data, Settings
-from transferkit.store import Store
-from transferkit.training import train
-from transferkit.values import StoredValues
+from transferkit.backbones.loading import build_with_weights
+from transferkit.cache.store import Store
+from transferkit.cache.user import open_store
+from transferkit.features.extraction import Plan, compute
+from transferkit.features.values import StoredValues
+from transferkit.images.images import LabelledImages
+from transferkit.images.reading import read_labelled
+from transferkit.images.splits import stratified_split
+from transferkit.network.extractor import FrozenPart
+from transferkit.network.network import Network, assemble
+from transferkit.training import phases
+from transferkit.training.loop import train
+from transferkit.training.steps import Data, Settings
 
 ROOT = Path(__file__).parents[1]
 ASSETS = Path(os.environ.get("TRANSFERKIT_TEST_ASSETS") or ROOT.parent / "shared")

@@ -25,12 +25,12 @@ import numpy as np  # isort: skip  # after sides, which quiets TensorFlow
 import numpy.typing as npt
 
 import transferkit as tk
-from transferkit.decoding import load
-from transferkit.frozen import FrozenPart
-from transferkit.images import ImageFiles
-from transferkit.loading import build_with_weights
-from transferkit.network import assemble
-from transferkit.weights import check_weights, find_weights
+from transferkit.backbones.loading import build_with_weights
+from transferkit.backbones.weights import check_weights, find_weights
+from transferkit.images.decoding import load
+from transferkit.images.images import ImageFiles
+from transferkit.network.extractor import FrozenPart
+from transferkit.network.network import assemble
 
 # Photos like those of the first three were in the pool that it was trained on, without labels; digits were not.
 DATA = ("cats_dogs", "flowers", "cifar10", "mnist_png")

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import transferkit as tk
-from transferkit.applications import TABLE
-from transferkit.backbones import FAMILIES
-from transferkit.tiny import TINY
+from transferkit.backbones.keras_applications import TABLE
+from transferkit.backbones.registry import FAMILIES
+from transferkit.backbones.tiny import TINY
 
 PAGE = Path(__file__).with_name("backbones.md")
 BEGIN, END = "<!-- table: written by docs/backbone_table.py -->\n", "<!-- end of table -->\n"

@@ -16,8 +16,8 @@ import pytest
 import tensorflow as tf
 
 import transferkit as tk
-from transferkit import backbones
-from transferkit.frozen import FrozenPart
+from transferkit.backbones import registry as backbones
+from transferkit.network.extractor import FrozenPart
 
 MOBILENET = "mobilenet_v2_1.0_224_imagenet_notop.weights.h5"
 

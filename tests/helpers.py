@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, settings
 from PIL import Image, ImageOps
 
 import transferkit as tk
-from transferkit.decoding import decode
-from transferkit.opening import Header, header_of, open_image
+from transferkit.images.decoding import decode
+from transferkit.images.opening import Header, header_of, open_image
 
 # The same examples on every run. The function-scoped fixtures of conftest only change folder and registry.
 steady = settings(

@@ -19,12 +19,12 @@ from keras.src.applications import imagenet_utils
 from keras.src.utils import file_utils
 
 import transferkit as tk
-from transferkit.applications import TABLE
-from transferkit.features import Plan, compute
-from transferkit.frozen import FrozenPart
-from transferkit.inputs import read_images
-from transferkit.network import Network, assemble
-from transferkit.store import Store
+from transferkit.backbones.keras_applications import TABLE
+from transferkit.cache.store import Store
+from transferkit.features.extraction import Plan, compute
+from transferkit.images.reading import read_images
+from transferkit.network.extractor import FrozenPart
+from transferkit.network.network import Network, assemble
 
 ROWS = {record.name: record for record in TABLE}
 # Rows that are built and run in seconds; the others are proved by the tier `table`.
@@ -148,7 +148,7 @@ def test_a_row_names_the_file_that_keras_fills_the_same_network_from(built: tupl
     assert (record.default_size, record.min_size) == (theirs.default_size, theirs.min_size)
     assert (file.name, file.url) == (theirs.file, theirs.url)
     assert file.digest.partition(":")[2] == theirs.digest
-    # The factor that Keras adds for ImageNet weights alone: see transferkit.loading.
+    # The factor that Keras adds for ImageNet weights alone: see transferkit.backbones.loading.
     extra = ["rescaling_1"] if record.family == "EfficientNet" else []
     assert described(ours) == [row for row in described(theirs.model) if row[0] not in extra]
 

@@ -10,7 +10,7 @@ from helpers import refused, steady
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transferkit.arguments import check_count, check_number, check_seed, check_size, check_verbose, is_whole
+from transferkit._arguments import check_count, check_number, check_seed, check_size, check_verbose, is_whole
 from transferkit.errors import InvalidInputError
 
 INFINITY = float("inf")

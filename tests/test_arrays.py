@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from transferkit.arrays import image_contents
-from transferkit.decoding import decode
 from transferkit.errors import ImageReadError, InvalidInputError
+from transferkit.images.arrays import image_contents
+from transferkit.images.decoding import decode
 
 BATCH = np.random.default_rng(0).integers(0, 256, (5, 6, 7, 3), dtype=np.uint8)
 

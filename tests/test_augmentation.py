@@ -12,7 +12,7 @@ import tensorflow as tf
 from helpers import refused
 
 import transferkit as tk
-from transferkit.augmentation import fixed_views
+from transferkit.features.augmentation import fixed_views
 
 SIZE = (32, 32)
 layers = keras.layers
@@ -66,7 +66,7 @@ def test_other_weights_of_a_layer_are_other_views(image):
 
 def test_views_are_the_same_in_another_process(image):
     code = (
-        "from transferkit.augmentation import fixed_views; import numpy as np, keras; keras.layers.RandomFlip();"
+        "from transferkit.features.augmentation import fixed_views; import numpy as np, keras; keras.layers.RandomFlip();"
         "views = fixed_views('light', (32, 32), 2);"
         "image = np.random.default_rng(0).uniform(0, 255, (32, 32, 3)).astype(np.float32);"
         "print(views.key(b'a' * 16, 1).hex(), float(views.draw(image, b'a', 1).sum()))"

@@ -7,9 +7,9 @@ import pytest
 from helpers import refused
 
 import transferkit as tk
-from transferkit import backbones
-from transferkit.applications import TABLE as RECORDS
-from transferkit.tiny import TINY
+from transferkit.backbones import registry as backbones
+from transferkit.backbones.keras_applications import TABLE as RECORDS
+from transferkit.backbones.tiny import TINY
 
 TABLE = {record.name: record for record in (TINY, *RECORDS)}
 

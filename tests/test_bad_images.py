@@ -17,8 +17,8 @@ from faults import UNREADABLE, plant_odd, plant_unreadable
 from helpers import lock, picture, refused, write
 
 import transferkit as tk
-from transferkit import features
-from transferkit.doctor import Fault
+from transferkit.checks.checks import Fault
+from transferkit.features import extraction as features
 
 Make = Callable[..., tk.TransferClassifier]
 

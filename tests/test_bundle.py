@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import transferkit as tk
-from transferkit import bundle, phases
+from transferkit import classifier
+from transferkit import saving as bundle
 
 
 @pytest.fixture
@@ -50,8 +51,8 @@ def test_load_gives_the_same_classifier(fitted, saved, photos):
 
 
 def test_keras_opens_it_without_transferkit(fitted, saved, photos, tmp_path):
-    from transferkit.decoding import decode
-    from transferkit.resizing import resize
+    from transferkit.images.decoding import decode
+    from transferkit.images.resizing import resize
 
     x = np.stack([resize(decode(p.read_bytes()), (32, 32)) for p in sorted((photos / "new").iterdir())])
     np.save(tmp_path / "x.npy", x)
@@ -80,9 +81,9 @@ def test_the_same_folder_is_divided_as_it_was(make, photos, tmp_path):
     clf.save(tmp_path / "pets.keras")
     loaded = tk.TransferClassifier.load(tmp_path / "pets.keras")
     seen = []
-    original = phases.inspected
+    original = classifier.inspected
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(phases, "inspected", lambda *a: seen.append(original(*a)) or seen[-1])
+        patch.setattr(classifier, "inspected", lambda *a: seen.append(original(*a)) or seen[-1])
         loaded.fine_tune(photos / "train", at="stage2", epochs=1, verbose=0)
     assert seen[0].validation.names == clf._fitted.images.validation.names
     assert loaded.seed is None
@@ -161,7 +162,7 @@ class TestLoading:
             tk.TransferClassifier.load(tmp_path / "x.keras")
 
     def test_a_backbone_that_is_not_registered(self, saved, monkeypatch):
-        from transferkit import backbones
+        from transferkit.backbones import registry as backbones
 
         monkeypatch.delitem(backbones._registry, "tinynet")
         with pytest.raises(tk.BundleError, match=r"'TinyNet', which is not registered.*register_backbone"):
@@ -170,7 +171,7 @@ class TestLoading:
     def test_another_backbone_of_the_same_name(self, saved, monkeypatch):
         from dataclasses import replace
 
-        from transferkit import backbones
+        from transferkit.backbones import registry as backbones
 
         other = replace(tk.get_backbone("TinyNet"), preprocessing="caffe")
         monkeypatch.setitem(backbones._registry, "tinynet", other)
@@ -180,7 +181,7 @@ class TestLoading:
     def test_another_architecture_of_the_same_name(self, saved, monkeypatch):
         from dataclasses import replace
 
-        from transferkit import backbones
+        from transferkit.backbones import registry as backbones
 
         other = replace(tk.get_backbone("TinyNet"), builder=tk.get_backbone("MobileNetV2_0.35").build)
         monkeypatch.setitem(
@@ -274,7 +275,7 @@ def test_a_layer_that_cannot_be_described_does_not_cost_the_training(photos, tmp
         return keras.Model(inputs, Undescribed()(keras.layers.Conv2D(4, 3, name="conv")(inputs)))
 
     record = tk.Backbone("Odd", build, "tf", default_size=16, min_size=8)
-    monkeypatch.setattr("transferkit.backbones._registry", {"odd": record})
+    monkeypatch.setattr("transferkit.backbones.registry._registry", {"odd": record})
     clf = tk.TransferClassifier("Odd", weights=None, seed=0).fit(photos / "train", epochs=1, verbose=0)
     clf.save(tmp_path / "odd.keras")
     assert "opens with TransferClassifier.load, not with keras.saving.load_model" in capsys.readouterr().out

@@ -15,9 +15,12 @@ from conftest import draw, write_png
 from helpers import refused
 
 import transferkit as tk
-from transferkit import cache, decoding, inference, resizing
-from transferkit.frozen import FrozenPart
-from transferkit.store import Store
+from transferkit import cache
+from transferkit.cache import user
+from transferkit.cache.store import Store
+from transferkit.features import prediction as inference
+from transferkit.images import decoding, resizing
+from transferkit.network.extractor import FrozenPart
 
 
 def files() -> int:
@@ -106,7 +109,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from conftest import TINY
 import transferkit as tk
-from transferkit.frozen import FrozenPart
+from transferkit.network.extractor import FrozenPart
 tk.register_backbone(TINY)
 def refuse(*_): raise AssertionError("computed again")
 FrozenPart.__call__ = refuse
@@ -195,7 +198,7 @@ def test_a_cache_folder_that_cannot_be_looked_into_is_as_none(make, photos, monk
     def denied(path: Path, **_: object) -> bool:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(cache, "_temporary_store", functools.cache(Store.temporary))
+    monkeypatch.setattr(user, "_temporary_store", functools.cache(Store.temporary))
     with monkeypatch.context() as patch:
         patch.setattr(Path, "exists", denied)
         store = cache.open_store(True)
@@ -245,7 +248,7 @@ def test_a_path_that_cannot_be_a_folder_is_refused_before_any_work(make, photos,
 def test_without_a_cache_folder_values_last_as_long_as_the_process(make, photos, monkeypatch, computed, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(cache, "_temporary_store", functools.cache(Store.temporary))
+    monkeypatch.setattr(user, "_temporary_store", functools.cache(Store.temporary))
     make().fit(photos / "train", epochs=1, verbose=0)
     make().fit(photos / "train", epochs=1, verbose=0)
     assert sum(computed) == 36

@@ -15,8 +15,8 @@ import pytest
 import tensorflow as tf
 
 import transferkit as tk
-from transferkit import classifier as classifier_module
-from transferkit.decoding import decode
+from transferkit.images.decoding import decode
+from transferkit.training import phases
 
 # A rate that goes beyond all bounds after the first steps.
 JUMP = keras.optimizers.schedules.PiecewiseConstantDecay([1], [1e-3, 1e30])
@@ -54,9 +54,9 @@ class TestFit:
 
     def test_every_image_passes_the_backbone_once(self, make, photos, monkeypatch):
         seen = []
-        original = classifier_module.phases.FrozenPart.__call__
+        original = phases.FrozenPart.__call__
         monkeypatch.setattr(
-            classifier_module.phases.FrozenPart,
+            phases.FrozenPart,
             "__call__",
             lambda self, images: seen.append(len(images)) or original(self, images),
         )
@@ -176,7 +176,7 @@ class TestForms:
         assert fitted.predict_proba(frame, verbose=0) == pytest.approx(expected, abs=1e-5)
 
     def test_network_takes_resized_pixels(self, fitted, photos, expected):
-        from transferkit.resizing import resize
+        from transferkit.images.resizing import resize
 
         x = np.stack([resize(decoded(path), (32, 32)) for path in sorted((photos / "new").iterdir())])
         assert fitted.network_.predict(x, verbose=0) == pytest.approx(expected, abs=1e-5)
@@ -261,7 +261,7 @@ class TestFineTune:
     def test_stored_and_live_values_train_alike(self, make, photos, monkeypatch):
         results = []
         for limit in (2**30, 0):
-            monkeypatch.setattr(classifier_module.phases, "ACTIVATION_BYTES", limit)
+            monkeypatch.setattr(phases, "ACTIVATION_BYTES", limit)
             clf = make(dropout=0, cache=False).fit(photos / "train", epochs=2, verbose=0)
             clf.network_.get_layer("tiny_net").get_layer("stage1_drop").rate = 0.0
             clf.fine_tune(at="stage2", epochs=3, learning_rate=1e-3, validation=0, verbose=0)
@@ -270,7 +270,7 @@ class TestFineTune:
 
     def test_says_when_activations_are_too_large_to_store(self, fitted, monkeypatch, capsys):
         fitted.set_params(cache=False)
-        monkeypatch.setattr(classifier_module.phases, "ACTIVATION_BYTES", 1000)
+        monkeypatch.setattr(phases, "ACTIVATION_BYTES", 1000)
         fitted.fine_tune(at="stage2", epochs=1)
         assert "more than 1 kB" in capsys.readouterr().out
 
@@ -593,7 +593,7 @@ class TestErrors:
             (tmp_path / "none", None, "does not exist"),
             (photos / "train" / "red", None, "no folder per class"),
             (photos, None, "splits and not classes"),
-            (["a.png"], ["x"], "no file 'a.png'"),
+            (["a.png", "b.png"], ["x", "y"], "no file 'a.png', 'b.png'"),
             (np.zeros((2, 8, 8, 3), np.uint8), ["a"], "1 labels were given for 2 images"),
             (np.zeros((2, 8, 8, 3), np.uint8), None, "without labels"),
             ([], [], "holds no images"),

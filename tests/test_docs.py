@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import transferkit as tk
-from transferkit.applications import TABLE
+from transferkit.backbones.keras_applications import TABLE
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

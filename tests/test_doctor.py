@@ -16,8 +16,8 @@ from helpers import class_folder, lock, picture, refused, write
 from PIL import Image
 
 import transferkit as tk
-from transferkit import findings
-from transferkit.doctor import Fault, Report
+from transferkit.checks.checks import Fault, Report
+from transferkit.features import inspection as findings
 
 
 @pytest.fixture

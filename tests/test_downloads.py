@@ -23,7 +23,8 @@ from conftest import TINY
 from helpers import refused
 
 import transferkit as tk
-from transferkit import downloads, places
+from transferkit import _files as places
+from transferkit.backbones import downloads
 
 NAME = "tiny.weights.h5"
 HTML = b"<!DOCTYPE html><html><body>Please sign in</body></html>"

@@ -11,13 +11,13 @@ import pytest
 from faults import UNREADABLE, plant_unreadable
 from helpers import class_folder, lock, picture, refused, write
 
+from transferkit.checks.examination import Examined, check_policy, examine
 from transferkit.errors import ImageReadError, InvalidInputError
-from transferkit.examination import Examined, check_policy, examine
-from transferkit.features import inspect
-from transferkit.findings import Findings
-from transferkit.images import Images, LabelledImages
-from transferkit.inputs import read_labelled
-from transferkit.splits import Material, read_material
+from transferkit.features.extraction import inspect
+from transferkit.features.inspection import Findings
+from transferkit.images.images import Images, LabelledImages
+from transferkit.images.reading import read_labelled
+from transferkit.images.splits import Material, read_material
 
 SIZE = (32, 32)
 

@@ -10,16 +10,19 @@ import pytest
 from conftest import TINY
 
 import transferkit as tk
-from transferkit import features, findings, forecast, tables
-from transferkit import store as store_module
-from transferkit.features import Plan, compute
-from transferkit.findings import Findings
-from transferkit.frozen import FrozenPart
-from transferkit.inputs import read_images
-from transferkit.network import assemble
-from transferkit.store import Store
-from transferkit.tables import RowsOnDisk, Session
-from transferkit.values import LiveValues, StoredValues
+from transferkit.cache import store as store_module
+from transferkit.cache import tables
+from transferkit.cache.store import Store
+from transferkit.cache.tables import RowsOnDisk, Session
+from transferkit.features import extraction as features
+from transferkit.features import forecast
+from transferkit.features import inspection as findings
+from transferkit.features.extraction import Plan, compute
+from transferkit.features.inspection import Findings
+from transferkit.features.values import LiveValues, StoredValues
+from transferkit.images.reading import read_images
+from transferkit.network.extractor import FrozenPart
+from transferkit.network.network import assemble
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ def count_decodings(monkeypatch):
 
 
 def test_values_are_those_of_the_model_one_by_one(network, part, images):
-    from transferkit.decoding import load
+    from transferkit.images.decoding import load
 
     values = values_of(part, images)
     model = network.features_model()

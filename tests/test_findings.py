@@ -10,14 +10,15 @@ import pytest
 from faults import ODD, UNREADABLE, photo
 from helpers import picture, refused, saved, write
 
-from transferkit import findings
+from transferkit.cache.store import Store
 from transferkit.errors import ImageReadError
-from transferkit.findings import Findings, OpenedImage, Seen, ThumbnailCache, all_unreadable
-from transferkit.images import ImageArrays, ImageFiles, Images
-from transferkit.inputs import read_images
-from transferkit.likeness import THUMBNAIL_BYTES, thumbnail
-from transferkit.resizing import resize
-from transferkit.store import Store
+from transferkit.features import inspection as findings
+from transferkit.features.inspection import Findings, OpenedImage, Seen, ThumbnailCache, all_unreadable
+from transferkit.features.thumbnails import THUMBNAIL_BYTES, thumbnail
+from transferkit.images.images import ImageArrays, ImageFiles, Images
+from transferkit.images.opening import Header
+from transferkit.images.reading import read_images
+from transferkit.images.resizing import resize
 
 SIZE = (32, 48)
 KEY, OTHER_KEY = b"0123456789abcdef", bytes(range(16))
@@ -174,16 +175,20 @@ def test_without_keys_images_of_one_content_are_told_apart(tmp_path: Path) -> No
     assert {len(key) for key in keys} == {16}
 
 
+HEADER = Header("TIFF", 300, 400, "CMYK, transparency", 7, 6)
+
+
 def test_a_thumbnail_outlives_the_cache_object(tmp_path: Path) -> None:
     first = ThumbnailCache(Store(tmp_path), (32, 32))
     assert first.find(KEY) is None
-    first.keep(Seen(KEY, SMALL, True))
+    first.keep(Seen(KEY, SMALL, True, header=HEADER))
     first.keep(Seen(OTHER_KEY, SMALL, False))  # known already: not written again
     first.close()
     second = ThumbnailCache(Store(tmp_path), (32, 32))
     found = second.find(KEY)
     assert found is not None
-    assert found.tolist() == SMALL.tolist()
+    assert found[0].tolist() == SMALL.tolist()
+    assert found[1] == HEADER
     assert second.find(OTHER_KEY) is None
     second.close()
 

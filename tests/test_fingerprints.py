@@ -13,7 +13,7 @@ import tensorflow as tf
 from conftest import TINY
 
 import transferkit as tk
-from transferkit.fingerprints import computation
+from transferkit.network.fingerprints import computation
 
 layers = keras.layers
 
@@ -67,7 +67,7 @@ def test_settings_and_connections_count(change):
 def test_a_digest_is_the_same_in_another_process():
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import keras; keras.layers.Dense(3);"
-        "from conftest import TINY; from transferkit.fingerprints import computation;"
+        "from conftest import TINY; from transferkit.network.fingerprints import computation;"
         "print(computation(TINY, TINY.build((32, 32)), (32, 32), 'features'))"
     )
     other = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120).stdout

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from helpers import class_folder, lock, refused, write
 
-from transferkit.decoding import content_of, load
 from transferkit.errors import ImageReadError, InvalidInputError
-from transferkit.folders import is_hidden, list_class_folder, list_files
-from transferkit.images import ImageFiles
+from transferkit.images.decoding import content_of, load
+from transferkit.images.folders import is_hidden, list_class_folder, list_files
+from transferkit.images.images import ImageFiles
 
 
 def names(paths: list[Path]) -> list[str]:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from transferkit import frozen
-from transferkit.frozen import compiled
-from transferkit.precision import has_fast_half
+from transferkit.network import extractor as frozen
+from transferkit.network.extractor import compiled
+from transferkit.network.precision import has_fast_half
 
 layers = keras.layers
 

@@ -19,11 +19,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from transferkit.decoding import decode, load
 from transferkit.errors import ImageReadError, InvalidInputError
-from transferkit.folders import FileList, list_class_folder, list_files
-from transferkit.images import ImageFiles
-from transferkit.resizing import resize
+from transferkit.images.decoding import decode, load
+from transferkit.images.folders import FileList, list_class_folder, list_files
+from transferkit.images.images import ImageFiles
+from transferkit.images.resizing import resize
 
 PHOTO = Image.fromarray(picture(0, (24, 33)))
 ALPHA = PHOTO.convert("RGBA")

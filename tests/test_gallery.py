@@ -13,7 +13,7 @@ from helpers import class_folder, picture, refused, write
 from matplotlib.figure import Figure
 
 import transferkit as tk
-from transferkit.resizing import resize
+from transferkit.images.resizing import resize
 
 IMAGES = np.stack([picture(seed, (40, 30)) for seed in range(10)])
 

@@ -14,8 +14,8 @@ import pytest
 from helpers import refused
 
 import transferkit as tk
-from transferkit import backbones
-from transferkit.network import assemble
+from transferkit.backbones import registry as backbones
+from transferkit.network.network import assemble
 
 keras_hub = pytest.importorskip("keras_hub", reason="KerasHub is not installed (extra hub, Python 3.11+)")
 

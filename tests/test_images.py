@@ -12,11 +12,11 @@ import tensorflow as tf
 from helpers import class_folder, picture, refused, saved, write
 from PIL import Image
 
-from transferkit.decoding import content_of, load
+from transferkit.cache.shards import content_key
 from transferkit.errors import ImageReadError, InvalidInputError
-from transferkit.images import ImageArrays, ImageFiles, LabelledImages
-from transferkit.inputs import read_images, read_labelled, split_pair
-from transferkit.shards import content_key
+from transferkit.images.decoding import content_of, load
+from transferkit.images.images import ImageArrays, ImageFiles, LabelledImages
+from transferkit.images.reading import read_images, read_labelled, split_pair
 
 BATCH = np.stack([picture(seed) for seed in range(5)])
 LABELS = ["dogs", "cats", "dogs", "owls", "cats"]

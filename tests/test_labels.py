@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transferkit.errors import InvalidInputError
-from transferkit.labels import class_names, class_weights, encode, label_array
+from transferkit.images.labels import class_names, class_weights, encode, label_array
 
 NAMES = st.text("abAB01 _-.'\"äñ猫🐈", max_size=8)
 LABELS = st.one_of(

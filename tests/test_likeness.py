@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageEnhance
 
-from transferkit.decoding import decode
-from transferkit.likeness import THUMBNAIL_BYTES, contrast, pairs_alike, spread, thumbnail
-from transferkit.resizing import resize
+from transferkit.checks.near_duplicates import contrast, pairs_alike, spread
+from transferkit.features.thumbnails import THUMBNAIL_BYTES, thumbnail
+from transferkit.images.decoding import decode
+from transferkit.images.resizing import resize
 
 SIZE = (224, 224)
 Thumbnails = npt.NDArray[np.uint8]

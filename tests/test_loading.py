@@ -15,8 +15,8 @@ from keras.src.legacy.saving import legacy_h5_format
 from keras.src.utils import file_utils
 
 import transferkit as tk
-from transferkit.fingerprints import weights_digest
-from transferkit.loading import build_with_weights
+from transferkit.backbones.loading import build_with_weights
+from transferkit.network.fingerprints import weights_digest
 
 
 def save_as_keras_2(model: keras.Model, path: Path) -> Path:

@@ -10,7 +10,7 @@ import pytest
 from conftest import TINY
 
 import transferkit as tk
-from transferkit.network import Network, assemble
+from transferkit.network.network import Network, assemble
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
 

@@ -10,9 +10,9 @@ import pytest
 from helpers import ODD_IMAGES, as_by_pillow, header_of_bytes, refused, write
 
 import transferkit as tk
-from transferkit.decoding import decode, load
 from transferkit.errors import ImageReadError
-from transferkit.images import ImageFiles
+from transferkit.images.decoding import decode, load
+from transferkit.images.images import ImageFiles
 
 # Whoever makes one of these readable, or makes another one refused, changes this table. File -> (kind, reason).
 REFUSED = {

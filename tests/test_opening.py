@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from transferkit import opening
-from transferkit.decoding import decode, to_rgb
 from transferkit.errors import ImageReadError
-from transferkit.opening import FORMATS, Header, open_image, reading
+from transferkit.images import opening
+from transferkit.images.decoding import decode, to_rgb
+from transferkit.images.opening import FORMATS, Header, open_image, reading
 
 PHOTO = Image.fromarray(picture(0, (24, 33)))
 KINDS = ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "JPEG2000", "PPM"]

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from transferkit.decoding import decode, to_rgb
-from transferkit.opening import open_image
+from transferkit.images.decoding import decode, to_rgb
+from transferkit.images.opening import open_image
 
 PHOTO = Image.fromarray(picture(0, (24, 33)))
 

@@ -11,8 +11,8 @@ import pytest
 from helpers import picture, refused
 from matplotlib.figure import Figure
 
-from transferkit import plots
 from transferkit.errors import MissingExtraError
+from transferkit.results import plots
 
 METRICS = {
     "loss": [3.0, 2.0, 1.0],
@@ -97,7 +97,7 @@ def test_names_are_drawn_as_they_are_written(name: str) -> None:
 
 def test_drawing_changes_nothing_global() -> None:
     code = (
-        "import sys; from transferkit import plots; plots.history({'loss': [1.0], 'accuracy': [1.0]}, [], ['fit']); "
+        "import sys; from transferkit.results import plots; plots.history({'loss': [1.0], 'accuracy': [1.0]}, [], ['fit']); "
         "assert 'matplotlib.figure' in sys.modules; assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

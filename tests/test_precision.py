@@ -11,7 +11,8 @@ import pytest
 from helpers import refused
 
 import transferkit as tk
-from transferkit import classifier, precision
+from transferkit import classifier
+from transferkit.network import precision
 
 needs_bfloat16 = pytest.mark.skipif(
     not precision.has_fast_half(), reason="the processor has no instructions for bfloat16"

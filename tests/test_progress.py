@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from transferkit import progress
-from transferkit.progress import Bar, say
+from transferkit import _console as progress
+from transferkit._console import Bar, say
 
 
 class Terminal(io.StringIO):

@@ -57,8 +57,8 @@ def test_fine_tuning_from_a_stage_saving_and_loading(small, assets, tmp_path):
     loaded = tk.TransferClassifier.load(tmp_path / "pets.keras")
     assert loaded.predict_proba(test[0], verbose=0) == pytest.approx(expected, abs=1e-5)
     model = keras.saving.load_model(tmp_path / "pets.keras")
-    from transferkit.decoding import decode
-    from transferkit.resizing import resize
+    from transferkit.images.decoding import decode
+    from transferkit.images.resizing import resize
 
     x = np.stack([resize(decode(p.read_bytes()), (96, 96)) for p in test[0][:8]])
     assert model.predict(x, verbose=0) == pytest.approx(expected[:8], abs=1e-5)

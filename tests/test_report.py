@@ -17,7 +17,7 @@ from helpers import class_folder, picture, refused, write
 from PIL import Image
 
 import transferkit as tk
-from transferkit.report import Fault, Report
+from transferkit.checks.report import Fault, Report
 
 MANY = [Fault("unreadable", f"{number}.jpg", "empty", True) for number in range(13)]
 TINY = Fault("tiny", "x.jpg", "8 x 8 pixels", False)

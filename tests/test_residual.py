@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from transferkit.residual import build_residual
+from transferkit.backbones.residual import build_residual
 
 PLAN = {"stem": 4, "blocks": [("basic", 8, 6, 2), ("bottleneck", 12, 4, 2), ("bottleneck", 12, 4, 1)], "features": 20}
 
@@ -46,7 +46,7 @@ def test_a_block_without_a_change_of_shape_adds_to_what_it_gets(rng):
 
 def test_every_block_begins_at_one_value():
     """So that fine-tuning at a stage stores one tensor an image."""
-    from transferkit.network import _crossing
+    from transferkit.network.network import _crossing
 
     model = build((32, 32))
     names = [layer.name for layer in model.layers]

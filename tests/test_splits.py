@@ -11,9 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from transferkit.errors import InvalidInputError
-from transferkit.images import LabelledImages
-from transferkit.inputs import read_labelled
-from transferkit.splits import Material, read_material, stratified_split, validation_share
+from transferkit.images.images import LabelledImages
+from transferkit.images.reading import read_labelled
+from transferkit.images.splits import Material, read_material, stratified_split, validation_share
 
 COUNTS = st.lists(st.integers(1, 30), min_size=1, max_size=6).filter(lambda counts: max(counts) > 1)
 FRACTIONS = st.floats(0.01, 0.95)

@@ -14,12 +14,12 @@ from helpers import steady
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transferkit import store as store_module
-from transferkit import tables
+from transferkit.cache import shards, tables
+from transferkit.cache import store as store_module
+from transferkit.cache.shards import KEY, Records, ShardFiles, Tensors, content_key, record_dtype
+from transferkit.cache.store import Store
+from transferkit.cache.tables import RowsOnDisk
 from transferkit.errors import TransferKitError
-from transferkit.shards import KEY, Records, ShardFiles, Tensors, content_key, record_dtype
-from transferkit.store import Store
-from transferkit.tables import RowsOnDisk
 
 FORM: Tensors = (("float32", (3, 2)), ("uint8", (5,)))
 
@@ -75,7 +75,7 @@ def test_bytes_have_one_key_exactly_when_they_are_equal(first: bytes, second: by
 
 
 def test_a_key_does_not_change_between_runs() -> None:
-    code = "from transferkit.shards import content_key as k; import numpy as np; print(k(b'photo').hex(), k(np.eye(3)).hex())"
+    code = "from transferkit.cache.shards import content_key as k; import numpy as np; print(k(b'photo').hex(), k(np.eye(3)).hex())"
     other = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60).stdout
     assert other.split() == [content_key(b"photo").hex(), content_key(np.eye(3)).hex()]
 
@@ -260,7 +260,7 @@ import resource, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_store import FORM, fill, key
-from transferkit.store import Store
+from transferkit.cache.store import Store
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 store = Store(Path(sys.argv[2]))
 for number in range(0, 2000, 10):
@@ -282,10 +282,10 @@ def test_a_shard_that_cannot_be_opened_is_an_error_and_not_missing(store, monkey
     fill(store, range(4))
     session = store.session("network", FORM)
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(shards, "open", refuse, raising=False)
     with pytest.raises(OSError, match="Too many open files"):
         session.find(key(1))
 
@@ -463,7 +463,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_store import fill
-from transferkit.store import Store
+from transferkit.cache.store import Store
 for round in range(40):
     fill(Store(Path(sys.argv[2])), range(round, round + 20))
 """

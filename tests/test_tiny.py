@@ -12,8 +12,8 @@ import pytest
 from helpers import refused
 
 import transferkit as tk
-from transferkit.loading import build_with_weights
-from transferkit.tiny import TINY
+from transferkit.backbones.loading import build_with_weights
+from transferkit.backbones.tiny import TINY
 
 SIZE = (96, 96)
 
@@ -46,8 +46,8 @@ def test_the_weights_are_in_the_wheel(tmp_path):
     subprocess.run(command, cwd=root, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as opened:
-        assert opened.read("transferkit/tiny.weights.h5") == TINY.pretrained.read_bytes()
-        assert opened.getinfo("transferkit/tiny.weights.h5").compress_size <= 1_500_000
+        assert opened.read("transferkit/backbones/tiny.weights.h5") == TINY.pretrained.read_bytes()
+        assert opened.getinfo("transferkit/backbones/tiny.weights.h5").compress_size <= 1_500_000
 
 
 def test_there_is_nothing_to_download(tmp_path, capsys):

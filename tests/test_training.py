@@ -16,13 +16,13 @@ from conftest import draw, write_png
 from helpers import refused
 
 import transferkit as tk
-from transferkit import training
-from transferkit.images import ImageArrays, ImageFiles
-from transferkit.network import TrainedPart
-from transferkit.options import check_rate
-from transferkit.steps import Data, Settings
-from transferkit.training import train
-from transferkit.values import StoredValues
+from transferkit.features.values import StoredValues
+from transferkit.images.images import ImageArrays, ImageFiles
+from transferkit.network.network import TrainedPart
+from transferkit.training import loop as training
+from transferkit.training.loop import train
+from transferkit.training.options import check_rate
+from transferkit.training.steps import Data, Settings
 
 Make = Callable[..., tk.TransferClassifier]
 NAN = float("nan")

@@ -12,8 +12,8 @@ from conftest import TINY
 from helpers import refused
 
 import transferkit as tk
-from transferkit.places import cache_folders
-from transferkit.weights import check_weights, find_weights, size_note
+from transferkit._files import cache_folders
+from transferkit.backbones.weights import check_weights, find_weights, size_note
 
 SIZE = (32, 32)
 FILE = tk.WeightsFile("https://example.org/far.weights.h5", size=32)
@@ -80,7 +80,7 @@ def test_fit_says_which_file_is_used(tmp_path, monkeypatch, photos, capsys):
     TINY.build(SIZE).save_weights(tmp_path / "far.weights.h5")
     monkeypatch.setenv("TRANSFERKIT_WEIGHTS", str(tmp_path))
     record = replace(TINY, name="Far", pretrained=FILE)
-    monkeypatch.setattr("transferkit.backbones._registry", {"far": record})
+    monkeypatch.setattr("transferkit.backbones.registry._registry", {"far": record})
     for size, said in ((32, False), (40, True)):
         tk.TransferClassifier("Far", input_size=size).fit(photos / "train", epochs=1)
         assert ("trained at 40 px: 'far.weights.h5' for 32 px is used" in capsys.readouterr().out) is said

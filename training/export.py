@@ -1,6 +1,6 @@
 """Put a trained student into the package, and compare the two.
 
-    python training/export.py FOLDER/student.pt [--target src/transferkit/tiny.weights.h5]
+    python training/export.py FOLDER/student.pt [--target src/transferkit/backbones/tiny.weights.h5]
 
 Kernels become float16, which halves the file; the few numbers of the normalizations stay float32. The features that
 Keras computes from the file are compared with those of PyTorch, for noise of two sizes.
@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from student import Student
 
-from transferkit.tiny import TINY
+from transferkit.backbones.tiny import TINY
 
 # float16 has 11 bits, and each of some twenty layers adds its share.
 TOLERANCE = 0.02
-TARGET = Path(__file__).parents[1] / "src" / "transferkit" / "tiny.weights.h5"
+TARGET = Path(__file__).parents[1] / "src" / "transferkit" / "backbones" / "tiny.weights.h5"
 
 
 def main() -> None:

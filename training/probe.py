@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from student import Student
 
-from transferkit.tiny import TINY
+from transferkit.backbones.tiny import TINY
 
 STRENGTHS = (1e-4, 1e-3, 1e-2)
 
@@ -41,8 +41,8 @@ def main() -> None:
 
 def photos_of(folder: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.str_]]:
     """As the classifier sees them: decoded and sized by the library."""
-    from transferkit.decoding import load
-    from transferkit.images import ImageFiles
+    from transferkit.images.decoding import load
+    from transferkit.images.images import ImageFiles
 
     files = ImageFiles(tuple(sorted(folder.glob("*/*"))))
     pixels = np.stack([load(files, number, (96, 96)) for number in range(len(files))])

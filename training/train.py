@@ -22,7 +22,7 @@ from student import Student
 from torch import nn
 from torch.nn import functional
 
-from transferkit.tiny import TINY
+from transferkit.backbones.tiny import TINY
 
 HELD_OUT = 500  # photos that only tell how well the rest is learned
 PER_BATCH = 128

@@ -18,30 +18,30 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
 
-from . import bundle, cache, phases
+from . import saving
+from ._arguments import check_count, check_number, check_seed, check_size, check_verbose
+from ._console import say
+from ._estimator import Estimator
 from ._public import public
-from .arguments import check_count, check_number, check_seed, check_size, check_verbose
-from .augmentation import Augmentation, augmenter, fixed_views
-from .backbones import get_backbone, is_registered
+from .backbones import (
+    Backbone,
+    Source,
+    WeightsChoice,
+    build_with_weights,
+    check_weights,
+    find_weights,
+    get_backbone,
+    is_registered,
+    size_note,
+)
+from .cache import open_store
+from .checks import Examined, Report, check_policy, show_images
 from .errors import BundleError, InvalidInputError, NotFittedError, UnknownBackboneError, bad_argument
-from .estimator import Estimator
-from .examination import Examined, check_policy
-from .findings import Findings, all_unreadable
-from .gallery import show_images
-from .images import Images
-from .inference import Predictor
-from .inputs import read_images, read_labelled
-from .labels import class_weights
-from .loading import build_with_weights
-from .network import At, Network, assemble
-from .options import LearningRate, Options, check_callbacks, check_rate
-from .precision import Precision, check_precision, has_fast_half
-from .progress import say
-from .records import Backbone
-from .report import Report
+from .features import Augmentation, Findings, Predictor, all_unreadable, augmenter, fixed_views
+from .images import VALIDATION, Images, class_weights, read_images, read_labelled, read_material, validation_share
+from .network import At, Network, Precision, assemble, check_precision, has_fast_half
 from .results import Evaluation, History, Predictions
-from .splits import VALIDATION, read_material, validation_share
-from .weights import Source, WeightsChoice, check_weights, find_weights, size_note
+from .training import LearningRate, Options, check_callbacks, check_rate, fit_head, inspected, tune
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -213,7 +213,7 @@ class TransferClassifier(Estimator):
 
         backbone = _pretrained(record, source, size, seed, options.verbose)
         network = assemble(record, backbone, size, len(everything.classes), dropout, seed)
-        phase, examined = phases.fit_head(network, material, class_weight, options)
+        phase, examined = fit_head(network, material, class_weight, options)
         images = replace(examined, computed=(None, None), skipped={})  # the features are not needed again
         fitted = _Fitted(network, everything.classes, seed, dropout, precision, images, material.share, class_weight)
         self._become(fitted, History((phase,)), examined.report)
@@ -270,7 +270,7 @@ class TransferClassifier(Estimator):
         options = self._options(given, network.size, fitted.precision, fitted.seed, len(before))
         images = _images_to_tune_on(fitted, data, labels, validation, options)
         with network.unchanged_on_error():
-            phase = phases.fine_tune(network, at, images, fitted.class_weight, options)
+            phase = tune(network, at, images, fitted.class_weight, options)
         self._become(fitted, History((*before, phase)), images.report)
         return self
 
@@ -326,7 +326,7 @@ class TransferClassifier(Estimator):
         self, fitted: _Fitted, images: Images, skip: bool, verbose: str | int, title: str
     ) -> tuple[Predictions, Findings]:
         """Predictions of the images that can be read, and which these are."""
-        findings, store = Findings(len(images), looks=False, goes_on=skip), cache.open_store(self.cache)
+        findings, store = Findings(len(images), looks=False, goes_on=skip), open_store(self.cache)
         probabilities = fitted.predictor.probabilities(images, store, verbose, title, findings)
         paths = [images.path(index) for index in findings.good().tolist()]
         return Predictions(fitted.classes, probabilities, paths, findings.reasons(images)), findings
@@ -353,13 +353,13 @@ class TransferClassifier(Estimator):
             NotFittedError: `fit` comes first.
             InvalidInputError: the path does not end in ``.keras``, or its folder does not exist.
         """
-        target = bundle.check_target(path)
+        target = saving.check_target(path)
         fitted = self._fitted_or_raise("save")
         # A path says nothing on another machine, and something about this one.
         portable = self.weights if self.weights in ("pretrained", "imagenet", None) else "pretrained"
         options = {"dropout": fitted.dropout, "precision": fitted.precision, "weights": portable}
         options |= {"seed": self.seed, "split_seed": fitted.seed}
-        bundle.save(target, fitted.network, fitted.classes, self.history_, **options)
+        saving.save(target, fitted.network, fitted.classes, self.history_, **options)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
@@ -373,7 +373,7 @@ class TransferClassifier(Estimator):
             BundleError: no such file, damaged, foreign, or its backbone is not registered here.
             InvalidInputError: `path` is not a path.
         """
-        manifest = bundle.read_manifest(path)
+        manifest = saving.read_manifest(path)
         record = _registered(manifest, path)
         size = None if manifest.input_size == record.input_size(None) else manifest.input_size
         options: dict[str, Any] = {name: getattr(manifest, name) for name in ("dropout", "precision", "seed")}
@@ -381,8 +381,8 @@ class TransferClassifier(Estimator):
         clf._restore(path, record, manifest)
         return clf
 
-    def _restore(self, path: str | PathLike[str], record: Backbone, manifest: bundle.Manifest) -> None:
-        network = bundle.rebuild(path, record, manifest)
+    def _restore(self, path: str | PathLike[str], record: Backbone, manifest: saving.Manifest) -> None:
+        network = saving.rebuild(path, record, manifest)
         precision = manifest.precision
         if precision != "float32" and not has_fast_half():
             precision = "float32"
@@ -412,7 +412,7 @@ class TransferClassifier(Estimator):
             with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
                 path = Path(folder, "copy.keras")
                 path.write_bytes(content)
-                manifest = bundle.read_manifest(path)
+                manifest = saving.read_manifest(path)
                 self._restore(path, record or _registered(manifest, path), manifest)
 
     def show_images(
@@ -442,7 +442,7 @@ class TransferClassifier(Estimator):
             verbose=check_verbose(verbose),
             augment=augmenter(self.augmentation, size, seed),
             views=fixed_views(self.augmentation, size, self.views),
-            store=cache.open_store(self.cache),
+            store=open_store(self.cache),
             seed=seed + phase,  # a new order of images for each phase, from the one seed
             precision=precision,
         )
@@ -495,7 +495,7 @@ def _images_to_tune_on(fitted: _Fitted, data: object, labels: object, validation
     else:
         images = fitted.images.training
     material = read_material(images, validation, fitted.seed, lenient=options.skip)
-    return phases.inspected(material, fitted.network.size, options)
+    return inspected(material, fitted.network.size, options)
 
 
 def _keeps_division(validation: object, share: float) -> bool:
@@ -512,7 +512,7 @@ def _keeps_division(validation: object, share: float) -> bool:
     return validation is None or bool(wanted)
 
 
-def _registered(manifest: bundle.Manifest, path: object) -> Backbone:
+def _registered(manifest: saving.Manifest, path: object) -> Backbone:
     try:
         return get_backbone(manifest.backbone)
     except UnknownBackboneError as error:

@@ -21,8 +21,8 @@ import atheris
 with atheris.instrument_imports(include=["transferkit", "PIL"]):
     from PIL import Image  # noqa: F401  # its plugins are parsers too
 
-    from transferkit import decoding, opening, resizing
     from transferkit.errors import ImageReadError
+    from transferkit.images import decoding, opening, resizing
 
 from fuzz.mutations import mutated
 

@@ -1,0 +1,16 @@
+"""What a pretrained network is, and how its weights arrive.
+
+A backbone is a record; `registry` finds it by name, `weights` finds its file, `loading` builds it and fills it.
+"""
+
+from .keras_hub import keras_hub_backbone
+from .loading import build_with_weights, refuse_oversized
+from .record import Backbone, WeightsFile
+from .registry import get_backbone, is_registered, list_backbones, register_backbone
+from .weights import Source, WeightsChoice, check_weights, download_weights, find_weights, size_note
+
+__all__ = [
+    "Backbone", "Source", "WeightsChoice", "WeightsFile", "build_with_weights", "check_weights", "download_weights",
+    "find_weights", "get_backbone", "is_registered", "keras_hub_backbone", "list_backbones", "refuse_oversized",
+    "register_backbone", "size_note",
+]  # fmt: skip

@@ -1,0 +1,118 @@
+"""A backbone's record and a weights file -> the network with these weights."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from ..errors import WeightsError, first_line
+from .downloads import SPARE, declared_values
+from .record import Backbone
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["build_with_weights", "refuse_oversized"]
+
+IMAGENET_MEAN_AND_DEVIATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def build_with_weights(
+    record: Backbone, size: tuple[int, int], weights: Path | Callable[[Any], object] | None, seed: int
+) -> keras.Model:
+    """The backbone for images of `size`, with the weights that `find_weights` found.
+
+    Raises:
+        WeightsError: the file does not fit, or the record's function failed.
+    """
+    state = random.getstate()
+    random.seed(seed)  # Keras draws the seeds of its initializers from Python's generator
+    try:
+        model = record.build(size)
+    finally:
+        random.setstate(state)
+    if isinstance(weights, Path):
+        _load_file(model, record, weights)
+    elif weights is not None:
+        _load_by_function(model, record, weights)
+    return model
+
+
+def refuse_oversized(path: Path, model: keras.Model, times: int = 1) -> None:
+    """Compare what an HDF5 file declares with what the network holds, since a few kilobytes can declare gigabytes.
+
+    `times` leaves room for what an optimizer stores for each weight.
+
+    Raises:
+        ValueError: the file declares more, or points to other files.
+    """
+    declared = declared_values(path)
+    held = model.count_params()
+    if declared > times * held + SPARE:
+        raise ValueError(f"it declares {declared:,} values where the network holds {held:,}")
+
+
+def _load_file(model: keras.Model, record: Backbone, path: Path) -> None:
+    try:
+        refuse_oversized(path, model, times=4)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Keras only warns of a layer that got no weights
+            with _named_by_format(path) as named:
+                model.load_weights(named)
+    except Exception as error:  # h5py and Keras raise many kinds for a file that does not fit
+        raise WeightsError(
+            f"The weights file {str(path)!r} does not fit {record.name!r} ({first_line(error)}): it must hold the weights "
+            f"of this backbone without its top, as model.save_weights or Keras Applications write them. Check that "
+            f"backbone and file belong together."
+        ) from error
+    _mend_normalization(model)
+
+
+@contextmanager
+def _named_by_format(path: Path) -> Iterator[Path]:
+    """The file under a name that tells Keras its format, which is read from its content here."""
+    with h5py.File(path, "r") as file:
+        old = "layer_names" in file.attrs or "model_weights" in file
+    with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
+        named = Path(folder, "old.h5" if old else "new.weights.h5")
+        try:
+            named.symlink_to(path.absolute())
+        except OSError:  # Windows requires a privilege
+            shutil.copyfile(path, named)
+        yield named
+
+
+def _load_by_function(model: keras.Model, record: Backbone, function: Callable[[Any], object]) -> None:
+    try:
+        function(model)
+    except Exception as error:  # it is the user's, or downloads something
+        raise WeightsError(
+            f"The weights of {record.name!r} could not be loaded ({first_line(error)}): the function in its record must "
+            f"load them into the model. Check it and the connection."
+        ) from error
+
+
+def _mend_normalization(model: keras.Model) -> None:
+    """Make an EfficientNet with Keras's ImageNet weights compute what it computes in Keras.
+
+    Its files hold standard deviations where the Normalization layer expects variances
+    (https://github.com/tensorflow/tensorflow/issues/49930). With ``weights="imagenet"``, Keras adds a layer that
+    divides by the missing factor; the same network without it, from the same file, is silently wrong.
+    """
+    import keras
+
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization) and len(layer.weights) >= 2:
+            found = [np.ravel(weight.numpy()) for weight in layer.weights[:2]]
+            if len(found[0]) == 3 and np.allclose(found, IMAGENET_MEAN_AND_DEVIATION, rtol=1e-3):
+                layer.weights[1].assign(layer.weights[1] ** 2)
+                layer.finalize_state()

@@ -1,0 +1,222 @@
+"""A choice of weights -> a checked local file.
+
+A file is searched for in the folder that the environment variable TRANSFERKIT_WEIGHTS names, then in the caches
+(Keras's own for the files of Keras), then downloaded into one of them. A damaged file in a cache is renamed; one in
+TRANSFERKIT_WEIGHTS is refused and stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from .._arguments import check_size, check_verbose
+from .._console import say
+from .._files import VARIABLE, cache_folders, expanded, is_private, make_private
+from .._public import public
+from ..errors import InvalidInputError, WeightsError, bad_argument, shown, some_of
+from .downloads import fault_of, fetch, keep_digest
+from .record import Backbone, WeightsFile, shown_url
+from .registry import get_backbone
+
+__all__ = ["Source", "WeightsChoice", "check_weights", "download_weights", "find_weights", "size_note"]
+
+RULE = "must be 'pretrained', 'imagenet', the path of a weights file, or None"
+WeightsChoice = str | Path | None
+# What a choice means: no weights (random ones), a file that exists, one to be found, a function.
+Source = Path | WeightsFile | Callable[[Any], object] | None
+
+
+def check_weights(record: Backbone, choice: object, size: tuple[int, int]) -> Source:
+    """What a classifier's argument `weights` means for this backbone; nothing is fetched yet.
+
+    Raises:
+        InvalidInputError: neither text, nor a path, nor None.
+        WeightsError: a path that is not a file, or the backbone has no such weights.
+    """
+    if choice is None:
+        return None
+    if not isinstance(choice, (str, os.PathLike)):
+        raise bad_argument("weights", choice, RULE, "Pass one of these")
+    if choice not in ("pretrained", "imagenet"):
+        return _existing(Path(choice))
+    if record.pretrained is None or (choice == "imagenet" and record.trained_on.lower() != "imagenet"):
+        lacks, own = ("", "") if record.pretrained is None else (" trained on ImageNet", "weights='pretrained', ")
+        raise WeightsError(
+            f"`weights={choice!r}` does not fit {record.name!r}: its record names no weights{lacks}. Pass {own}the path "
+            f"of a weights file, or weights=None for random weights."
+        )
+    if callable(record.pretrained):
+        return record.pretrained
+    return record.weights_file(size) or _existing(Path(str(record.pretrained)))
+
+
+def find_weights(record: Backbone, source: Source, verbose: str | int) -> Path | Callable[[Any], object] | None:
+    """The checked local file of a source, downloaded if it is not on this machine.
+
+    Raises:
+        WeightsError: it could not be downloaded, or is damaged.
+    """
+    if not isinstance(source, WeightsFile):
+        return source
+    found = _in_own_folder(record, source) or _in_caches(record, source, verbose)
+    return found or fetch(record, source, _new_cache(source), verbose)
+
+
+def size_note(record: Backbone, source: Source, size: tuple[int, int]) -> str:
+    """A sentence for sizes that no weights were trained at; empty for the others."""
+    if not isinstance(source, WeightsFile) and (not isinstance(source, Path) or source != record.pretrained):
+        return ""  # random weights, a file of the user's own, or a function
+    trained_at = source.size if isinstance(source, WeightsFile) else record.default_size
+    if trained_at is None or size == (trained_at, trained_at):
+        return ""
+    wanted = f"{size[0]} px" if size[0] == size[1] else f"{size[0]} x {size[1]} px"
+    return f"No weights of {record.name!r} were trained at {wanted}: {source.name!r} for {trained_at} px is used."
+
+
+@public
+def download_weights(
+    names: str | Iterable[str],
+    to: str | os.PathLike[str],
+    *,
+    input_size: int | tuple[int, int] | None = None,
+    verbose: str | int = "auto",
+) -> list[Path]:
+    """Put the pretrained weights of backbones into a folder, for a machine without a connection.
+
+    Copy the folder there and name it in the environment variable ``TRANSFERKIT_WEIGHTS``. A file that is already in
+    a cache is copied; one that is already in the folder is kept.
+
+    Args:
+        names: one backbone or several, as `list_backbones` gives them.
+        to: the folder; it is made if it is missing.
+        input_size: an int or (height, width) in pixels, for use at a size other than the default: some backbones
+            have a file for each of several sizes.
+        verbose: 0 = no messages and no progress bars.
+
+    Returns:
+        The files, in the order of `names`; none for a backbone with local weights, such as TransferKitTiny.
+
+    Raises:
+        UnknownBackboneError: no such backbone.
+        InvalidInputError: the size is too small for one of them, or `to` cannot be a folder.
+        WeightsError: a backbone whose weights are not a file to download, no connection, or a damaged file in the
+            folder. Files that were downloaded before stay.
+    """
+    verbose, wanted = check_verbose(verbose), check_size(input_size)
+    listed: Any = [names] if isinstance(names, (str, Backbone)) else names
+    if not isinstance(listed, Iterable) or not (listed := list(listed)):
+        raise bad_argument("names", names, "must name a backbone or several", "Pass for example names=['MobileNetV2']")
+    pairs = []
+    for record in map(get_backbone, listed):
+        if isinstance(record.pretrained, Path) and record.pretrained.is_file():
+            say(f"The weights of {record.name!r} need no download: they are {str(record.pretrained)!r}.", verbose)
+        elif (file := record.weights_file(record.input_size(wanted))) is None:
+            raise WeightsError(
+                f"The weights of {record.name!r} cannot be downloaded: its record names no address of a file. Leave it out."
+            )
+        else:
+            pairs.append((record, file))
+    for (_, file), (_, other) in itertools.combinations(pairs, 2):
+        if file.name == other.name and file.url != other.url:
+            raise InvalidInputError(
+                f"The files at {shown_url(file.url)} and {shown_url(other.url)} have one name, {file.name!r}: a folder "
+                f"holds one file of a name. Download them into two folders."
+            )
+    folder = _made(to)
+    return [_put(record, file, folder, verbose) for record, file in pairs]
+
+
+def _made(to: object) -> Path:
+    if not isinstance(to, (str, os.PathLike)) or not str(to):
+        raise bad_argument("to", to, "must be the path of a folder", "Pass for example to='weights'")
+    try:
+        Path(to).mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(
+            f"`to={shown(str(to))}` cannot be a folder ({getattr(error, 'strerror', None) or error}): weights are put into "
+            f"one. Choose another path."
+        ) from error
+    return Path(to)
+
+
+def _put(record: Backbone, file: WeightsFile, folder: Path, verbose: str | int) -> Path:
+    with contextlib.suppress(OSError):  # fetching says why a folder cannot be used
+        if (folder / file.name).exists():
+            return _refuse_damaged(record, file, folder / file.name)
+    return fetch(record, file, folder, verbose, cached=_in_caches(record, file, verbose))
+
+
+# ---- where files are searched for ----
+
+
+def _existing(path: Path) -> Path:
+    if not os.path.isfile(path):  # noqa: PTH113  # Path.is_file raises for a name that is too long
+        raise WeightsError(f"There is no weights file {shown(str(path), 300)}: `weights` {RULE}. Check the path.")
+    return path
+
+
+def _in_own_folder(record: Backbone, file: WeightsFile) -> Path | None:
+    """The file in the folder that the user named."""
+    named = os.environ.get(VARIABLE)
+    if not named:
+        return None
+    folder = expanded(named) or Path(named)
+    try:
+        with os.scandir(folder):  # fails unless it is a folder that can be read
+            found = (folder / file.name).is_file()
+    except OSError as error:
+        raise WeightsError(
+            f"{VARIABLE}={shown(named, 300)} cannot be used ({error.strerror or error}): it must name a folder of weights "
+            f"files that you may read. Make the folder, change its permissions, or unset the variable."
+        ) from error
+    return _refuse_damaged(record, file, folder / file.name) if found else None
+
+
+def _refuse_damaged(record: Backbone, file: WeightsFile, path: Path) -> Path:
+    """A file in the user's own folder, where nothing is changed."""
+    try:
+        fault = fault_of(path, file, record.parameters)
+    except OSError as error:
+        fault = f"cannot be read ({error.strerror or error})"
+    if fault:
+        raise WeightsError(
+            f"The file {str(path)!r} {fault}: it must hold the weights of {record.name!r} that are at "
+            f"{shown_url(file.url)}. Replace it by a good copy, or pass weights=PATH for weights of your own."
+        )
+    return path
+
+
+def _in_caches(record: Backbone, file: WeightsFile, verbose: str | int) -> Path | None:
+    for folder in cache_folders(file.url):
+        path = folder / file.name
+        with contextlib.suppress(OSError):  # a folder that cannot be read, a file that has just gone
+            # A file without a known hash is only as good as the folder that it is in.
+            if path.is_file() and (file.digest or is_private(folder)):
+                fault = fault_of(path, file, record.parameters)
+                if not fault:
+                    keep_digest(path, file)
+                    return path
+                names = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
+                aside = path.rename(next(name for name in names if not name.exists()))
+                say(f"The weights file {str(path)!r} {fault}: it is not used; its new name is {aside.name!r}.", verbose)
+    return None
+
+
+def _new_cache(file: WeightsFile) -> Path:
+    """The first cache that is writable, by this user only; it is made if it is missing."""
+    folders = cache_folders(file.url)
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            make_private(folder)
+            if is_private(folder) and os.access(folder, os.W_OK):
+                return folder
+    raise WeightsError(
+        f"There is no folder to keep weights in: {some_of(map(str, folders))} cannot be written to, or other users could "
+        f"change their content. Set KERAS_HOME or XDG_CACHE_HOME to a folder of your own, or {VARIABLE} to one that holds "
+        f"the files."
+    )

@@ -1,0 +1,215 @@
+"""One shard of the store: rows of values and their keys, in two plain `.npy` files that never change.
+
+    <name>.rows.npy   one record a row, one field a tensor
+    <name>.keys.npy   the key of each row, and the CRC-32 of its bytes
+
+The keys are written last and commit the shard. Its name is the hash of the keys and of the folder's name, which stands
+for the computation: so the name verifies the keys, and the keys verify the rows. Rows are read, not mapped: a map holds
+a file descriptor, and a file that is cut off under a map ends the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Tensors = tuple[tuple[str, tuple[int, ...]], ...]  # dtype and shape of each array of a row
+Keys = npt.NDArray[np.void]  # (n,), of 16 bytes each
+Records = npt.NDArray[np.void]  # (n,), one field per tensor
+Entries = npt.NDArray[np.void]  # (n,), key and checksum
+
+KEY_BYTES = 16
+KEY = np.dtype(f"V{KEY_BYTES}")
+ENTRY = np.dtype([("key", KEY), ("crc", "<u4")])
+MAGIC = b"\x93NUMPY\x01\x00"
+WHOLE = 2  # files of a committed shard
+ABANDONED_SECONDS = 3600.0  # after which an unfinished one belongs to a process that died
+NAME = re.compile(r"([0-9a-f]{32})\.(?:keys|rows)\.npy")
+ABSENT = (FileNotFoundError, NotADirectoryError, PermissionError)  # nothing is there that this user could read
+
+
+class DamagedShardError(Exception):
+    """A shard is not, or no longer, what was written; it is internal, no user sees it."""
+
+
+class OpenShard(NamedTuple):
+    """A shard whose rows can be read.
+
+    Attributes:
+        path: without the endings.
+        rows: the file of rows.
+        offset: bytes before the first row.
+    """
+
+    path: Path
+    rows: str
+    offset: int
+
+    def read(self, numbers: npt.NDArray[Any], checksums: npt.NDArray[Any], dtype: np.dtype[np.void]) -> Records:
+        """Some rows, each checked.
+
+        Raises:
+            DamagedShardError: the file is gone, or a row is not what was written.
+            OSError: it cannot be read for another reason.
+        """
+        rows = np.empty(len(numbers), dtype)
+        try:
+            with open(self.rows, "rb", buffering=0) as file:  # noqa: PTH123  # a path takes longer than the read
+                for content, number in zip(_raw(rows), numbers.tolist(), strict=True):
+                    file.seek(self.offset + number * dtype.itemsize)
+                    file.readinto(content)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ESTALE):
+                raise DamagedShardError(str(self.path)) from error
+            raise
+        if _checksums(rows) != checksums.tolist():
+            raise DamagedShardError(str(self.path))
+        return rows
+
+    def note_use(self) -> None:
+        """Give it the time of now: shards used longest ago go first."""
+        with contextlib.suppress(OSError):  # another process removed it, or the folder is read-only
+            os.utime(self.rows)
+
+
+@dataclass
+class ShardFiles:
+    """What a shard takes on disk: its path without the endings, the number and bytes of its files, the last use."""
+
+    path: Path
+    files: int = 0
+    size: int = 0
+    used: float = 0.0
+
+    @property
+    def is_abandoned(self) -> bool:
+        return self.files < WHOLE and self.used < time.time() - ABANDONED_SECONDS
+
+
+def content_key(content: bytes | npt.NDArray[Any]) -> bytes:
+    """16 bytes that stand for the bytes of a file, or for the type, shape and values of an array."""
+    digest = hashlib.blake2b(digest_size=KEY_BYTES)
+    if isinstance(content, np.ndarray):
+        digest.update(f"{content.dtype}{content.shape}".encode())
+        content = np.ascontiguousarray(content).tobytes()
+    digest.update(content)
+    return digest.digest()
+
+
+def record_dtype(tensors: Tensors) -> np.dtype[np.void]:
+    """The values of one row as one record, with the fields f0, f1, ..."""
+    return np.dtype([("", dtype, shape) for dtype, shape in tensors])
+
+
+def write_shard(folder: Path, keys: Keys, rows: Records) -> tuple[OpenShard, Entries]:
+    """Write both files under the names of unfinished shards, then rename them: no reader ever sees half a file.
+
+    Returns:
+        The shard, and the key and checksum of each row.
+
+    Raises:
+        OSError: it cannot be written; nothing is left behind.
+    """
+    entries = np.empty(len(keys), ENTRY)
+    entries["key"], entries["crc"] = keys, _checksums(rows)
+    name = _name(folder, entries)
+    temporary = [_file(folder / os.urandom(16).hex(), "rows") for _ in range(2)]
+    try:
+        offset = _save(temporary[0], rows)
+        _save(temporary[1], entries)
+        shard = OpenShard(folder / name, str(_file(folder / name, "rows")), offset)
+        temporary[0].replace(shard.rows)
+        temporary[1].replace(_file(folder / name, "keys"))
+    finally:
+        for path in temporary:
+            _remove(path)
+    return shard, entries
+
+
+def open_shard(path: Path, row_bytes: int) -> tuple[OpenShard, Entries]:
+    """A shard, and the key and checksum of each row; rows are checked when they are read.
+
+    Raises:
+        DamagedShardError: the keys are not what was written, or the rows are cut off.
+        OSError: a file cannot be read.
+    """
+    with _file(path, "keys").open("rb") as keys, _file(path, "rows").open("rb") as rows:
+        _skip_header(keys)
+        content = keys.read()
+        entries = np.frombuffer(content[: len(content) // ENTRY.itemsize * ENTRY.itemsize], ENTRY)
+        offset, size = _skip_header(rows), os.fstat(rows.fileno()).st_size
+    if _name(path.parent, entries) != path.name or size != offset + len(entries) * row_bytes:
+        raise DamagedShardError(str(path))
+    return OpenShard(path, str(_file(path, "rows")), offset), entries
+
+
+def list_shards(folder: Path) -> list[ShardFiles]:
+    """The shards in a folder, unfinished ones too; links, and what others put there, are left alone."""
+    found: dict[str, ShardFiles] = {}
+    with contextlib.suppress(*ABSENT), os.scandir(folder) as entries:
+        for entry in entries:
+            match = NAME.fullmatch(entry.name)
+            if match and entry.is_file(follow_symlinks=False):
+                with contextlib.suppress(FileNotFoundError):  # another process has just removed it
+                    status = entry.stat()
+                    shard = found.setdefault(match[1], ShardFiles(folder / match[1]))
+                    shard.files, shard.size = shard.files + 1, shard.size + status.st_size
+                    shard.used = max(shard.used, status.st_mtime)
+    return list(found.values())
+
+
+def remove_shard(path: Path) -> bool:
+    """Remove a shard, whoever else does so at the same time; whether it is gone."""
+    return all(_remove(_file(path, kind)) for kind in ("keys", "rows"))
+
+
+def _file(path: Path, kind: str) -> Path:
+    return Path(f"{path}.{kind}.npy")
+
+
+def _remove(path: Path) -> bool:
+    """Remove a file; whether it is gone."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # open in another process on Windows, or the folder is read-only
+        return False
+    return True
+
+
+def _save(path: Path, content: npt.NDArray[Any]) -> int:
+    """Write an array to a new file; the bytes before its data."""
+    with path.open("xb") as file:
+        np.save(file, content, allow_pickle=False)
+        return file.tell() - content.nbytes
+
+
+def _skip_header(file: Any) -> int:
+    """The bytes before the data of a `.npy` file. Its text is for other readers: what it says follows from the name."""
+    head = file.read(len(MAGIC) + 2)
+    if not head.startswith(MAGIC):
+        raise DamagedShardError(file.name)
+    length = int.from_bytes(head[len(MAGIC) :], "little")
+    return int(file.seek(length, os.SEEK_CUR))
+
+
+def _name(folder: Path, entries: Entries) -> str:
+    return hashlib.blake2b(folder.name.encode() + entries.tobytes(), digest_size=16).hexdigest()
+
+
+def _raw(rows: Records) -> npt.NDArray[np.uint8]:
+    return rows.view(np.uint8).reshape(len(rows), rows.itemsize)
+
+
+def _checksums(rows: Records) -> list[int]:
+    return [zlib.crc32(row) for row in _raw(rows)]

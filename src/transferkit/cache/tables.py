@@ -1,0 +1,229 @@
+"""The values of one computation, by the content of the images: a folder of shards, and an index of them in memory.
+
+Any number of processes may read and write at once without locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .._files import make_private
+from ..errors import TransferKitError
+from .shards import (
+    ABSENT,
+    ENTRY,
+    KEY,
+    WHOLE,
+    DamagedShardError,
+    Entries,
+    Keys,
+    OpenShard,
+    Records,
+    Tensors,
+    list_shards,
+    open_shard,
+    record_dtype,
+    remove_shard,
+    write_shard,
+)
+
+__all__ = ["RowsOnDisk", "Session", "Table"]
+
+# A shard is written when it has so many bytes, or so many seconds after the last: what an interrupted pass had computed
+# by then is not lost.
+SHARD_BYTES = 32 * 2**20
+SHARD_SECONDS = 60.0
+TOUCH_SECONDS = 600.0  # between two notes that a shard is in use
+RECENT = 2 * 10**9  # nanoseconds in which a folder may change again without another time stamp
+PLACE = np.dtype([("shard", "<u4"), ("row", "<u4"), ("crc", "<u4")])
+Places = npt.NDArray[np.void]
+
+
+class Table:
+    """Where the row of each key is: 28 bytes a row in memory."""
+
+    def __init__(self, folder: Path, tensors: Tensors) -> None:
+        self.folder, self.dtype = folder, record_dtype(tensors)
+        self.shards: list[OpenShard] = []  # by number; those that are gone stay, so that numbers keep their meaning
+        self._numbers: dict[Path, int] = {}  # of those that are there
+        self._index: tuple[Keys, Places] = np.empty(0, KEY), np.empty(0, PLACE)  # by key; replaced, never changed
+        self._seen: int | None = None  # the time stamp of the folder at the last look
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._index[0])
+
+    def refresh(self) -> None:
+        """Look at what other processes wrote and removed; one `stat` where the folder did not change."""
+        with self._lock:
+            changed = _time_stamp(self.folder)
+            if changed is not None and changed == self._seen:
+                return
+            paths = {shard.path for shard in list_shards(self.folder) if shard.files == WHOLE}
+            self._update(self._numbers.keys() - paths, self._opened(paths - self._numbers.keys()))
+            is_settled = changed is not None and time.time_ns() - changed > RECENT
+            self._seen = changed if is_settled else None
+
+    def locate(self, keys: Keys) -> tuple[Places, npt.NDArray[np.bool_]]:
+        """The place of each key, and whether there is one."""
+        known, places = self._index
+        if not len(known):
+            return np.zeros(len(keys), PLACE), np.zeros(len(keys), bool)
+        at = np.minimum(known.searchsorted(keys), len(known) - 1)
+        return places[at], known[at] == keys
+
+    def write(self, keys: Keys, rows: Records) -> Path:
+        """Add a shard.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        make_private(self.folder)
+        shard, entries = write_shard(self.folder, keys, rows)
+        with self._lock:
+            self._update({shard.path} & self._numbers.keys(), [(shard, entries)])
+        return shard.path
+
+    def drop(self, path: Path) -> None:
+        """Remove a damaged shard: its rows are computed again."""
+        with self._lock:
+            self._update({path} & self._numbers.keys(), [])
+        remove_shard(path)
+
+    def _opened(self, paths: Iterable[Path]) -> Iterable[tuple[OpenShard, Entries]]:
+        for path in sorted(paths):
+            with contextlib.suppress(*ABSENT):  # another process has just removed it
+                try:
+                    yield open_shard(path, self.dtype.itemsize)
+                except DamagedShardError:
+                    remove_shard(path)
+
+    def _update(self, gone: Iterable[Path], new: Iterable[tuple[OpenShard, Entries]]) -> None:
+        """Take shards out of the index and others in."""
+        numbers = [self._numbers.pop(path) for path in gone]
+        kept = ~np.isin(self._index[1]["shard"], numbers)
+        keys, places = [self._index[0][kept]], [self._index[1][kept]]
+        for shard, entries in new:
+            rows = np.empty(len(entries), PLACE)
+            rows["shard"], rows["row"], rows["crc"] = len(self.shards), np.arange(len(entries)), entries["crc"]
+            keys.append(entries["key"])
+            places.append(rows)
+            self._numbers[shard.path] = len(self.shards)
+            self.shards.append(shard)
+        all_keys, all_places = np.concatenate(keys), np.concatenate(places)
+        order = np.argsort(all_keys, kind="stable")  # which merges what is sorted already
+        self._index = all_keys[order], all_places[order]
+
+
+class Session:
+    """What one call reads from a table, on any thread, and adds to it, on one.
+
+    Args:
+        make_room: whether so many bytes more may be written; it keeps the store alive, which may be a temporary one.
+        store_from: new rows are stored once there are so many.
+
+    Attributes:
+        used: the shards that were read or written, and when this was last noted on disk.
+        is_full: there is no room for new rows, or the folder cannot be written to.
+    """
+
+    def __init__(self, table: Table, make_room: Callable[[int], bool], store_from: int) -> None:
+        self.table, self.store_from = table, store_from
+        self.used: dict[Path, float] = {}
+        self.is_full = False
+        self._make_room = make_room
+        self._new: dict[bytes, Records] = {}
+        self._count = 0
+        self._since = time.monotonic()
+
+    def read(self, keys: Keys) -> tuple[Records, npt.NDArray[np.bool_]]:
+        """The row of each key, and whether there is one; a damaged shard is dropped.
+
+        Raises:
+            OSError: a file is there and cannot be read.
+        """
+        table = self.table
+        rows = np.empty(len(keys), table.dtype)
+        places, found = table.locate(keys)
+        for number in set(places["shard"][found].tolist()):
+            here = np.flatnonzero(found & (places["shard"] == number))
+            shard = table.shards[number]
+            try:
+                rows[here] = shard.read(places["row"][here], places["crc"][here], table.dtype)
+                self._note_use(shard)
+            except DamagedShardError:
+                table.drop(shard.path)
+                rows[here], found[here] = self.read(keys[here])  # another shard may hold them too
+        return rows, found
+
+    def find(self, key: bytes) -> Records | None:
+        """The one row of a key."""
+        rows, found = self.read(np.frombuffer(key, KEY))
+        return rows if found[0] else None
+
+    def put(self, key: bytes, row: Records) -> None:
+        """Take a new row, which the caller does not change any more."""
+        if self.is_full or key in self._new:
+            return
+        self._new[key] = row
+        self._count += 1
+        is_late = time.monotonic() - self._since > SHARD_SECONDS
+        if is_late or len(self._new) * row.nbytes >= SHARD_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was taken, if it is enough to be stored."""
+        if self.is_full or not self._new or self._count < self.store_from:
+            return
+        keys, rows = np.frombuffer(b"".join(self._new), KEY), np.concatenate(list(self._new.values()))
+        self._new, self._since = {}, time.monotonic()
+        try:
+            if self._make_room(len(keys) * (ENTRY.itemsize + rows.itemsize)):
+                self.used[self.table.write(keys, rows)] = self._since
+            else:
+                self.is_full = True
+        except OSError:  # the disk is full after all, or the folder is read-only
+            self.is_full = True
+
+    def _note_use(self, shard: OpenShard) -> None:
+        now = time.monotonic()
+        if now - self.used.get(shard.path, -TOUCH_SECONDS) >= TOUCH_SECONDS:
+            self.used[shard.path] = now
+            shard.note_use()
+
+
+class RowsOnDisk:
+    """One array `(n, ...)` whose rows are in shards; only the rows that are asked for are read."""
+
+    def __init__(self, session: Session, keys: Keys, field: str) -> None:
+        self._session, self._keys, self._field = session, keys, field
+        tensor = session.table.dtype[field]
+        self.shape, self.dtype = (len(keys), *tensor.shape), tensor.base
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __getitem__(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        rows, found = self._session.read(self._keys[positions])
+        if not found.all():
+            raise TransferKitError(
+                f"{np.count_nonzero(~found)} values that this call had stored in {str(self._session.table.folder)!r} are "
+                f"damaged or gone: they must stay while it runs. Call again, and do not clear the cache meanwhile."
+            )
+        return np.ascontiguousarray(rows[self._field])
+
+
+def _time_stamp(folder: Path) -> int | None:
+    """When files last came or went; None where there is no folder."""
+    try:
+        return folder.stat().st_mtime_ns
+    except ABSENT:
+        return None

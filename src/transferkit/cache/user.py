@@ -1,0 +1,167 @@
+"""What transferkit keeps on disk of what it computed: see it, limit it, clear it.
+
+    >>> import transferkit as tk
+    >>> print(tk.cache.info())              # doctest: +SKIP
+    >>> tk.cache.set_limit(20 * 10**9)      # doctest: +SKIP
+
+The values at the cut of every image are stored under the hash of its content, so that no later call and no other
+process computes them again. They are numbers, not photos; yet they tell something about the photos, so the folder is
+made for its user alone. Everything here may be removed at any time: it is computed again when it is needed.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from .._arguments import check_count
+from .._console import readable
+from .._files import expanded, values_folder
+from ..errors import InvalidInputError, bad_argument
+from .store import Store
+
+__all__ = ["CacheInfo", "clear", "info", "set_limit"]
+
+CachePath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class CacheInfo:
+    """What a cache holds.
+
+    Attributes:
+        path: its folder.
+        size: bytes of all values.
+        limit: bytes that it may hold; what was used longest ago goes first.
+        files: how many files hold them.
+    """
+
+    path: Path
+    size: int
+    limit: int
+    files: int
+
+    def __str__(self) -> str:
+        return f"{readable(self.size)} of {readable(self.limit)} in {self.files} files in {self.path}"
+
+
+def info(path: CachePath | None = None) -> CacheInfo:
+    """How much is stored, and where.
+
+    Args:
+        path: None = the user's cache folder; or the folder that a classifier was given as ``cache``.
+
+    Example:
+        >>> import transferkit as tk
+        >>> tk.cache.info().size <= tk.cache.info().limit
+        True
+    """
+    store = _store_at(path)
+    shards = store.shards()
+    return CacheInfo(store.folder, sum(one.size for one in shards), store.limit, sum(one.files for one in shards))
+
+
+def set_limit(size: int, path: CachePath | None = None) -> None:
+    """Set how many bytes the cache may hold, for every process from now on; values over it are removed.
+
+    Args:
+        size: bytes, 0 or more; 0 = nothing is stored. The default is 4 GB (4 * 10**9).
+        path: as for `info`.
+
+    Raises:
+        InvalidInputError: `size` is not a whole number of 0 or more, or the folder cannot be written to.
+
+    Example:
+        >>> import transferkit as tk
+        >>> tk.cache.set_limit(8 * 10**9)
+        >>> tk.cache.info().limit
+        8000000000
+    """
+    size = check_count("size", size, minimum=0, example=4 * 10**9)
+    store = _store_at(path)
+    try:
+        store.limit = size
+    except OSError as error:
+        raise _not_writable(store.folder, error) from error
+
+
+def clear(path: CachePath | None = None) -> int:
+    """Remove all values, and nothing else that may be in the folder.
+
+    Args:
+        path: as for `info`.
+
+    Returns:
+        The bytes that were freed.
+
+    Example:
+        >>> import transferkit as tk
+        >>> freed = tk.cache.clear()
+        >>> tk.cache.info().size
+        0
+    """
+    return _store_at(path).clear()
+
+
+def open_store(choice: object) -> Store | None:
+    """The store that the argument ``cache`` of a classifier stands for; None for False.
+
+    Raises:
+        InvalidInputError: neither True, False nor a path, or the path cannot be a folder.
+    """
+    if choice is False:
+        return None
+    if choice is True:
+        store = _store_at(None)
+        return store if _can_write(store.folder) else _temporary_store()
+    store = _store_at(_named(choice))
+    try:
+        store.folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a path that contains a zero
+        raise _not_writable(store.folder, error) from error
+    return store
+
+
+def _named(path: object) -> Path:
+    """A folder that the user named."""
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str) or not os.fspath(path):
+        raise bad_argument("cache", path, "must be True, False or the path of a folder", "Pass cache=True")
+    folder = expanded(os.fspath(path))
+    if folder is None or "\0" in str(folder):
+        raise bad_argument("cache", path, "is not a path on this machine", "Pass the path of a folder, or cache=True")
+    return folder
+
+
+def _store_at(path: object) -> Store:
+    folder = values_folder() if path is None else _named(path)
+    return _temporary_store() if folder is None else _store_in(folder)
+
+
+@functools.cache
+def _store_in(folder: Path) -> Store:
+    return Store(folder)
+
+
+@functools.cache
+def _temporary_store() -> Store:
+    """One for the process, where the user's cache folder cannot be written to."""
+    return Store.temporary()
+
+
+def _can_write(folder: Path) -> bool:
+    """Whether a folder could be written to: it, or the first above it that exists."""
+    try:
+        existing = next(place for place in (folder, *folder.parents) if place.exists())
+        return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    except (OSError, StopIteration):  # a folder above it that this user cannot look into
+        return False
+
+
+def _not_writable(folder: Path, error: Exception) -> InvalidInputError:
+    reason = getattr(error, "strerror", None) or error
+    return InvalidInputError(
+        f"The cache folder {str(folder)!r} cannot be written to ({reason}): it must be a folder of yours. Pass another path, "
+        f"or cache=False."
+    )

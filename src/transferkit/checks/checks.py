@@ -1,0 +1,200 @@
+"""Every fault of a data set, by file name, before training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from os import PathLike
+from typing import NamedTuple
+
+import numpy as np
+
+from .._arguments import check_verbose
+from .._public import public
+from ..cache import open_store
+from ..features import Findings, inspect
+from ..images import Images, LabelledImages, read_labelled, split_pair
+from .near_duplicates import pairs_alike, spread
+from .report import Fault, Report
+
+__all__ = ["CheckedSet", "check_images", "diagnose"]
+
+FEW = 10  # images of a class below which a classifier can hardly learn it
+UNBALANCED = 10  # times as many images in the largest class as in the smallest
+FLAT = 4  # of 255: less difference between the areas of an image shows nothing
+SIZE = (224, 224)  # what photos are resized to where no network says otherwise
+
+
+class CheckedSet(NamedTuple):
+    """One set of images, what it is called, and what was seen of it."""
+
+    what: str
+    data: LabelledImages
+    findings: Findings
+
+    def name(self, index: int) -> str:
+        """How a fault names an image: a file's path, or an array's position and set."""
+        images, place = self.data.images, "" if self.what == "training" else f" of the {self.what} data"
+        return images.path(index) or images.name(index) + place
+
+
+@public
+def check_images(
+    data: object,
+    labels: object = None,
+    *,
+    validation: object = None,
+    test: object = None,
+    cache: bool | str | PathLike[str] = True,
+    verbose: str | int = "auto",
+) -> Report:
+    """Look for every fault of a labelled data set: each image is read and decoded once.
+
+    Args:
+        data: as for `TransferClassifier.fit`.
+        labels: one per image, where `data` brings none.
+        validation: images to check too, and to compare with the others: data in any of these forms, arrays and paths
+            as a pair ``(data, labels)``.
+        test: the same.
+        cache: as for `TransferClassifier`: where thumbnails are kept, so that an image is decoded once.
+        verbose: 0 shows no progress bar.
+
+    Returns:
+        A `Report`. Nothing is changed on disk.
+
+    Raises:
+        InvalidInputError: the data as a whole cannot be used (no such folder, fewer than two classes).
+
+    It finds files that cannot be read, or are truncated, empty, too large, not images or not regular files; names with
+    the extension of another format; photos on their side, unusual colours, animations, tiny and flat images; the same
+    image twice in a class, in two classes, or in training and validation or test data, and images that merely look the
+    same; empty, small and unbalanced classes; files beside the class folders; files and folders that are left out.
+
+    Example:
+        >>> import transferkit as tk
+        >>> report = tk.check_images("photos/train", test="photos/test", verbose=0)
+        >>> report.ok
+        True
+    """
+    verbose = check_verbose(verbose)
+    store = open_store(cache)
+    sets = [("training", read_labelled(data, labels, empty_classes=True, lenient=True))]
+    for what, given in (("validation", validation), ("test", test)):
+        if given is not None:
+            more, more_labels = split_pair(given)
+            known = sets[0][1].classes
+            sets.append((what, read_labelled(more, more_labels, known, f"{what} data", lenient=True)))
+    checked = [CheckedSet(what, found, Findings(len(found))) for what, found in sets]
+    for what, found, findings in checked:
+        inspect(found.images, SIZE, store, findings, verbose, f"checking {what} images")
+    return diagnose(checked)
+
+
+def diagnose(sets: Sequence[CheckedSet]) -> Report:
+    """The faults of sets of images, the training images first."""
+    faults: list[Fault] = []
+    for one in sets:
+        faults += [*_unreadable(one), *_folder_faults(one.data), *_odd(one)]
+    faults += [*_duplicates(sets), *_class_faults(sets[0])]
+    faults.sort(key=lambda fault: not fault.serious)
+    data = sets[0].data
+    listed = np.bincount(data.codes, minlength=len(data.classes)).tolist()
+    counts = dict(zip(data.classes.tolist(), listed, strict=True))
+    return Report(faults, counts, sum(len(one.data) for one in sets), _images_of(faults, sets))
+
+
+def _images_of(faults: Sequence[Fault], sets: Sequence[CheckedSet]) -> dict[str, Images]:
+    """The image behind each name in the faults, found wherever the process goes later."""
+    named = {name for fault in faults for name in (fault.where, fault.other)}
+    return {
+        name: one.data.images.subset([index]).absolute()
+        for one in sets
+        for index in range(len(one.data))
+        if (name := one.name(index)) in named
+    }
+
+
+def _unreadable(one: CheckedSet) -> Iterator[Fault]:
+    for index, error in sorted(one.findings.failures.items()):
+        ((name, reason),) = error.failures.items()
+        yield Fault(error.kinds[name], one.name(index), reason, True)
+
+
+def _odd(one: CheckedSet) -> Iterator[Fault]:
+    for index, oddities in sorted(one.findings.oddities.items()):
+        yield from (Fault(kind, one.name(index), detail, False) for kind, detail in oddities)
+    good = one.findings.good()
+    for index in good[spread(one.findings.thumbnails[good]) < FLAT].tolist():
+        yield Fault("flat", one.name(index), "one colour all over, as far as can be seen", False)
+
+
+Place = tuple[CheckedSet, int]
+
+
+def _duplicates(sets: Sequence[CheckedSet]) -> Iterator[Fault]:
+    """The same content twice, and images that look alike, over all sets together."""
+    starts = np.cumsum([0, *(len(one.data) for one in sets)])
+    numbered = list(zip(sets, starts.tolist(), strict=False))
+
+    def place(number: int) -> Place:
+        at = int(starts.searchsorted(number, side="right")) - 1
+        return sets[at], int(number - starts[at])
+
+    good = np.concatenate([one.findings.good() + start for one, start in numbered])
+    keys = np.concatenate([one.findings.keys for one in sets])[good]
+    _, first, inverse = np.unique(keys.view(f"V{keys.shape[1]}").ravel(), return_index=True, return_inverse=True)
+    first = good[first]
+    twins = first[inverse]
+    for at in np.flatnonzero(twins != good).tolist():
+        yield _duplicate(place(twins[at]), place(good[at]), same=True)
+    # Tiny images have too little in them: handwritten ones all look alike.
+    tiny = [
+        start + index for one, start in numbered for index, odd in one.findings.oddities.items() if "tiny" in dict(odd)
+    ]
+    alone = np.setdiff1d(first, tiny)
+    thumbnails = np.concatenate([one.findings.thumbnails for one in sets])[alone]
+    for earlier, later in pairs_alike(thumbnails):
+        yield _duplicate(place(alone[earlier]), place(alone[later]), same=False)
+
+
+def _duplicate(first: Place, second: Place, same: bool) -> Fault:
+    """The second place holds the image of the first, or one that looks like it."""
+    (one, index), (other, position) = first, second
+    name = one.name(index)
+    conflict, leak = bool(one.data.codes[index] != other.data.codes[position]), one is not other
+    detail = f"the same image as {name}" if same else f"looks like {name}"
+    if conflict:
+        detail += f", which is of the class {one.data.classes[one.data.codes[index]]}"
+    if leak:
+        detail += f", which is in the {one.what} data"
+    kind = "leak" if leak else "conflicting duplicate" if conflict else "duplicate"
+    return Fault(kind if same else "near duplicate", other.name(position), detail, same and (leak or conflict), name)
+
+
+def _class_faults(one: CheckedSet) -> Iterator[Fault]:
+    names, data = one.data.classes.tolist(), one.data
+    counts = np.bincount(data.codes, minlength=len(names)).tolist()
+    readable = np.bincount(data.codes[one.findings.good()], minlength=len(names)).tolist()
+    for name, count, good in zip(names, counts, readable, strict=True):
+        if good == 0:
+            yield Fault("empty class", str(name), "none of its images can be read" if count else "no images", True)
+        elif good < FEW:
+            yield Fault("small class", str(name), f"{good} images, {FEW} or more are advised", False)
+    if max(readable) > UNBALANCED * max(1, min(readable)):
+        most, least = names[readable.index(max(readable))], names[readable.index(min(readable))]
+        detail = f"{max(readable)} images of {most}, {min(readable)} of {least}: think of class_weight='balanced'"
+        yield Fault("unbalanced classes", str(least), detail, False)
+
+
+def _folder_faults(data: LabelledImages) -> Iterator[Fault]:
+    found = data.folder
+    if found is None:
+        return
+    for path, reason in found.unreadable:
+        yield Fault("unreadable folder", str(path), reason, True)
+    for kind, paths, detail in (
+        ("beside the class folders", found.beside_classes, "is left out"),
+        ("other file", found.not_regular, "is not a regular file, and is left out"),
+        ("other file", found.not_images, "is not an image, and is left out"),
+        ("hidden or of the system", found.hidden, "is left out"),
+    ):
+        yield from (Fault(kind, str(path), detail, False) for path in paths)

@@ -1,0 +1,79 @@
+"""A labelled grid of what a network will see."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._arguments import check_count, check_seed, check_size
+from .._public import public
+from ..errors import InvalidInputError
+from ..features import Augmentation, augmenter
+from ..images import Images, list_files, load, read_images, read_labelled
+from ..results import grid
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["show_images"]
+
+
+@public
+def show_images(
+    data: object,
+    labels: object = None,
+    *,
+    size: int | tuple[int, int] = 224,
+    count: int = 12,
+    augmentation: Augmentation = None,
+    seed: int = 0,
+) -> Figure:
+    """Draw images as a network will see them: upright, resized, and augmented (extra ``plot``).
+
+    Args:
+        data: as for `TransferClassifier.fit`, or as for `predict` without labels.
+        labels: one per image, if `data` brings none.
+        size: pixels, or (height, width).
+        count: how many images; they are taken at equal distances, so that every class has its share.
+        augmentation: as for `TransferClassifier`.
+        seed: the seed of the augmentation.
+
+    Returns:
+        A figure; it is not shown. Save it with ``.savefig("images.png")``.
+
+    Raises:
+        InvalidInputError: there are no images, or an argument is wrong.
+        ImageReadError: one of the drawn images cannot be read.
+    """
+    pixels = check_size(size, "size") or (224, 224)
+    check_seed(seed)
+    check_count("count", count, example=12)
+    augment = augmenter(augmentation, pixels, seed)
+    images, titles = _with_titles(data, labels)
+    if not len(images):
+        raise InvalidInputError("There are no images to show: pass at least one. Check the folder.")
+    chosen = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int))
+    batch: Any = np.stack([load(images, int(index), pixels) for index in chosen])
+    return grid(list(batch if augment is None else augment(batch).numpy()), [titles[at] for at in chosen])
+
+
+def _with_titles(data: object, labels: object) -> tuple[Images, list[str]]:
+    """Images with their class names, or with their file names if there are no classes."""
+    if labels is None and not _has_labels(data):
+        images = read_images(data)
+        return images, [Path(images.name(index)).name for index in range(len(images))]
+    labelled = read_labelled(data, labels)
+    return labelled.images, [str(name) for name in labelled.classes[labelled.codes]]
+
+
+def _has_labels(data: object) -> bool:
+    if hasattr(data, "columns"):
+        return "label" in data.columns
+    if hasattr(data, "element_spec"):
+        return isinstance(data.element_spec, tuple)
+    if not isinstance(data, (str, PathLike)) or not Path(data).is_dir():
+        return False
+    return len({path.parent for path in list_files(Path(data)).files} - {Path(data)}) > 1

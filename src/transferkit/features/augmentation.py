@@ -1,0 +1,139 @@
+"""Random changes of training images. They are never a part of the network or of a saved file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .._arguments import check_count
+from ..errors import InvalidInputError, bad_argument
+from ..images import Pixels
+from ..network import graph_digest
+
+__all__ = ["Augmentation", "FixedViews", "augmenter", "fixed_views"]
+
+Augmentation = str | keras.layers.Layer | None
+
+
+def augmenter(choice: object, size: tuple[int, int], seed: int) -> Callable[[Any], Any] | None:
+    """A function from a batch float32 `(n, h, w, 3)`, RGB 0-255, to a changed batch of the same shape and scale.
+
+    Args:
+        choice: None; ``"light"`` (mirrored half of the time, turned by up to 10 degrees, zoomed by up to a tenth);
+            or a Keras layer, for example a `keras.Sequential` of random layers.
+
+    Raises:
+        InvalidInputError: any other value, or a layer that changes the shape.
+    """
+    if choice is None:
+        return None
+    layer = _layer(choice, size, seed)
+    batch = tf.TensorSpec((None, *size, 3), tf.float32)
+    change: Callable[[Any], Any] = tf.function(lambda x: _in_scale(layer(x, training=True)), [batch], autograph=False)
+    return change
+
+
+class FixedViews:
+    """`count` changed versions of every image, the same in every call and every process.
+
+    The seeds of the random layers are set from the content of the image and the number of the view.
+    """
+
+    def __init__(self, layer: keras.layers.Layer, size: tuple[int, int], count: int) -> None:
+        self.count = count
+        trainable = [variable.numpy() for variable in layer.trainable_variables]
+        # A random layer keeps the state of its `keras.random.SeedGenerator` under this name.
+        others = [(v.numpy(), v.name == "seed_generator_state") for v in layer.non_trainable_variables]
+        self._seeds = sum(is_seed for _, is_seed in others)
+
+        def change(image: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+            drawn = iter(tf.unstack(seeds, self._seeds))
+            states = [tf.cast(next(drawn), array.dtype) if is_seed else tf.constant(array) for array, is_seed in others]
+            weights = [tf.constant(array) for array in trainable]
+            changed, _ = layer.stateless_call(weights, states, image[tf.newaxis], training=True)
+            return _in_scale(changed)[0]
+
+        self._change = tf.function(change, autograph=False).get_concrete_function(
+            tf.TensorSpec((*size, 3), tf.float32), tf.TensorSpec((self._seeds, 2), tf.uint32)
+        )
+        self.name = graph_digest(self._change)  # its weights are constants of the graph
+
+    def key(self, key: bytes, view: int) -> bytes:
+        """The key of a view of the image that has this `key`."""
+        return hashlib.blake2b(key + f"{self.name}/{view}".encode(), digest_size=len(key)).digest()
+
+    def draw(self, image: Pixels, key: bytes, view: int) -> Pixels:
+        """One view of an image float32 `(h, w, 3)`, RGB 0-255, of the same shape and scale."""
+        # A generator's state is a seed and a counter; each generator has a seed of its own.
+        seeds = np.zeros((self._seeds, 2), np.uint32)
+        for number in range(self._seeds):
+            drawn = hashlib.blake2b(key + f"{view}/{number}".encode(), digest_size=4).digest()
+            seeds[number, 0] = int.from_bytes(drawn, "big")
+        changed: Pixels = self._change(tf.constant(image), tf.constant(seeds)).numpy()
+        return changed
+
+
+def fixed_views(choice: object, size: tuple[int, int], count: object) -> FixedViews | None:
+    """`count` fixed views of every image; None without a number.
+
+    Raises:
+        InvalidInputError: no augmentation, not a positive number, or a layer that does not draw from Keras's seed
+            generators, so that a view could not be drawn again.
+    """
+    if count is None:
+        return None
+    number = check_count("views", count, example=4)
+    if choice is None:
+        remedy = "Pass augmentation='light', or drop views"
+        raise bad_argument("views", count, "needs an augmentation, which makes the views", remedy)
+    layer = _layer(choice, size, 0)
+    views = FixedViews(layer, size, number)
+    if not _follows_its_seeds(views, layer, size):
+        raise InvalidInputError(
+            "views cannot be used with this augmentation, which does not draw from the seeds that it is given: its layers "
+            "must draw from keras.random.SeedGenerator. Drop views."
+        )
+    return views
+
+
+def _follows_its_seeds(views: FixedViews, layer: Any, size: tuple[int, int]) -> bool:
+    """Whether equal seeds give equal views, and different seeds different ones if the layer is random at all."""
+    probe = np.random.default_rng(0).uniform(0, 255, (*size, 3)).astype(np.float32)
+    drawn = [views.draw(probe, b"probe", view).tobytes() for view in (*range(8), 0)]
+    is_random = len({np.asarray(layer(probe[np.newaxis], training=True)).tobytes() for _ in range(8)}) > 1
+    return drawn[0] == drawn[-1] and (len(set(drawn)) > 1 or not is_random)
+
+
+def _layer(choice: object, size: tuple[int, int], seed: int) -> Any:
+    """The layer of a choice, tried on two images."""
+    layer: Any = _light(seed) if isinstance(choice, str) and choice == "light" else choice
+    if not isinstance(layer, keras.layers.Layer):
+        rule = "must be None, 'light' or a Keras layer"
+        raise bad_argument("augmentation", choice, rule, "Pass augmentation='light'")
+    shape = tuple(getattr(layer(tf.zeros((2, *size, 3)), training=True), "shape", ()))
+    if shape != (2, *size, 3):
+        raise InvalidInputError(
+            f"The augmentation turns images of shape {(*size, 3)} into {shape[1:]}: it must keep the shape. Leave out "
+            f"layers that crop or resize."
+        )
+    return layer
+
+
+def _in_scale(images: Any) -> Any:
+    """Interpolation may leave the scale by a little, contrast by a lot; the network expects 0-255."""
+    return tf.clip_by_value(tf.cast(images, tf.float32), 0.0, 255.0)
+
+
+def _light(seed: int) -> keras.Sequential:
+    return keras.Sequential(
+        [
+            keras.layers.RandomFlip("horizontal", seed=seed),
+            keras.layers.RandomRotation(10 / 360, fill_mode="reflect", seed=seed + 1),
+            keras.layers.RandomZoom(0.1, fill_mode="reflect", seed=seed + 2),
+        ]
+    )

@@ -1,0 +1,90 @@
+"""Values at a cut, as training takes them: stored, or computed again in each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .._workers import in_background
+from ..cache import RowsOnDisk
+from ..images import Images, Pixels, load
+from ..network import THREADS, FrozenPart
+
+__all__ = ["LiveValues", "Rows", "StoredValues", "Values"]
+
+Rows = npt.NDArray[Any] | RowsOnDisk  # one array `(n, ...)`, in memory or on disk
+Batches = Sequence[npt.NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class StoredValues:
+    """Values at the cut that were computed once.
+
+    Attributes:
+        tensors: one array per tensor that crosses the cut.
+        rows: int64 `(views, n)`: where in the tensors each view of each image is. Epochs go through
+            the views one after the other.
+    """
+
+    tensors: Sequence[Rows]
+    rows: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, tensors: Sequence[Rows]) -> StoredValues:
+        """All rows in their order, one view of each image."""
+        return cls(tensors, np.arange(len(tensors[0]))[np.newaxis])
+
+    def __len__(self) -> int:
+        return int(self.rows.shape[1])
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of the values of one image."""
+        return sum(int(np.prod(tensor.shape[1:])) * 4 for tensor in self.tensors)
+
+    def batches(self, batches: Batches, epoch: int = 0) -> Iterator[list[npt.NDArray[Any]]]:
+        """The values of each batch of positions, read ahead where they are on disk."""
+        rows = self.rows[epoch % len(self.rows)]
+
+        def gathered(batch: npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
+            return [tensor[rows[batch]] for tensor in self.tensors]
+
+        if any(isinstance(tensor, RowsOnDisk) for tensor in self.tensors):
+            yield from (future.result() for future in in_background(gathered, batches, threads=1, ahead=2))
+        else:
+            yield from map(gathered, batches)
+
+
+@dataclass(frozen=True)
+class LiveValues:
+    """Values at the cut that are computed in each epoch, from pixels that `augment` changes if there is one."""
+
+    images: Images
+    part: FrozenPart
+    augment: Callable[[Any], Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(self, batches: Batches, epoch: int = 0) -> Iterator[list[npt.NDArray[Any]]]:  # noqa: ARG002
+        """The values of each batch of positions; images are decoded ahead."""
+
+        def pixels_of(index: int) -> Pixels:
+            return load(self.images, index, self.part.size)
+
+        order = (int(index) for batch in batches for index in batch)
+        decoded = in_background(pixels_of, order, THREADS, 4 * max(map(len, batches), default=1))
+        with ThreadPoolExecutor(THREADS) as pool:
+            for batch in batches:
+                pixels = np.stack([next(decoded).result() for _ in batch])
+                if self.augment is not None:
+                    pixels = self.augment(pixels).numpy()
+                yield self.part.in_chunks(pixels, pool)
+
+
+Values = StoredValues | LiveValues

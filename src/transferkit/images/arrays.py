@@ -1,0 +1,121 @@
+"""Images in memory, checked: arrays (channels last, 0-255, uint8 or float), bytes of files, Pillow images.
+
+RGB arrays and bytes are not copied. Grey becomes RGB, and transparent pixels are laid on white.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ..errors import InvalidInputError
+from .decoding import to_rgb
+from .images import Content
+from .opening import reading
+
+__all__ = ["image_contents"]
+
+CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
+
+
+def image_contents(data: object, what: str) -> Sequence[Content]:
+    """An array `(n, h, w, 3)`, or a sequence of images of any sizes -> a sequence of images.
+
+    An image is an array `(h, w, 3)`, the bytes of a file, or a Pillow image. Arrays may also have 1 or 4 channels.
+
+    Raises:
+        InvalidInputError: another shape or type, NaN, infinity, or values that are not on the 0-255 scale.
+        ImageReadError: a Pillow image cannot be decoded.
+    """
+    if isinstance(data, (list, tuple)):
+        items = [_checked(item, f"image {index}") for index, item in enumerate(data)]
+        _refuse_scaled([item for item in items if not isinstance(item, bytes)], f"The {what}")
+        return [_in_rgb(item) for item in items]
+    array = np.asarray(data)
+    if array.dtype.kind == "O" and array.ndim == 1:
+        return image_contents(list(array), what)
+    _check_form(array, f"The {what}", 4)
+    for index, image in enumerate(array):
+        _check_values(image, f"Image {index}")
+    _refuse_scaled([array], f"The {what}")
+    return array if array.shape[-1] == 3 else [_in_rgb(image) for image in array]  # type: ignore[return-value]
+
+
+def _checked(item: object, name: str) -> Content:
+    if isinstance(item, bytes):
+        return item
+    if isinstance(item, Image.Image):
+        with reading(name):
+            return np.asarray(to_rgb(item))
+    array = np.asarray(item)
+    _check_form(array, name.capitalize(), 3)
+    _check_values(array, name.capitalize())
+    return array
+
+
+def _in_rgb(image: Content) -> Content:
+    if isinstance(image, bytes) or image.shape[-1] == 3:
+        return image
+    if image.shape[-1] == 1:
+        return np.broadcast_to(image, (*image.shape[:2], 3))
+    alpha = image[..., 3:].astype(np.float32) / 255
+    rgb = image[..., :3] * alpha + 255 * (1 - alpha)
+    return rgb if image.dtype.kind == "f" else np.round(rgb).astype(image.dtype)
+
+
+def _check_form(array: npt.NDArray[Any], name: str, ndim: int) -> None:
+    """Type and shape of one image (`ndim` 3) or of several (4), of which there may be none."""
+    if array.dtype.kind not in "uif":
+        raise InvalidInputError(
+            f"{name} has the type {array.dtype}: pixels must be uint8 or float, RGB 0-255. Convert it with "
+            f".astype('uint8') once its values are right."
+        )
+    if array.ndim != ndim or array.shape[-1] not in CHANNELS:
+        shape = "(n, height, width, 3)" if ndim == 4 else "(height, width, 3)"
+        raise InvalidInputError(
+            f"{name} has the shape {array.shape}: the shape must be {shape}, RGB, or with 1 channel (grey) or 4 (RGBA). "
+            f"{_shape_remedy(array)}"
+        )
+    if 0 in array.shape[-3:]:
+        raise InvalidInputError(f"{name} has the shape {array.shape}: images must not be empty. Check how it was made.")
+
+
+def _shape_remedy(array: npt.NDArray[Any]) -> str:
+    if array.ndim in (3, 4) and array.shape[-3] in CHANNELS:
+        return "Channels come last here: use np.moveaxis(x, -3, -1)."
+    if array.ndim in (2, 3):
+        return "Give grey images a channel with x[..., np.newaxis]."
+    return "Reshape it."
+
+
+def _check_values(image: npt.NDArray[Any], name: str) -> None:
+    """Finite, and within 0-255; a rounding error of interpolation is allowed."""
+    if image.dtype == np.uint8:
+        return
+    low, high = float(image.min()), float(image.max())  # both are NaN if one value is
+    if not np.isfinite([low, high]).all():
+        raise InvalidInputError(
+            f"{name} holds NaN or infinity: pixels must be numbers from 0 to 255. Repair or drop it."
+        )
+    if low < -0.5 or high > 255.5:
+        raise InvalidInputError(
+            f"{name} holds values from {low:g} to {high:g}: pixels must be on the scale 0-255, as they are in a file. "
+            f"Undo the scaling; transferkit preprocesses by itself."
+        )
+
+
+def _refuse_scaled(arrays: Sequence[npt.NDArray[Any]], name: str) -> None:
+    """Float pixels that are all in [0, 1] were almost surely divided by 255 somewhere."""
+    if any(array.dtype.kind != "f" for array in arrays):
+        return
+    low = min((float(array.min()) for array in arrays if array.size), default=0.0)
+    high = max((float(array.max()) for array in arrays if array.size), default=0.0)
+    if 0.0 < high <= 1.0:
+        raise InvalidInputError(
+            f"{name} has values from {low:g} to {high:g}: pixels must be on the scale 0-255. Multiply by 255, or pass "
+            f"uint8 if the picture really is that dark."
+        )

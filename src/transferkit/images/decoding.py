@@ -1,0 +1,147 @@
+"""Files, bytes, arrays -> upright RGB of one size, the same for training, prediction and the data check.
+
+16-bit grey is scaled by its whole range, 0-65535, as PNG requires; 32-bit and float grey by the range of its values,
+as their scale is unknown. The first image of an animation counts. Transparent pixels are laid on white.
+
+A JPEG of a megapixel or more, at least three times as large as needed, is reduced while it is decoded, by a power of two
+up to 8 (DCT scaling). The result is within one grey level of 255, on average over a photo, of the full decode.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ..errors import ImageReadError
+from .images import Content, ImageArrays, Images
+from .opening import open_image, orientation_of, reading, unreadable
+from .resizing import Box, Pixels, Size, resize, resize_image
+
+__all__ = ["PIXEL_RULE", "content_of", "decode", "load", "to_pixels", "to_rgb"]
+
+# The version of all rules by which bytes become pixels, for stored values: to be raised with each change of pixels.
+PIXEL_RULE = "pillow-bilinear-1"
+MAX_BYTES = 2**30  # a larger file is not read
+# A smaller JPEG is always decoded in full, which takes little time: it then gives the same pixels as an array of it.
+DRAFT_PIXELS = 1_000_000
+DRAFT_GAP = 1.5  # a reduced JPEG stays at least so many times as large as needed, for the filter to work on
+# The transpositions that undo each orientation, from 2 on.
+T = Image.Transpose
+TURNS = [T.FLIP_LEFT_RIGHT, T.ROTATE_180, T.FLIP_TOP_BOTTOM, T.TRANSPOSE, T.ROTATE_270, T.TRANSVERSE, T.ROTATE_90]
+
+
+def load(images: Images, index: int, size: Size) -> Pixels:
+    """Image `index` as float32 `(height, width, 3)`, RGB 0-255, upright, of the wanted size.
+
+    Raises:
+        ImageReadError: the file cannot be read; the message names it.
+    """
+    return to_pixels(content_of(images, index), images.name(index), size)
+
+
+def content_of(images: Images, index: int) -> Content:
+    """The bytes of image `index`, or its array.
+
+    Raises:
+        ImageReadError: the file cannot be read, or is not regular; a FIFO or a device is never waited for.
+    """
+    if isinstance(images, ImageArrays):
+        return images.content(index)
+    path, name = images.paths[index], images.name(index)
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:  # Path.open has no opener
+            state = os.fstat(file.fileno())
+            if not stat.S_ISREG(state.st_mode):
+                raise unreadable(name, "it is not a regular file", "not a regular file")
+            if state.st_size > MAX_BYTES:
+                raise unreadable(name, f"its {state.st_size:,} bytes are too many for a picture", "huge")
+            return file.read()
+    except ImageReadError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: no file can have this name
+        odd = os.path.lexists(path) and not os.path.isfile(path)  # noqa: PTH113  # Path.is_file may raise
+        kind = "not a regular file" if odd else "unreadable"
+        raise unreadable(name, getattr(error, "strerror", None) or str(error), kind) from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a FIFO that nobody writes to without waiting for a writer."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def to_pixels(content: Content, name: str, size: Size, opened: Image.Image | None = None) -> Pixels:
+    """The same from the content of an image; `opened` is the result of `open_image`, if it is known already."""
+    if isinstance(content, np.ndarray):
+        return resize(content, size)
+    image = open_image(content, name) if opened is None else opened
+    with reading(name, content):
+        return np.asarray(to_rgb(image, size), np.float32)
+
+
+def decode(data: bytes, name: str = "image", size: Size | None = None) -> npt.NDArray[np.uint8]:
+    """The bytes of a file -> uint8 `(h, w, 3)`, RGB, upright; it may be read-only.
+
+    Args:
+        size: a JPEG that is much larger than this may come out reduced.
+
+    Raises:
+        ImageReadError: empty, truncated, not an image, or too large.
+    """
+    image = open_image(data, name)
+    with reading(name, data):
+        if size is not None:
+            _reduce(image, (max(size), max(size)))
+        return np.asarray(to_rgb(image))
+
+
+def to_rgb(image: Image.Image, size: Size | None = None) -> Image.Image:
+    """Any Pillow image -> RGB, upright, of `size` or its own size. It is resized first, then turned."""
+    if image.format not in ("JPEG", "MPO"):
+        image.load()  # this turns a TIFF, and finds the EXIF data behind the pixels of a PNG
+    orientation = orientation_of(image)
+    if size is None:
+        rgb = _in_8_bit_rgb(image)
+    else:
+        stored = size if orientation < 5 else size[::-1]
+        box = _reduce(image, stored)
+        rgb = resize_image(_in_8_bit_rgb(image), stored, box)
+    return rgb.transpose(TURNS[orientation - 2]) if orientation > 1 else rgb
+
+
+def _reduce(image: Image.Image, size: Size) -> Box | None:
+    """Let a JPEG be decoded at a reduced size; the box of the whole image in the result."""
+    if image.width * image.height < DRAFT_PIXELS:
+        return None
+    drafted = image.draft("RGB", (int(DRAFT_GAP * size[1]), int(DRAFT_GAP * size[0])))
+    return drafted[1] if drafted else None
+
+
+def _in_8_bit_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        image = _in_8_bits(image)
+    if not image.has_transparency_data:
+        return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy it
+    rgba = image.convert("RGBA")
+    rgb = Image.new("RGB", rgba.size, "white")  # the colours of fully transparent pixels are arbitrary
+    rgb.paste(rgba, mask=rgba)
+    return rgb
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """Grey of more than 8 bits, with alpha if one value is transparent: Pillow would clip nearly all values."""
+    values: npt.NDArray[Any] = np.asarray(image)
+    if not np.isfinite(values).all():
+        raise ValueError("it holds NaN or infinity")
+    values = values.astype(np.float64)
+    whole_range = image.mode.startswith("I;16") or image.format == "PPM"
+    low, high = (0.0, 65535.0) if whole_range else (float(values.min()), float(values.max()))
+    grey = Image.fromarray(np.round((values - low) * (255 / ((high - low) or 1))).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if transparent is not None:
+        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return grey

@@ -1,0 +1,165 @@
+"""Labels as users write them -> class codes 0..n-1, and class names of their type (str, int or bool)."""
+
+from __future__ import annotations
+
+import difflib
+import numbers
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InvalidInputError, bad_argument, shown, some_of
+
+__all__ = ["Codes", "class_names", "class_weights", "encode", "label_array"]
+
+Codes = npt.NDArray[np.int64]
+KINDS = {"U": "text", "i": "whole numbers", "b": "booleans"}
+
+
+def label_array(labels: object, count: int) -> npt.NDArray[Any]:
+    """Labels -> one array `(count,)` of str, int64 or bool; one-hot rows become their index.
+
+    Raises:
+        InvalidInputError: another length, mixed types, missing values, fractions.
+    """
+    array = _as_array(labels)
+    if array is None or array.ndim == 0:
+        raise bad_argument("labels", labels, "must hold one label per image", "Pass a list or an array of labels")
+    if array.shape[0] != count:
+        raise InvalidInputError(
+            f"{array.shape[0]} labels were given for {count} images: there must be one label per image, in the same "
+            f"order. Check the two lists."
+        )
+    return _typed(_flat(array))
+
+
+def _as_array(labels: object) -> npt.NDArray[Any] | None:
+    """An array that keeps what the user wrote: NumPy itself would turn ``["cat", 1]`` and missing labels into text."""
+    try:
+        array = np.asarray(labels)
+    except ValueError:  # rows of several lengths
+        return None
+    mixed = isinstance(labels, Sequence) and array.ndim == 1 and len({type(label) for label in labels}) > 1
+    return np.array(labels, dtype=object) if mixed else array
+
+
+def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim == 1:
+        return array
+    one_in_each_row = array.ndim == 2 and array.dtype.kind in "biuf" and ((array != 0).sum(axis=1) == 1).all()
+    if not one_in_each_row or not (array.sum(axis=1) == 1).all():
+        raise InvalidInputError(
+            f"The labels have the shape {array.shape}: they must be one label per image, or one-hot rows with a "
+            f"single 1. Pass an array of shape ({array.shape[0]},)."
+        )
+    return np.asarray(array.argmax(axis=1))
+
+
+def _typed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """str, int64 or bool; anything else is refused with the reason."""
+    if array.dtype.kind in "iu":
+        return array.astype(np.int64)
+    if array.dtype.kind in "Ub":
+        return array
+    values = [v.decode("utf-8", "surrogateescape") if isinstance(v, bytes) else v for v in array]
+    missing = [i for i, value in enumerate(values) if _is_missing(value)]
+    if missing:
+        raise InvalidInputError(
+            f"The labels at {some_of(missing)} are missing: every image needs a label. Fill them in or drop the images."
+        )
+    kinds = {np.asarray(value).dtype.kind for value in values}
+    if len(kinds) > 1 or not kinds <= set("Uiubf"):
+        examples = some_of({type(value).__name__: value for value in values}.values())
+        raise InvalidInputError(
+            f"The labels {'mix types' if len(kinds) > 1 else 'have another type'}, for example {examples}: all labels must "
+            f"be text, or all whole numbers, or all booleans. Convert them to one type."
+        )
+    typed = np.array(values, dtype=None if values else str)
+    return _whole_numbers(typed) if kinds == {"f"} else _typed(typed)
+
+
+def _is_missing(value: object) -> bool:
+    """None, NaN (which differs from itself), or the NA or NaT of pandas."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or bool(value != value)
+
+
+def _whole_numbers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    bad = np.flatnonzero(~np.isfinite(array) | (array != np.round(array)))
+    if bad.size:
+        raise InvalidInputError(
+            f"The label at {int(bad[0])} is {shown(array[bad[0]].item())}: labels must be text, whole numbers or "
+            f"booleans. This is a classifier; round the values into classes first."
+        )
+    return array.astype(np.int64)
+
+
+def class_names(raw: npt.NDArray[Any], names: Iterable[str] | None = None) -> npt.NDArray[Any]:
+    """The classes of a training set, sorted; `names` overrides them where labels index into names.
+
+    Raises:
+        InvalidInputError: fewer than two classes.
+    """
+    classes = np.unique(raw) if names is None else np.array(list(names))
+    if len(classes) < 2:
+        found = f"only the class {some_of(classes.tolist())}" if len(classes) else "no classes"
+        raise InvalidInputError(
+            f"The training data holds {found}: a classifier needs images of two classes or more. Add a second class."
+        )
+    return classes
+
+
+def encode(raw: npt.NDArray[Any], classes: npt.NDArray[Any], what: str = "data") -> Codes:
+    """Labels -> their positions in `classes`.
+
+    Raises:
+        InvalidInputError: a label that `classes` does not hold; the nearest known name is suggested.
+    """
+    if not len(raw):
+        return np.zeros(0, np.int64)
+    if classes.dtype.kind != raw.dtype.kind:
+        raise InvalidInputError(
+            f"The labels of the {what} are {KINDS[raw.dtype.kind]}, the labels of the training data "
+            f"{KINDS[classes.dtype.kind]}: both must have the same type. The known classes are {some_of(classes.tolist())}."
+        )
+    code_of = {name: code for code, name in enumerate(classes.tolist())}
+    unknown = sorted(set(raw.tolist()) - code_of.keys())
+    if unknown:
+        near = difflib.get_close_matches(str(unknown[0]), [str(c) for c in classes], n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise InvalidInputError(
+            f"The {what} holds the class {some_of(unknown)}, which the classifier was not trained on: {hint}"
+            f"its classes are {some_of(classes.tolist(), 10)}. Rename the class or leave its images out."
+        )
+    return np.array([code_of[label] for label in raw.tolist()], np.int64)
+
+
+def class_weights(choice: object, codes: Codes, classes: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """None, "balanced" or {class name: weight} -> float32 `(n_classes,)`, 1.0 for classes that are not named.
+
+    "balanced" is n_images / (n_classes * count of the class), as in scikit-learn.
+    """
+    weights = np.ones(len(classes), np.float32)
+    if choice is None:
+        return weights
+    if isinstance(choice, str) and choice == "balanced":
+        counts = np.bincount(codes, minlength=len(classes))
+        return (len(codes) / (len(classes) * np.maximum(counts, 1))).astype(np.float32)
+    if not isinstance(choice, Mapping):
+        rule = "must be None, 'balanced' or a dict from class name to weight"
+        raise bad_argument("class_weight", choice, rule, "Pass class_weight='balanced'")
+    names = classes.tolist()
+    for name, weight in choice.items():
+        if name not in names:
+            raise InvalidInputError(
+                f"`class_weight` names the class {shown(name)}: the classes are {some_of(names, 10)}. Use those names."
+            )
+        if isinstance(weight, bool) or not isinstance(weight, numbers.Real) or not 0 <= float(weight) < np.inf:
+            raise bad_argument(
+                f"class_weight[{name!r}]", weight, "must be a finite number of 0 or more", "Pass for example 2.0"
+            )
+        weights[names.index(name)] = weight
+    return weights

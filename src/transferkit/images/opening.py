@@ -1,0 +1,169 @@
+"""The bytes of an image file -> a Pillow image that is not decoded yet, and what its header says.
+
+The content tells the format, not the name. The size is checked before anything is decompressed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from PIL import Image
+
+from ..errors import ImageReadError
+from .folders import EXTENSIONS
+
+__all__ = ["Header", "header_of", "open_image", "orientation_of", "reading", "unreadable"]
+
+# Pillow knows more formats, some of which start other programs.
+FORMATS = tuple(EXTENSIONS)
+# Pillow's modes that lose something in 8-bit RGB, in words.
+UNUSUAL_MODES = {"CMYK": "CMYK", "LAB": "Lab", "HSV": "HSV", "F": "32-bit float", "I": "32-bit", "1": "1-bit"}
+# An image of more pixels is refused by its header. The largest phone sensors have 200 million.
+MAX_PIXELS = 200_000_000
+ORIENTATION = 0x0112  # the EXIF tag
+# A PNG without these has no orientation behind its pixels.
+METADATA_OF_PNG = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type exif")
+
+Image.init()  # registers the plugins of all formats
+
+# Warning filters are global to the process: the first thread to read sets them, the last one restores them.
+_lock, _readers, _filters = threading.Lock(), list[int](), contextlib.ExitStack()
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of an image before its pixels."""
+
+    format: str  # Pillow's name
+    height: int
+    width: int
+    oddity: str = ""  # what is unusual about its colours, for example "CMYK, transparency"
+    frames: int = 1  # of an animation, or pages
+    orientation: int = 1  # 1 (upright) to 8, as in EXIF
+
+
+def open_image(data: bytes, name: str = "image") -> Image.Image:
+    """The bytes of a file -> an image that is not decoded yet.
+
+    Raises:
+        ImageReadError: empty, not an image, damaged, or too large.
+    """
+    if not data:
+        raise unreadable(name, "the file is empty", "empty file")
+    known = _format_of(data)
+    if known is None:
+        raise unreadable(name, "it is not an image of a known format", "not an image")
+    with reading(name, data):
+        # Image.open would apply a limit of the whole process, which is below ours.
+        image: Image.Image = Image.OPEN[known][0](io.BytesIO(data), "")
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise unreadable(name, f"{width} x {height} pixels are too many", "huge")
+    return image
+
+
+def header_of(image: Image.Image, data: bytes, name: str = "image") -> Header:
+    """The header of an image that `open_image` made of `data` and that is not decoded yet."""
+    with reading(name, data):
+        oddity = _oddity(image)
+        # For metadata behind the pixels, Pillow decodes a PNG.
+        plain = image.format == "PNG" and not any(mark in data for mark in METADATA_OF_PNG)
+        orientation = 1 if plain else orientation_of(image)
+        return Header(_format_of(data) or "", image.height, image.width, oddity, _frames(image), orientation)
+
+
+def orientation_of(image: Image.Image) -> int:
+    """1 (upright) to 8, from EXIF or else XMP; damaged metadata count as upright."""
+    try:
+        value = image.getexif().get(ORIENTATION)
+    except Exception:  # the parsers raise all sorts of errors; if the pixels are damaged, decoding will say so
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def unreadable(name: str, reason: str, kind: str = "unreadable") -> ImageReadError:
+    """The one wording of an image that cannot be read."""
+    rule = "every image must be whole and of a known format. Repair it or take it out."
+    return ImageReadError(f"The image {name!r} cannot be read ({reason}): {rule}", {name: reason}, {name: kind})
+
+
+@contextlib.contextmanager
+def reading(name: str, data: bytes = b"") -> Iterator[None]:
+    """While Pillow reads: its errors become an `ImageReadError`, and its warnings, which name no file, are not shown.
+
+    Args:
+        name: the name of the image.
+        data: the bytes of its file, which tell whether it is cut off.
+    """
+    try:
+        with _quiet():
+            yield
+    except Exception as error:  # the parsers raise all sorts of errors
+        known = _format_of(data) or "image"
+        if isinstance(error, Image.DecompressionBombError):
+            raise unreadable(name, f"the {known} has too many pixels", "huge") from error
+        if _is_cut_off(data, known):
+            raise unreadable(name, f"the {known} is cut off", "truncated") from error
+        raise unreadable(name, f"the {known} cannot be decoded: {_in_words(error)}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with _lock:
+        if not _readers:
+            _filters.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+        _readers.append(threading.get_ident())
+    try:
+        yield
+    finally:
+        with _lock:
+            _readers.pop()
+            if not _readers:
+                _filters.close()
+
+
+def _format_of(data: bytes) -> str | None:
+    """Pillow's name of the format, by the first bytes."""
+    start = data[:16].ljust(16, b"\0")
+    return next((name for name in FORMATS if Image.OPEN[name][1](start) is True), None)
+
+
+def _is_cut_off(data: bytes, known: str) -> bool:
+    """Whether the end of a damaged file is missing."""
+    if known == "JPEG":
+        return data.find(b"\xff\xd9", max(0, data.rfind(b"\xff\xda"))) < 0
+    if known == "PNG":
+        return b"IEND\xae\x42\x60\x82" not in data[-4096:]
+    if known == "GIF":
+        return not data.rstrip(b"\0").endswith(b"\x3b")
+    if known == "WEBP":
+        return len(data) < int.from_bytes(data[4:8], "little") + 8
+    return known == "BMP" and len(data) < int.from_bytes(data[2:6], "little")
+
+
+def _in_words(error: Exception) -> str:
+    """The message of a plugin, in one line and without the address of a buffer."""
+    text = " ".join(str(error).partition(" <_io.BytesIO")[0].split()).rstrip(".")
+    return text[:200] or type(error).__name__
+
+
+def _oddity(image: Image.Image) -> str:
+    """What is unusual about the colours. Decoding would lose the depth in the file."""
+    deep = image.mode.startswith("I;16") or f"{image.mode};16" in str(image.tile)
+    mode = "16-bit" if deep else UNUSUAL_MODES.get(image.mode, "")
+    return ", ".join(filter(None, [mode, "transparency" if image.has_transparency_data else ""]))
+
+
+def _frames(image: Image.Image) -> int:
+    """The frames of an animation, or pages; the other views of a stereo photo do not count."""
+    try:
+        return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    except Exception:  # frames behind the first are damaged
+        image.seek(0)
+        return 1

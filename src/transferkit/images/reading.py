@@ -1,0 +1,223 @@
+"""Data as users pass it (folder, paths, arrays, DataFrame, dataset) -> images and labels, checked without decoding."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ..errors import InvalidInputError, bad_argument, shown, some_of
+from .arrays import image_contents
+from .datasets import dataset_arrays, is_dataset, named_labels
+from .folders import ClassFolder, list_class_folder, list_files
+from .images import Content, ImageArrays, ImageFiles, Images, LabelledImages
+from .labels import Codes, class_names, encode, label_array
+
+__all__ = ["read_images", "read_labelled", "split_pair"]
+
+
+def read_labelled(
+    data: object,
+    labels: object = None,
+    classes: npt.NDArray[Any] | None = None,
+    what: str = "data",
+    empty_classes: bool = False,
+    lenient: bool = False,
+) -> LabelledImages:
+    """Any form of labelled data -> `LabelledImages`.
+
+    Args:
+        data: a folder with one folder per class; paths, arrays, bytes of files or Pillow images with `labels`; a
+            DataFrame with the columns ``path`` or ``image``, and ``label``; a batched dataset of ``(image, label)``.
+        classes: the known classes; None = the classes of the data, sorted, two at least.
+        what: how errors call this data.
+        empty_classes: allow class folders without images, and files with two labels: the data check lists them.
+        lenient: allow files that are missing or not regular, and folders that cannot be listed: the reader of the
+            images names them.
+
+    Raises:
+        InvalidInputError: the data breaks a rule.
+    """
+    if isinstance(data, (str, os.PathLike)):
+        _no_labels(labels, "a folder's labels are the names of the folders in it")
+        return _from_folder(_class_folder(_named_path(data), lenient), classes, what, empty_classes)
+    images, labels, names = _images_and_labels(data, labels, what)
+    raw = label_array(labels, len(images))
+    if not len(images):
+        raise InvalidInputError(f"The {what} holds no images: at least two are needed. Check what you pass.")
+    if names is not None:
+        raw = named_labels(raw, names)
+    classes = class_names(raw, names) if classes is None else classes
+    codes = encode(raw, classes, what)
+    if isinstance(images, ImageArrays):
+        return LabelledImages(images, codes, classes, tuple(f"{index:012}" for index in range(len(images))))
+    _check_files(images.paths, lenient)
+    if not empty_classes:
+        _refuse_two_labels(images.paths, codes, classes)
+    return LabelledImages(images, codes, classes, tuple(map(str, images.paths)))
+
+
+def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, object, Sequence[str] | None]:
+    """Data without a folder: the images, the labels, and the class names of a dataset."""
+    if is_dataset(data):
+        _no_labels(labels, "a dataset brings its own labels")
+        arrays, labels = dataset_arrays(data, labelled=True)
+        return _in_memory(arrays), labels, getattr(data, "class_names", None)
+    if _is_frame(data):
+        _no_labels(labels, "a DataFrame has its labels in the column 'label'")
+        data, labels = _column(data, "image", "path"), _column(data, "label")
+    if labels is None:
+        form = f"an array of shape {data.shape}" if isinstance(data, np.ndarray) else f"a {type(data).__name__}"
+        raise InvalidInputError(
+            f"The {what} came without labels: {form} must come with `labels`, one per image. "
+            f"Pass labels=[...], or a folder with one folder per class."
+        )
+    return _sequence(data, what), labels, None
+
+
+def read_images(images: object, lenient: bool = False) -> Images:
+    """Unlabelled images in any of these forms -> `Images`; one image becomes a sequence of one.
+
+    Args:
+        lenient: as for `read_labelled`.
+
+    Raises:
+        InvalidInputError: a path does not exist, or an array is not an image.
+    """
+    if isinstance(images, (str, os.PathLike)):
+        path = _named_path(images)
+        if path.is_dir():
+            listed = list_files(path, lenient)
+            return ImageFiles(tuple(listed.files), tuple(listed.unreadable))
+        images = [path]
+    if is_dataset(images):
+        return _in_memory(dataset_arrays(images, labelled=False)[0])
+    if _is_frame(images):
+        images = _column(images, "image", "path")
+    found = _sequence([images], "image") if _is_one(images) else _sequence(images, "array of images")
+    if isinstance(found, ImageFiles):
+        _check_files(found.paths, lenient)
+    return found
+
+
+def split_pair(value: object) -> tuple[object, object]:
+    """`validation=` as data: a pair (data, labels), or any form that brings its labels along."""
+    if isinstance(value, tuple) and len(value) == 2:
+        return value
+    return value, None
+
+
+def _from_folder(
+    found: ClassFolder, classes: npt.NDArray[Any] | None, what: str, empty_classes: bool
+) -> LabelledImages:
+    raw = np.array(found.labels)
+    if classes is None:
+        if found.empty_classes and not empty_classes:
+            blocked = "".join(f" ({folder} cannot be read: {reason})" for folder, reason in found.unreadable)
+            raise InvalidInputError(
+                f"The class folder {some_of(found.empty_classes)} in {str(found.root)!r} holds no images{blocked}: every "
+                f"class must have some. Add images to it, or remove the folder."
+            )
+        classes = class_names(np.array([*found.labels, *found.empty_classes]))
+    spelled = {str(name): name for name in classes.tolist()}
+    if set(found.labels) <= set(spelled):  # folder names are text, the classes may be of another type
+        raw = np.array([spelled[label] for label in found.labels])
+    names = tuple(path.relative_to(found.root).as_posix() for path in found.files)
+    files = ImageFiles(tuple(found.files), tuple(found.unreadable))
+    return LabelledImages(files, encode(raw, classes, what), classes, names, found)
+
+
+def _class_folder(path: Path, lenient: bool) -> ClassFolder:
+    if not path.exists():
+        raise InvalidInputError(f"The folder {str(path)!r} does not exist: data must be there. Check the path.")
+    if not path.is_dir():
+        raise InvalidInputError(
+            f"{str(path)!r} is a file: training data must be a folder with one folder per class. Pass the folder, or "
+            f"a list of paths with labels."
+        )
+    return list_class_folder(path, lenient)
+
+
+def _named_path(path: str | os.PathLike[str]) -> Path:
+    """A path; empty text, which would mean the current folder, is most likely a variable that was not set."""
+    if not os.fspath(path):
+        raise InvalidInputError("The path is empty: it must name a file or a folder. Pass '.' for the current folder.")
+    return Path(path)
+
+
+def _sequence(data: Any, what: str) -> Images:
+    """Paths, or images in memory, as `Images`; the files are not looked at yet."""
+    if _is_pandas(data) or (isinstance(data, np.ndarray) and data.ndim == 1 and data.dtype.kind in "UO"):
+        data = list(data)
+    if not isinstance(data, Sequence) or not any(isinstance(item, (str, os.PathLike)) for item in data):
+        return _in_memory(image_contents(data, what))
+    wrong = [f"{shown(item)} at {at}" for at, item in enumerate(data) if not isinstance(item, (str, os.PathLike))]
+    if wrong:
+        raise InvalidInputError(
+            f"The list of paths holds {', '.join(wrong[:5])}: a list must hold paths (text or Path) alone, or images alone. "
+            f"Fill the gap, or split the list in two."
+        )
+    return ImageFiles(tuple(map(Path, data)))
+
+
+def _in_memory(contents: Sequence[Content]) -> ImageArrays:
+    return ImageArrays(contents, tuple(range(len(contents))))
+
+
+def _check_files(paths: Sequence[Path], lenient: bool) -> None:
+    if lenient:
+        return
+    missing = [str(path) for path in paths if not os.path.lexists(path)]
+    if missing:
+        raise InvalidInputError(f"There is no file {some_of(missing)}: every path must exist. Check the paths.")
+    odd = [str(path) for path in paths if not os.path.isfile(path)]  # noqa: PTH113  # Path.is_file may raise
+    if odd:
+        raise InvalidInputError(
+            f"{some_of(odd)} is not a regular file: an image must be an ordinary file. Leave it out of the list."
+        )
+
+
+def _refuse_two_labels(paths: Sequence[Path], codes: Codes, classes: npt.NDArray[Any]) -> None:
+    first: dict[Path, int] = {}
+    for path, code in zip(paths, codes.tolist(), strict=True):
+        if first.setdefault(path, code) != code:
+            both = some_of([classes[first[path]].item(), classes[code].item()])
+            raise InvalidInputError(
+                f"The file {str(path)!r} is listed with the labels {both}: an image has one class. Drop one of the two."
+            )
+
+
+def _column(frame: Any, *names: str) -> list[Any]:
+    """The first of the columns of these names."""
+    for name in names:
+        if name in frame.columns:
+            return list(frame[name])
+    raise InvalidInputError(
+        f"The DataFrame has the columns {some_of(frame.columns)}: it must have 'path' or 'image', and 'label' for "
+        f"training. Rename its columns."
+    )
+
+
+def _no_labels(labels: object, rule: str) -> None:
+    if labels is not None:
+        raise bad_argument("labels", labels, f"must be left out: {rule}", "Drop the argument")
+
+
+def _is_pandas(data: object) -> bool:
+    return type(data).__module__.partition(".")[0] == "pandas"
+
+
+def _is_frame(data: object) -> bool:
+    return _is_pandas(data) and hasattr(data, "columns")
+
+
+def _is_one(images: Any) -> bool:
+    """Whether this is one image in memory, and not several."""
+    if isinstance(images, (list, tuple)):
+        return False
+    return isinstance(images, (bytes, Image.Image)) or np.ndim(images) == 3

@@ -1,0 +1,265 @@
+"""The frozen part of a network as a fast function: weights as constants, one TensorFlow session for each thread.
+
+TensorFlow converts a constant weight to the layout of the processor once, not in each call. With fixed weights, a
+convolution and the normalization after it are one convolution with other numbers (Jacob et al., 2018, "Quantization and
+Training of Neural Networks", section 3.2): the numbers are changed here, and TensorFlow removes the multiplication by
+one that is left. Without that, bfloat16 gains little (benchmarks/forward.py).
+
+TensorFlow (2.21, oneDNN) merges a convolution, its bias and an addition after it into one kernel, which crashes or gives
+wrong numbers when several threads call it at once. Each session has kernels of its own and serves one thread at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from queue import LifoQueue
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from ..cache import Tensors, record_dtype
+from ..images import PIXEL_RULE
+from .fingerprints import weights_digest
+
+__all__ = ["THREADS", "FrozenPart", "compiled"]
+
+Array = npt.NDArray[Any]
+Forward = Callable[[Array], list[Array]]  # float32 (n, h, w, 3) -> the outputs of the model
+
+THREADS = max(2, min(16, os.cpu_count() or 2))
+# Weights of more bytes stay variables: a graph may hold 2 GB.
+CONSTANT_BYTES = 2**29
+# Each session has a copy of the weights: together they take about so many bytes.
+SESSIONS_BYTES = 2**30
+# Images per call of the frozen part. On a CPU small batches stay in its caches, and one call per core
+# beats one call on all cores: benchmarks/forward.py measured 1.7 times the images per second of batches of 32.
+CPU_CHUNK = 4
+GPU_CHUNK = 64
+FUNCTIONS = 2  # that stay in memory
+
+_functions: dict[str, Forward] = {}  # by name; the last one is the one used last
+_compiling = threading.Lock()
+
+
+class FrozenPart:
+    """A frozen part as one fast function, for batches of any length.
+
+    Args:
+        computation: stands for the layers and their settings; see `Network.computation`.
+        precision: ``"float32"`` or ``"bfloat16"`` (float16 on a GPU).
+
+    `name` says what its values depend on besides the images: the computation, the present weights, the size, the rules
+    by which bytes become pixels, the precision.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        size: tuple[int, int],
+        computation: str,
+        precision: str = "float32",
+        gpu: bool | None = None,
+    ) -> None:
+        self.size = size
+        self.gpu = bool(tf.config.list_physical_devices("GPU")) if gpu is None else gpu
+        self._model, self._half = model, precision != "float32"
+        kind = "float32" if not self._half else "float16" if self.gpu else "bfloat16"
+        self._weights = weights_digest(model)
+        self.name = f"{computation}/{self._weights}/{size}/{PIXEL_RULE}/{kind}"
+        self.tensors: Tensors = tuple((str(tensor.dtype), tuple(tensor.shape[1:])) for tensor in model.outputs)
+        self.chunk = GPU_CHUNK if self.gpu else CPU_CHUNK
+        self._function: Forward | None = None
+
+    def __call__(self, images: Any) -> list[npt.NDArray[Any]]:
+        """float32 `(n, h, w, 3)`, RGB 0-255 -> the values at the cut, one array `(n, ...)` per tensor."""
+        if self._function is None:
+            self._function = self._compile()
+        images = np.asarray(images, np.float32)
+        count = len(images)
+        if self.gpu and count < self.chunk:  # XLA compiles for each length: the last batch is filled up
+            images = np.pad(images, [(0, self.chunk - count), (0, 0), (0, 0), (0, 0)])
+        return [output[:count] for output in self._function(images)]
+
+    def value_bytes(self, count: int) -> int:
+        """Bytes that the values of `count` images take."""
+        return count * record_dtype(self.tensors).itemsize
+
+    def in_chunks(self, images: npt.NDArray[Any], pool: ThreadPoolExecutor) -> list[npt.NDArray[Any]]:
+        """The same, several chunks at once on the threads of `pool`."""
+        chunks = [images[start : start + self.chunk] for start in range(0, len(images), self.chunk)]
+        return [np.concatenate(parts) for parts in zip(*pool.map(self, chunks), strict=True)]
+
+    def _compile(self) -> Forward:
+        """The function, made when it is first needed: never, if the store holds all values."""
+        with _compiling:
+            function = _functions.pop(self.name, None)
+            if function is None:
+                if weights_digest(self._model) != self._weights:
+                    raise RuntimeError(f"The weights of {self.name} changed before it was compiled")
+                function, constant = compiled(self._model, self.size, self._half, self.gpu)
+                if not constant:  # it follows the weights of this network, which may change
+                    return function
+            _functions[self.name] = function
+            if len(_functions) > FUNCTIONS:
+                _functions.pop(next(iter(_functions)))
+            return function
+
+
+def compiled(model: keras.Model, size: tuple[int, int], half: bool = False, gpu: bool = False) -> tuple[Forward, bool]:
+    """A function that computes what `model` does in inference, for any number of threads.
+
+    Args:
+        half: convolutions and products in bfloat16 on a CPU, in float16 on a GPU.
+
+    Returns:
+        The function, and whether the weights are constants in it. They are not, and `half` does nothing, if they do not
+        fit into a graph or a layer holds other state; the function then follows the weights of `model`.
+    """
+    traced = _traced(model, size, rounded=half and not gpu)
+    free: LifoQueue[Forward] = LifoQueue()  # the one used last is warm
+
+    def run(images: Array) -> list[Array]:
+        function = free.get()
+        try:
+            return function(images)
+        finally:
+            free.put(function)
+
+    if any(tensor.dtype == tf.resource for tensor in traced.captured_inputs):
+        free.put(lambda images: [output.numpy() for output in traced(tf.constant(images))])
+        return run, False
+    graph = tf.Graph()
+    with graph.as_default():
+        captured = zip(traced.graph.inputs[1:], traced.captured_inputs, strict=True)
+        constants = {placeholder.name: tf.constant(value.numpy()) for placeholder, value in captured}
+        tf.import_graph_def(traced.graph.as_graph_def(), input_map=constants, name="")
+    for _ in range(1 if gpu else max(1, min(THREADS, SESSIONS_BYTES // max(1, _bytes(model))))):
+        session = tf.compat.v1.Session(graph=graph, config=_config(half, gpu))
+        outputs = [tensor.name for tensor in traced.outputs]
+        free.put(session.make_callable(outputs, feed_list=[traced.inputs[0].name]))
+    return run, True
+
+
+def _config(half: bool, gpu: bool) -> Any:
+    """Settings of one session: as global options they would change the training of the rest of the process."""
+    config = tf.compat.v1.ConfigProto()
+    rewrites = config.graph_options.rewrite_options
+    if gpu:
+        config.graph_options.optimizer_options.global_jit_level = tf.compat.v1.OptimizerOptions.ON_1  # XLA
+    if half:
+        setattr(rewrites, "auto_mixed_precision" if gpu else "auto_mixed_precision_onednn_bfloat16", rewrites.ON)
+    return config
+
+
+def _traced(model: keras.Model, size: tuple[int, int], rounded: bool) -> Any:
+    numbers = _folded(model) if _bytes(model) <= CONSTANT_BYTES else None
+    if numbers is not None and rounded:
+        for node in _nodes(model):
+            if isinstance(node.operation, keras.layers.DepthwiseConv2D):
+                _round_depthwise(numbers, node.operation.kernel)
+
+    def forward(images: tf.Tensor) -> list[tf.Tensor]:
+        if numbers is None:
+            outputs = model(images, training=False)
+        else:
+            constants = [
+                [tf.constant(numbers[id(variable)]) for variable in variables]
+                for variables in (model.trainable_variables, model.non_trainable_variables)
+            ]
+            outputs, _ = model.stateless_call(*constants, images, training=False)
+        return list(keras.tree.flatten(outputs))
+
+    function = tf.function(forward, autograph=False)
+    return function.get_concrete_function(tf.TensorSpec((None, *size, 3), tf.float32))
+
+
+def _bytes(model: keras.Model) -> int:
+    return sum(int(np.prod(weight.shape)) * 4 for weight in model.weights)
+
+
+def _folded(model: keras.Model) -> dict[int, Array]:
+    """The value of each variable, by its id; normalizations are folded into the convolution before them if possible."""
+    values = {id(variable): variable.numpy() for variable in model.variables}
+    for convolution, normalization in _foldable(model):
+        variance = values[id(normalization.moving_variance)]
+        scale = 1 / np.sqrt(variance.astype(np.float64) + normalization.epsilon)
+        if normalization.scale:
+            scale = scale * values[id(normalization.gamma)]
+            values[id(normalization.gamma)] = np.ones_like(variance)
+        shift = -values[id(normalization.moving_mean)] * scale
+        if normalization.center:
+            shift = shift + values[id(normalization.beta)]
+            values[id(normalization.beta)] = np.zeros_like(variance)
+        if convolution.use_bias:
+            shift = shift + values[id(convolution.bias)] * scale
+            values[id(convolution.bias)] = shift.astype(np.float32)
+            shift = np.zeros_like(shift)
+        # A depthwise kernel is (height, width, channels, multiplier), its outputs channel by channel.
+        depthwise = isinstance(convolution, keras.layers.DepthwiseConv2D)
+        kernel = values[id(convolution.kernel)]
+        folded = kernel * scale.reshape(kernel.shape[2:] if depthwise else (-1,))
+        values[id(convolution.kernel)] = folded.astype(np.float32)
+        values[id(normalization.moving_mean)] = (-shift).astype(np.float32)
+        values[id(normalization.moving_variance)] = np.full_like(variance, 1 - normalization.epsilon)
+    return values
+
+
+def _round_depthwise(values: dict[int, Array], variable: Any) -> None:
+    """Round a depthwise kernel to bfloat16, and add what that took from the sum of each filter to its smallest tap.
+
+    Activations have a mean, so an error of the sum shifts the whole channel: kept sums halve the error of MobileNetV2's
+    features (benchmarks/forward.py).
+    """
+    kernel = values[id(variable)]
+    taps = kernel.reshape(-1, kernel.shape[2] * kernel.shape[3])
+    rounded = taps.astype(tf.bfloat16.as_numpy_dtype).astype(np.float32)
+    rounded[np.abs(rounded).argmin(axis=0), np.arange(taps.shape[1])] += (taps - rounded).sum(axis=0)
+    values[id(variable)] = rounded.reshape(kernel.shape)
+
+
+def _foldable(model: keras.Model) -> Iterator[tuple[Any, Any]]:
+    """Each convolution whose result only one normalization reads, and that normalization."""
+    nodes = list(_nodes(model))
+    calls = Counter(id(node.operation) for node in nodes)
+    readers: defaultdict[int, list[Any]] = defaultdict(list)
+    for node in nodes:
+        for tensor in node.input_tensors:
+            readers[id(tensor)].append(node.operation)
+    for graph in filter(None, map(_graph, (model, *(node.operation for node in nodes)))):
+        for tensor in graph.outputs:
+            readers[id(tensor)].append(None)
+    for node in nodes:
+        convolution = node.operation
+        if type(convolution) not in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D):
+            continue
+        (found, *others) = readers[id(node.output_tensors[0])] or [None]
+        linear = convolution.activation is keras.activations.linear and len(convolution.weights) <= 2  # no LoRA
+        once = not others and calls[id(convolution)] == calls[id(found)] == 1
+        if not (once and linear and type(found) is keras.layers.BatchNormalization and found.axis in (-1, 3)):
+            continue
+        if {convolution.compute_dtype, found.compute_dtype, convolution.variable_dtype} == {"float32"}:
+            yield convolution, found
+
+
+def _nodes(model: Any) -> Iterator[Any]:
+    """Every call of a layer, also in models inside the model."""
+    graph = _graph(model)
+    for level in graph._nodes_by_depth.values() if graph else ():  # Keras has no public way to the calls of a layer
+        for node in level:
+            yield node
+            yield from _nodes(node.operation)
+
+
+def _graph(operation: Any) -> Any:
+    """The graph of layers that a model is made of; None for a layer, and for a model with a `call` of the user's own."""
+    if not isinstance(operation, keras.Model) or not type(operation).__module__.startswith("keras."):
+        return None
+    graph = getattr(operation, "_functional", operation)  # a Sequential holds one
+    return graph if hasattr(graph, "_nodes_by_depth") else None

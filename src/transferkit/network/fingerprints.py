@@ -1,0 +1,102 @@
+"""What a network computes, as a short text: two networks with the same fingerprint give the same values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .._version import __version__
+from ..backbones import Backbone
+
+__all__ = ["computation", "graph_digest", "weights_digest"]
+
+# Builders whose code follows from the versions of Keras and of this package.
+KNOWN_BUILDERS = ("keras.applications:", "transferkit.")
+
+
+def computation(record: Backbone, model: keras.Model, size: tuple[int, int], at: int | str) -> str:
+    """A text that stands for what a part of a network computes, apart from its weights.
+
+    Args:
+        model: preprocessing and the layers of the record's backbone before `at`.
+    """
+    builder, rule = record.builder, record.preprocessing
+    if isinstance(builder, str) and builder.startswith(KNOWN_BUILDERS) and isinstance(rule, str):
+        versions = [keras.__version__, tf.__version__, __version__]
+        known = [builder, sorted(record.options.items()), rule, size, at, versions]
+        return f"{record.name}/{at}/{_digest(known)}"
+    return f"{record.name}/{at}/{_graph_of(model)}"
+
+
+def weights_digest(model: keras.Model) -> str:
+    """SHA-256 over all weights of a model, in order: two models with the same digest hold the same numbers."""
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        array = np.ascontiguousarray(weight.numpy())
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(array.data if array.ndim else array.tobytes())
+    return digest.hexdigest()
+
+
+def graph_digest(function: Any) -> str:
+    """A hash of the graph of a concrete function: operations, settings, constants and connections, but not names."""
+    definition = function.graph.as_graph_def()
+    library = {item.signature.name: item for item in definition.library.function}
+    known: dict[str, str] = {}
+    return _digest([_nodes(definition.node, library, known), tf.__version__])
+
+
+def _graph_of(model: keras.Model) -> str:
+    inputs = model.inputs[0]
+    try:
+        function = tf.function(lambda images: model(images, training=False), autograph=False)
+        concrete = function.get_concrete_function(tf.TensorSpec((None, *inputs.shape[1:]), inputs.dtype))
+        numbers = {id(weight.value.handle): number for number, weight in enumerate(model.weights, 1)}
+        # What it reads besides its weights are constants, else this fails.
+        used = [numbers.get(id(tensor)) or repr(tensor.numpy().tolist()) for tensor in concrete.captured_inputs]
+        return _digest([graph_digest(concrete), used])
+    except Exception:  # code of the user's own, which may raise anything: this model equals no other
+        return uuid.uuid4().hex
+
+
+def _nodes(nodes: Any, library: dict[str, Any], known: dict[str, str]) -> list[Any]:
+    """Each node's operation, settings and where its inputs come from, by position."""
+    positions = {node.name: str(number) for number, node in enumerate(nodes)}
+    described = []
+    for node in nodes:
+        settings = {}
+        for name, setting in node.attr.items():
+            if name.startswith("_") or name in ("shared_name", "container", "debug_name"):
+                continue
+            if setting.HasField("func"):
+                settings[name] = _function(setting.func.name, library, known)
+            else:
+                settings[name] = hashlib.sha256(setting.SerializeToString(deterministic=True)).hexdigest()
+        inputs = []
+        for source in node.input:
+            head, _, tail = source.lstrip("^").partition(":")
+            inputs.append(f"{positions.get(head, head)}:{tail}{'^' if source.startswith('^') else ''}")
+        # TensorFlow lists what only has to run first in an order of its own.
+        inputs.sort(key=lambda source: (source.endswith("^"), source if source.endswith("^") else ""))
+        described.append([_function(node.op, library, known), settings, inputs])
+    return described
+
+
+def _function(name: str, library: dict[str, Any], known: dict[str, str]) -> str:
+    """A function inside a graph, by what it does, since its name differs between processes; other names as they are."""
+    if name not in library:
+        return name
+    if name not in known:
+        known[name] = "recursion"
+        known[name] = _digest(_nodes(library[name].node_def, library, known))
+    return known[name]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]

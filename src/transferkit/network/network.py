@@ -1,0 +1,250 @@
+"""Preprocessing -> backbone -> head as one Keras model; where it can be cut; what is trainable.
+
+A cut divides the network into a frozen part, which is computed once per image, and a trained part, which starts from
+the values at the cut. Both share their layers with the whole network. All layers and operations are Keras's own, so a
+saved network opens without transferkit.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import keras
+
+from .._arguments import is_whole
+from ..backbones import Backbone
+from ..errors import InvalidInputError, bad_argument, some_of
+from .fingerprints import computation
+
+__all__ = ["Cut", "Network", "TrainedPart", "assemble"]
+
+At = int | str
+
+
+TrainedPart: TypeAlias = keras.Model  # the layers after a cut, from the values there to logits
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A place to divide the network.
+
+    Attributes:
+        index: the first trained layer's index in ``backbone.layers``; their number for a cut before the head.
+        first_layer: its name.
+        from_pixels: no layer before the cut has weights.
+        frozen: images float32 `(n, h, w, 3)` -> the list of tensors that cross the cut.
+        trained: those tensors -> logits `(n, n_classes)`.
+    """
+
+    index: int
+    first_layer: str
+    from_pixels: bool
+    frozen: keras.Model
+    trained: TrainedPart
+
+
+@dataclass(eq=False)
+class Network:
+    """A whole network and the pieces that it was made of."""
+
+    record: Backbone
+    size: tuple[int, int]
+    model: keras.Model
+    backbone: keras.Model
+    preprocessed: keras.KerasTensor  # what the backbone is fed inside `model`
+    features: keras.KerasTensor  # (n, feature_dim), what the head is fed inside `model`
+    head: tuple[keras.layers.Layer, ...]  # pooling, scale, dropout, dense: from feature maps to logits
+    _version: int = 0
+    _changing: bool = False
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Marks a block that changes weights of the backbone."""
+        self._changing = True
+        try:
+            yield
+        finally:
+            self._changing = False
+            self._version += 1
+
+    @property
+    def version(self) -> int:
+        """A number that goes up when the weights of the backbone change, and at each call while they are trained."""
+        self._version += self._changing
+        return self._version
+
+    def computation(self, model: keras.Model, at: int | str) -> str:
+        """See `fingerprints.computation`."""
+        return computation(self.record, model, self.size, at)
+
+    def features_model(self) -> keras.Model:
+        """Images -> pooled features: everything before the head."""
+        return keras.Model(self.model.input, [self.features])
+
+    def head_model(self) -> keras.Model:
+        """Pooled features -> probabilities."""
+        return keras.Model(self.features, self.model.output)
+
+    def set_feature_scale(self, scale: float) -> None:
+        """What the head multiplies features by; to be set before the network is first called."""
+        self.head[1].scale = scale
+
+    @property
+    def feature_scale(self) -> float:
+        return float(self.head[1].scale)
+
+    def cut_before_head(self) -> Cut:
+        """The cut of `fit`: everything but the head is frozen; what crosses is the pooled features."""
+        layers = self.backbone.layers
+        self.backbone.trainable = False
+        trained = self._trained_part([self.features], self.head[1:])
+        return Cut(len(layers), self.head[-1].name, False, self.features_model(), trained)
+
+    def cut_at(self, at: At) -> Cut:
+        """The cut of `fine_tune`, before the layer or stage `at`; sets which layers are trainable.
+
+        Raises:
+            InvalidInputError: no such layer or stage.
+        """
+        index = self.resolve(at)
+        layers = self.backbone.layers
+        self._train_from(index)
+        crossing = _crossing(self.backbone, index)
+        from_pixels = not any(layer.weights for layer in layers[:index])
+        inside = keras.Model(self.backbone.inputs, crossing)
+        frozen = keras.Model(self.model.input, keras.tree.flatten(inside(self.preprocessed)))
+        tail = keras.Model(crossing, self.backbone.output)
+        return Cut(index, layers[index].name, from_pixels, frozen, self._trained_part(crossing, [tail, *self.head]))
+
+    def resolve(self, at: At) -> int:
+        """`at` as an index into ``backbone.layers``."""
+        layers = self.backbone.layers
+        if is_whole(at):
+            index = int(at)
+            if not -len(layers) <= index < len(layers):
+                rule = (
+                    f"must be {-len(layers)} to {len(layers) - 1}, since {self.record.name!r} has {len(layers)} layers"
+                )
+                raise bad_argument("at", at, rule, self._stages_remedy())
+            return index % len(layers)
+        if not isinstance(at, str):
+            raise bad_argument("at", at, "must be a layer's index, a layer's name or a stage", self._stages_remedy())
+        names = [layer.name for layer in layers]
+        if at in names:
+            return names.index(at)
+        if at in self.record.stages:
+            # "block_1" must not find "block_13"; ConvNeXt puts its own name in front of "stage_1".
+            pattern = re.compile(rf"(^|_){re.escape(at)}(?!\d)")
+            for index, name in enumerate(names):
+                if pattern.search(name):
+                    return index
+            raise InvalidInputError(
+                f"The stage {at!r} of {self.record.name!r} has no layer: the names of its layers must begin with the stage. "
+                f"Correct the record, or pass a layer's name or index."
+            )
+        near = difflib.get_close_matches(at, [*self.record.stages, *names], n=1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
+        rule = f"is neither a layer nor a stage of {self.record.name!r}{hint}"
+        raise bad_argument("at", at, rule, self._stages_remedy())
+
+    def trained_layers(self) -> list[keras.layers.Layer]:
+        """Layers with weights that training changes, in the order of the data."""
+        return [layer for layer in (*self.backbone.layers, *self.head) if layer.trainable_weights]
+
+    @contextmanager
+    def unchanged_on_error(self) -> Iterator[None]:
+        """Restore which layers are trainable if the block fails."""
+        flags = [(layer, layer.trainable) for layer in (*self.backbone.layers, self.backbone)]
+        try:
+            yield
+        except BaseException:
+            self.backbone.trainable = True
+            for layer, flag in flags:
+                layer.trainable = flag
+            raise
+
+    def _stages_remedy(self) -> str:
+        if self.record.stages:
+            return f"Its stages are {some_of(self.record.stages, 20)}; layer names and indices work as well"
+        return "Pass a layer's index or name, as get_backbone(name).build((height, width)).layers lists them"
+
+    def _train_from(self, index: int) -> None:
+        """Make the layers of the backbone from `index` on trainable, and the others not."""
+        # A model's flag overrides the flags of its layers, so it must be on. Setting it sets theirs too, so it comes
+        # first.
+        self.backbone.trainable = True
+        for number, layer in enumerate(self.backbone.layers):
+            layer.trainable = number >= index
+        # A BatchNormalization that is trainable uses the batch's statistics and moves its own: with small batches both
+        # do harm, and the values before the cut were computed without.
+        for part in self.backbone._flatten_layers():  # Keras has no public way to the layers inside a layer
+            if isinstance(part, keras.layers.BatchNormalization):
+                part.trainable = False
+
+    def _trained_part(self, crossing: list[keras.KerasTensor], layers: Iterable[keras.layers.Layer]) -> TrainedPart:
+        inputs = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in crossing]
+        given: Any = inputs if len(inputs) > 1 else inputs[0]
+        values = given
+        for layer in layers:
+            values = layer(values)
+        part = TrainedPart(given, values)
+        # Callbacks see this model. One that saves it (`keras.callbacks.ModelCheckpoint`) means the classifier.
+        part.save, part.save_weights = self.model.save, self.model.save_weights
+        return part
+
+
+def assemble(
+    record: Backbone, backbone: keras.Model, size: tuple[int, int], n_classes: int, dropout: float, seed: int
+) -> Network:
+    """One model from RGB 0-255 float32 `(n, h, w, 3)` to probabilities `(n, n_classes)`, backbone frozen.
+
+    The head: global average pooling, features scaled to unit size (by a constant that `fit` measures, so that one
+    learning rate suits all backbones), dropout, and a dense layer that starts at zero: before training every class is
+    equally likely, and the result does not depend on a random start.
+    """
+    inputs = keras.Input((*size, 3), dtype="float32", name="image")
+    preprocessed = record.preprocess_input(inputs)
+    maps = backbone(preprocessed)
+    pool = {4: keras.layers.GlobalAveragePooling2D, 2: keras.layers.Identity}.get(len(maps.shape))
+    if pool is None:
+        raise InvalidInputError(
+            f"The backbone {record.name!r} gives values of shape {tuple(maps.shape)}: it must give feature maps "
+            f"(n, h, w, features) or features (n, features). Build it without its classification head."
+        )
+    head = (
+        pool(name="features"),
+        keras.layers.Rescaling(1.0, name="unit_scale", dtype="float32"),
+        keras.layers.Dropout(dropout, seed=seed, name="dropout", dtype="float32"),
+        keras.layers.Dense(n_classes, kernel_initializer="zeros", name="logits", dtype="float32"),
+    )
+    features = values = head[0](maps)
+    for layer in head[1:]:
+        values = layer(values)
+    probabilities = keras.layers.Softmax(name="probabilities", dtype="float32")(values)
+    model = keras.Model(inputs, probabilities, name="transferkit")
+    backbone.trainable = False
+    return Network(record, size, model, backbone, preprocessed, features, head)
+
+
+def _crossing(backbone: keras.Model, index: int) -> list[keras.KerasTensor]:
+    """The tensors made before layer `index` that this layer or a later operation reads.
+
+    Operations that are not layers (an addition of two tensors, say) are on the side where the model's order, from inputs
+    to outputs, has them.
+    """
+    operations = list(backbone.operations)
+    at = operations.index(backbone.layers[index])
+    if at == 0:
+        return list(backbone.inputs)
+    behind = set(map(id, operations[at:]))
+    crossing: dict[int, keras.KerasTensor] = {}
+    for operation in operations[at:]:
+        for tensor in keras.tree.flatten(operation.input):
+            if id(tensor._keras_history.operation) not in behind:
+                crossing.setdefault(id(tensor), tensor)
+    return list(crossing.values())

@@ -1,0 +1,260 @@
+"""A classifier <-> one ``.keras`` file, written atomically, read as data only.
+
+`load` reads the member ``transferkit.json`` and the weights alone, rebuilds the network from the registry, and runs
+nothing that the file describes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import operator
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from ._console import say
+from ._version import __version__
+from .backbones import Backbone, refuse_oversized
+from .errors import BundleError, bad_argument, some_of
+from .network import Network, assemble
+from .results import History, Phase
+
+__all__ = ["Manifest", "check_target", "read_manifest", "rebuild", "save"]
+
+FORMAT_VERSION = 1
+MEMBER = "transferkit.json"
+WEIGHTS = "model.weights.h5"
+# The self-test: so many features of a test picture, which may differ by this share of the largest. Other
+# processors and precisions round differently; other preprocessing or layers differ by far more. Probabilities
+# would not do: a sure classifier is often just as sure of the wrong pixels.
+FEATURES = 64
+TOLERANCE = 0.02
+MARGIN = 64 * 2**20  # bytes that a file of weights may take besides the weights
+MAX_MANIFEST = 64 * 2**20  # bytes
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of ``transferkit.json``.
+
+    Attributes:
+        classes: class names, all str, int or bool.
+        weights, seed: the constructor's arguments; never the path of a weights file.
+        split_seed: the seed that divided the images of `fit`; the same folder is divided alike later.
+        precision: of the frozen part.
+        feature_scale: what the head multiplies features by.
+        self_test: what `self_test` gave when the classifier was saved.
+        weights_sha256: of the member ``model.weights.h5``.
+    """
+
+    backbone: str
+    input_size: tuple[int, int]
+    classes: list[Any]
+    dropout: float
+    precision: Literal["float32", "bfloat16"]
+    feature_scale: float
+    weights: str | None
+    seed: int | None
+    split_seed: int
+    self_test: list[float]
+    history: list[dict[str, Any]]
+    weights_sha256: str = ""
+    transferkit_version: str = __version__
+    keras_version: str = keras.__version__
+    format_version: int = FORMAT_VERSION
+
+    def history_record(self) -> History:
+        return History(tuple(Phase(**phase) for phase in self.history))
+
+
+def self_test(network: Network) -> npt.NDArray[np.float64]:
+    """Up to 64 features, float64 `(n,)`, of a picture that every version draws alike: waves in each channel."""
+    y, x = np.mgrid[: network.size[0], : network.size[1]].astype(np.float32)
+    waves = [np.sin(x / 7 + k) + np.cos(y / 5 - k) for k in range(3)]
+    picture = (127.5 + 63.75 * np.stack(waves, axis=-1))[np.newaxis].astype(np.float32)
+    features = network.features_model()(picture, training=False)
+    values = np.asarray(features[0] if isinstance(features, list) else features, np.float64).ravel()
+    chosen: npt.NDArray[np.float64] = values[np.linspace(0, len(values) - 1, min(FEATURES, len(values))).astype(int)]
+    return chosen
+
+
+def check_target(path: object) -> Path:
+    """A path that ends in ``.keras``, in a folder that exists."""
+    target = _as_path(path)
+    if target.suffix != ".keras":
+        raise bad_argument("path", str(target), "must end in .keras", f"Pass {str(target.with_suffix('.keras'))!r}")
+    if not target.parent.is_dir():
+        raise bad_argument("path", str(target), "is in a folder that does not exist", "Make the folder first")
+    if target.is_dir():
+        raise bad_argument("path", str(target), "is a folder: save writes a file", "Choose another name")
+    return target
+
+
+def _as_path(path: object) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise bad_argument("path", path, "must be a path", "Pass for example 'pets.keras'")
+    return Path(path)
+
+
+def save(path: Path, network: Network, classes: npt.NDArray[Any], history: History, **options: Any) -> None:
+    """Write a temporary file in the same folder, then rename it: a stop in between loses nothing.
+
+    `options` are the other fields of `Manifest`.
+    """
+    manifest = Manifest(
+        backbone=network.record.name,
+        input_size=network.size,
+        classes=classes.tolist(),
+        feature_scale=network.feature_scale,
+        self_test=self_test(network).tolist(),
+        history=[asdict(replace(phase, skipped={})) for phase in history.phases],  # names no files of this machine
+        **options,
+    )
+    # A private folder in the same place, so that the rename stays within one file system.
+    with tempfile.TemporaryDirectory(prefix=".transferkit-", dir=path.parent) as folder:
+        temporary = Path(folder, path.name)
+        _save_model(network, temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            manifest = replace(manifest, weights_sha256=hashlib.sha256(archive.read(WEIGHTS)).hexdigest())
+            archive.writestr(MEMBER, json.dumps(asdict(manifest), ensure_ascii=False, indent=1))
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+def _save_model(network: Network, path: Path) -> None:
+    """What `keras.Model.save` writes; where a layer cannot be described, the weights alone, which is all `rebuild` reads.
+
+    Some layers of other libraries fail in `get_config`: the training must not be lost for that.
+    """
+    try:
+        network.model.save(path)
+    except OSError:  # of the disk
+        raise
+    except Exception as error:  # such a layer may raise anything
+        weights = path.with_name(WEIGHTS)
+        network.model.save_weights(weights)
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.write(weights, WEIGHTS)
+        say(
+            f"A layer of {network.record.name!r} cannot be described ({type(error).__name__}: {error}), so {path.name!r} "
+            f"opens with TransferClassifier.load, not with keras.saving.load_model.",
+            verbose=1,
+        )
+
+
+def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+    """The member ``transferkit.json``, checked.
+
+    Raises:
+        BundleError: no such file, damaged, not a classifier of transferkit, or of a newer format.
+    """
+    path = _as_path(path)
+    if not path.is_file():
+        raise BundleError(f"There is no file {str(path)!r}: load needs a classifier that save wrote. Check the path.")
+    with _opened(path) as archive:
+        if MEMBER not in archive.namelist():
+            raise BundleError(
+                f"{str(path)!r} holds a Keras model but no {MEMBER}: it was not saved by transferkit. Open it with "
+                f"keras.saving.load_model if you trust it."
+            )
+        content = json.loads(_member(archive, MEMBER, MAX_MANIFEST))
+        version = content.get("format_version")
+        if version != FORMAT_VERSION:
+            raise BundleError(
+                f"{str(path)!r} has the format version {version!r}, this transferkit reads version {FORMAT_VERSION}: the two "
+                f"must agree. Install the transferkit that wrote it ({content.get('transferkit_version', 'unknown')})."
+            )
+        return _checked(Manifest(**content))
+
+
+def _checked(manifest: Manifest) -> Manifest:
+    """The types and ranges that the rest relies on."""
+    height, width = (int(side) for side in manifest.input_size)
+    names, kinds = manifest.classes, {type(name) for name in manifest.classes}
+    rules = {
+        "classes": len(set(names)) == len(names) >= 2 and len(kinds) == 1 and kinds <= {str, int, bool},
+        "input_size": 0 < height <= 10_000 and 0 < width <= 10_000,
+        "feature_scale": np.isfinite(manifest.feature_scale),
+        "dropout": 0 <= manifest.dropout < 1,
+        "split_seed": 0 <= operator.index(manifest.split_seed) < 2**32,
+        "precision": manifest.precision in ("float32", "bfloat16"),
+        "self_test": np.isfinite(np.array(manifest.self_test, np.float64)).all(),
+    }
+    if wrong := [name for name, holds in rules.items() if not holds]:
+        raise ValueError(f"{MEMBER} holds values of {some_of(wrong)} that make no sense")
+    manifest.history_record()
+    return replace(manifest, input_size=(height, width))
+
+
+def rebuild(path: str | os.PathLike[str], record: Backbone, manifest: Manifest) -> Network:
+    """The network from the registry, filled with the file's weights; it must compute what the saved one did.
+
+    Raises:
+        BundleError: the weights are damaged, do not fit, or compute something else.
+    """
+    path, size = Path(path), manifest.input_size
+    network = assemble(record, record.build(size), size, len(manifest.classes), manifest.dropout, manifest.split_seed)
+    network.set_feature_scale(manifest.feature_scale)
+    _load_weights(network.model, path, manifest)
+    features, expected = self_test(network), np.array(manifest.self_test, np.float64)
+    tolerance = TOLERANCE * float(np.abs(expected).max(initial=0))
+    if features.shape != expected.shape or not np.allclose(features, expected, rtol=0, atol=tolerance):
+        raise BundleError(
+            f"The classifier in {str(path)!r} computes other features than when it was saved: the backbone "
+            f"{manifest.backbone!r} as registered here is not the one that it was trained with. Register the same one."
+        )
+    return network
+
+
+def _load_weights(model: keras.Model, path: Path, manifest: Manifest) -> None:
+    with _opened(path) as archive:
+        content = _member(archive, WEIGHTS, MARGIN + 16 * model.count_params())
+        if hashlib.sha256(content).hexdigest() != manifest.weights_sha256:
+            raise ValueError("its weights do not have the hash that was saved with them")
+    with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
+        weights = Path(folder, WEIGHTS)
+        weights.write_bytes(content)
+        try:
+            refuse_oversized(weights, model)
+            model.load_weights(weights)
+        except Exception as error:  # h5py and Keras raise many kinds for a file that does not fit
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise BundleError(
+                f"The weights in {str(path)!r} do not fit the backbone {manifest.backbone!r} as registered here "
+                f"({reason[0]}): it must be the backbone that the classifier was trained with. Register the same one."
+            ) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive, for reading; errors inside the block say that it is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except BundleError:
+        raise
+    except Exception as error:  # zipfile, zlib, json and a foreign record raise many kinds
+        raise BundleError(
+            f"{str(path)!r} cannot be read as a classifier ({error}): the file is damaged or was not written by "
+            f"transferkit. Take a good copy, or save the classifier again."
+        ) from error
+
+
+def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """A member of at most so many bytes: a small archive can hold gigabytes, and state another size."""
+    with archive.open(name) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"the contents of {name} take more than {most:,} bytes")
+    return content

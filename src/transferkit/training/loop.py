@@ -1,0 +1,244 @@
+"""Training behind the cut: epochs, callbacks, which epoch is kept, and the errors that stop it.
+
+Wrong numbers stop training in the epoch where they appear. Each step gives its loss and the sum of all weights, which
+is NaN or infinite as soon as one of them is.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from .._console import Bar, say
+from ..errors import TrainingError, some_of
+from ..features import StoredValues
+from ..network import TrainedPart
+from .steps import CORRECT, LOSS, RATE, Data, Loop, Settings
+
+__all__ = ["Outcome", "train"]
+
+State = list[tuple[keras.Variable, npt.NDArray[Any]]]
+
+# The compiled loop takes about this many bytes of values at a time.
+BLOCK_BYTES = 2**23
+# A mean cross-entropy of so many nats says that the wrong class was held for certain, up to e^-1000, image after image.
+# No training that learns gets there; weights that ran away without becoming infinite do.
+HIGHEST_LOSS = 1000.0
+UNCHANGED = "the classifier is as it was before the call."
+NOT_FINITE = "loss became NaN or infinite"
+BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+
+
+@dataclass
+class Outcome:
+    """The result of a phase.
+
+    Attributes:
+        metrics: name -> one figure per epoch.
+        kept: the epoch whose weights were kept; 0 = the weights from before.
+        before: loss and accuracy of validation before the phase; empty if no epoch had to beat them.
+    """
+
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+    kept: int = 0
+    before: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def train(part: TrainedPart, data: Data, validation: Data | None, settings: Settings) -> Outcome:
+    """Train the part in place; an error or Ctrl-C puts it back into the state before.
+
+    Raises:
+        TrainingError: loss or weights became NaN or infinite, or the loss of an epoch so high that nothing is learnt.
+    """
+    part.compile(optimizer=settings.optimizer, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    started, before = time.monotonic(), _state(part.variables)  # all of them: a callback may change any
+    try:
+        outcome = _Run(part, data, validation, settings).run()
+    except BaseException:
+        _restore(before)
+        raise
+    outcome.seconds = time.monotonic() - started
+    return outcome
+
+
+class _Run:
+    """One phase of training."""
+
+    def __init__(self, part: TrainedPart, data: Data, validation: Data | None, settings: Settings) -> None:
+        self.part, self.data, self.validation, self.settings = part, data, validation, settings
+        self.random = np.random.default_rng(settings.seed)
+        self.loop = Loop(part, settings)
+        self.outcome = Outcome()
+        if settings.keep_best and validation is not None:
+            losses, correct = self.loop.losses(validation)
+            self.outcome.before = _means(losses, correct)
+            self.best, self.best_score = _state(part.trainable_variables), _score(**self.outcome.before)
+
+    def run(self) -> Outcome:
+        settings, steps = self.settings, -(-len(self.data) // self.settings.batch_size)
+        callbacks = keras.callbacks.CallbackList(
+            list(settings.callbacks), model=self.part, epochs=settings.epochs, steps=steps, verbose=0
+        )
+        self.hooks = callbacks if any(map(_has_batch_hooks, settings.callbacks)) else None
+        self.part.stop_training = False
+        logs: dict[str, float] = {}
+        with Bar(settings.title, settings.epochs * steps, "steps", settings.verbose) as self.bar:
+            callbacks.on_train_begin()
+            for epoch in range(1, settings.epochs + 1):
+                callbacks.on_epoch_begin(epoch - 1)
+                self._refuse_wrong_weights(f"before the first step of epoch {epoch}")
+                logs = self._epoch(epoch)
+                self._record(epoch, logs)
+                callbacks.on_epoch_end(epoch - 1, logs)
+                if self.part.stop_training:
+                    break
+            callbacks.on_train_end(logs)
+        self._keep()
+        self._refuse_wrong_weights("after the last epoch")
+        return self.outcome
+
+    def _epoch(self, epoch: int) -> dict[str, float]:
+        """The figures of one epoch, as callbacks get them."""
+        order = self.random.permutation(len(self.data))
+        self.rate = 0.0  # the highest of the epoch so far
+        numbers = np.concatenate(list(self._steps(order, epoch)))
+        self.bar.advance(0, title=f"{self.settings.title}, epoch {epoch} of {self.settings.epochs}")
+        loss, correct = numbers[:, [LOSS, CORRECT]].sum(axis=0, dtype=np.float64).tolist()
+        logs = {"loss": loss / len(order), "accuracy": correct / len(order)}
+        self._refuse_divergence(epoch, logs["loss"], numbers[:, LOSS], order)
+        if self.validation is not None:
+            logs |= {f"val_{name}": value for name, value in self._validated(epoch, self.validation).items()}
+        logs["learning_rate"] = float(self.loop.optimizer.learning_rate)
+        return logs
+
+    def _steps(self, order: npt.NDArray[np.int64], epoch: int) -> Iterator[npt.NDArray[np.float32]]:
+        """The numbers of all steps, float32 `(steps, 4)`, call by call."""
+        given, rows = self.data.values, self.settings.batch_size
+        if self.hooks is None and isinstance(given, StoredValues) and all(len(t.shape) == 2 for t in given.tensors):
+            rows *= max(1, BLOCK_BYTES // (given.row_bytes * rows))  # many batches of vectors in a compiled call
+        calls = [order[start : start + rows] for start in range(0, len(order), rows)]
+        for number, (images, values) in enumerate(zip(calls, given.batches(calls, epoch - 1), strict=True)):
+            if self.hooks is not None:
+                self.hooks.on_train_batch_begin(number)
+            numbers = self.loop.train(values, self.data.codes[images])
+            self._refuse_wrong_step(epoch, numbers, images)
+            if self.hooks is not None:
+                self.hooks.on_train_batch_end(number, {"loss": float(numbers[0, LOSS]) / len(images)})
+            self.bar.advance(len(numbers))
+            yield numbers
+
+    def _record(self, epoch: int, logs: dict[str, float]) -> None:
+        for name, value in logs.items():
+            self.outcome.metrics.setdefault(name, []).append(value)
+        if not self.outcome.before:
+            self.outcome.kept = epoch
+        elif (score := _score(logs["val_loss"], logs["val_accuracy"])) > self.best_score:
+            self.best, self.best_score, self.outcome.kept = _state(self.part.trainable_variables), score, epoch
+        if self.settings.verbose == 2:
+            figures = ", ".join(f"{name} {value:.4g}" for name, value in logs.items())
+            say(f"{self.settings.title}, epoch {epoch} of {self.settings.epochs}: {figures}", 2)
+
+    def _keep(self) -> None:
+        """Bring back the best state; without one, note if a callback brought back an earlier epoch of its own."""
+        if self.outcome.before:
+            _restore(self.best)
+            return
+        for callback in self.settings.callbacks:
+            if isinstance(callback, keras.callbacks.EarlyStopping) and callback.restore_best_weights:
+                self.outcome.kept = callback.best_epoch + 1
+
+    def _refuse_wrong_step(self, epoch: int, numbers: npt.NDArray[np.float32], images: npt.NDArray[np.int64]) -> None:
+        """Stop at the first step whose loss or weights are not finite."""
+        finite = np.isfinite(numbers).all(axis=1)
+        wrong = len(numbers) if finite.all() else int(finite.argmin())
+        self.rate = float(np.maximum(self.rate, numbers[: wrong + 1, RATE].max()))  # NaN stays NaN
+        if wrong == len(numbers):
+            return
+        batch = images[wrong * self.settings.batch_size :][: self.settings.batch_size]
+        loss = float(numbers[wrong, LOSS]) / len(batch)
+        what = f"weights became NaN or infinite (the loss was {loss:.4g})" if math.isfinite(loss) else NOT_FINITE
+        raise self._error(
+            f"The {what} in epoch {epoch}",
+            "in the batch of",
+            self.data.names(batch),
+            "training needs finite numbers",
+            "look at these images and what the augmentation makes of them",
+        )
+
+    def _refuse_divergence(
+        self, epoch: int, loss: float, losses: npt.NDArray[np.float32], order: npt.NDArray[np.int64]
+    ) -> None:
+        """Stop where the mean loss is too high to learn from; `losses` are the sums of the steps."""
+        limit = HIGHEST_LOSS * max(1.0, float(self.settings.class_weights.max()))
+        if loss <= limit:
+            return
+        size = self.settings.batch_size
+        worst = int(np.argmax(losses / np.minimum(size, len(order) - size * np.arange(len(losses)))))
+        raise self._error(
+            f"The mean loss of epoch {epoch} was {loss:.4g}",
+            "the highest in the batch of",
+            self.data.names(order[worst * size :][:size]),
+            f"a training that learns stays below {limit:g}",
+            "check whether these images hold far larger values than the others",
+        )
+
+    def _validated(self, epoch: int, validation: Data) -> dict[str, float]:
+        """The figures of validation; a loss that is not finite stops training."""
+        losses, correct = self.loop.losses(validation)
+        wrong = np.flatnonzero(~np.isfinite(losses))
+        if wrong.size:
+            raise self._error(
+                f"The validation {NOT_FINITE} in epoch {epoch}",
+                "for",
+                validation.names(wrong),
+                "validation needs finite numbers, as training does",
+                "look at these images",
+            )
+        return _means(losses, correct)
+
+    def _error(self, what: str, where: str, names: list[str], rule: str, remedy: str) -> TrainingError:
+        return TrainingError(
+            f"{what}, at a learning rate of {self.rate:g}, {where} {some_of(names)}: {rule}. Lower learning_rate, or "
+            f"{remedy}; {UNCHANGED}",
+            names,
+        )
+
+    def _refuse_wrong_weights(self, when: str) -> None:
+        """Each step checks the weights itself: this finds what changed them between steps."""
+        if not math.isfinite(self.loop.sum_of_weights()):
+            raise TrainingError(
+                f"The weights hold NaN or infinite values {when}, which no step of training made: training needs finite "
+                f"numbers. Look at the callbacks, and at the weights that it started from; {UNCHANGED}"
+            )
+
+
+def _means(losses: npt.NDArray[np.float32], correct: float) -> dict[str, float]:
+    return {"loss": float(losses.mean(dtype=np.float64)), "accuracy": correct / len(losses)}
+
+
+def _score(loss: float, accuracy: float) -> tuple[float, float]:
+    """What is compared: accuracy, and the loss where accuracies are equal (small validation sets tie often)."""
+    return accuracy, -loss if math.isfinite(loss) else -math.inf
+
+
+def _has_batch_hooks(callback: keras.callbacks.Callback) -> bool:
+    """Whether a callback wants to be called at every step."""
+    base = keras.callbacks.Callback
+    return any(getattr(type(callback), h) is not getattr(base, h) or h in vars(callback) for h in BATCH_HOOKS)
+
+
+def _state(variables: Iterable[keras.Variable]) -> State:
+    return [(variable, variable.numpy()) for variable in variables]
+
+
+def _restore(state: State) -> None:
+    for variable, value in state:
+        variable.assign(value)

@@ -1,0 +1,99 @@
+"""The checked options of a call of `fit` or `fine_tune`, and the checks of learning rates and callbacks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+
+from ..cache import Store
+from ..errors import InvalidInputError, bad_argument
+from ..features import FixedViews
+
+__all__ = ["LearningRate", "Options", "check_callbacks", "check_rate"]
+
+LearningRate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
+
+# Adam moves each weight by about the rate in each step. Weights are mostly below 1, also in a head on features of unit
+# size: a higher rate is a typing error, such as 1e6 for 1e-6.
+HIGHEST_RATE = 100.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a call of `fit` or `fine_tune` was given, checked.
+
+    Attributes:
+        skip: leave out images that cannot be read.
+        augment: changes a batch of training pixels, or None.
+        views: fixed changed versions of each training image, or None; `augment` is then for values that are not stored.
+        store: where computed values are kept, or None.
+        seed: of the order of images.
+        precision: of the frozen part, ``"float32"`` or ``"bfloat16"``.
+    """
+
+    epochs: int
+    batch_size: int
+    rate: LearningRate
+    callbacks: list[keras.callbacks.Callback]
+    skip: bool
+    verbose: str | int
+    augment: Callable[[Any], Any] | None
+    views: FixedViews | None
+    store: Store | None
+    seed: int
+    precision: str
+
+
+def check_callbacks(callbacks: object) -> list[keras.callbacks.Callback]:
+    """One Keras callback or several -> a list.
+
+    Raises:
+        InvalidInputError: something else is among them.
+    """
+    listed = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+    for callback in listed:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise bad_argument(
+                "callbacks", callback, "must hold Keras callbacks", "Pass for example [keras.callbacks.CSVLogger(path)]"
+            )
+    return listed
+
+
+def check_rate(rate: Any, callbacks: Sequence[keras.callbacks.Callback]) -> Any:
+    """A learning rate: a positive number up to 100, or a Keras schedule if no callback sets rates.
+
+    Raises:
+        InvalidInputError: something else, a first value that no training survives, or both a schedule and a callback
+            that sets rates.
+    """
+    remedy = "Pass for example 0.001"
+    is_schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
+    is_number = isinstance(rate, (int, float, np.number)) and not isinstance(rate, bool)
+    if not is_schedule and not (is_number and 0 < rate < math.inf):
+        raise bad_argument("learning_rate", rate, "must be a number above 0 or a Keras schedule", remedy)
+    first = _first_value(rate) if is_schedule else float(rate)
+    if first is not None and not 0 <= first <= HIGHEST_RATE:  # a schedule may begin at 0, to warm up
+        start = f"starts at {first:g}, and " if is_schedule else ""
+        rule = f"{start}must be at most {HIGHEST_RATE:g}: Adam moves each weight by about the rate in each step"
+        raise bad_argument("learning_rate", rate, rule, remedy)
+    setters = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
+    clash = [type(callback).__name__ for callback in callbacks if isinstance(callback, setters)]
+    if is_schedule and clash:
+        raise InvalidInputError(
+            f"The callback {clash[0]} sets the learning rate, and so does the schedule: only one of them can. Pass "
+            f"learning_rate as a number, for example 0.001."
+        )
+    return rate if is_schedule else first
+
+
+def _first_value(schedule: Any) -> float | None:
+    """A schedule's rate at the first step; None where it cannot be computed outside of training."""
+    try:
+        return float(schedule(0))
+    except Exception:  # a schedule of the user's may need anything
+        return None
