@@ -54,7 +54,7 @@ def test_names_for_type_checkers_are_those_of_all() -> None:
     tree = ast.parse((HOUSE / "__init__.py").read_text(encoding="utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If))
     named = {alias.name for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert named == {*PUBLIC, "cache"}
+    assert named | {"show_versions"} == {*PUBLIC, "cache"}
 
 
 def test_a_star_import_brings_the_public_names_and_no_others() -> None:
@@ -138,3 +138,11 @@ def test_the_package_says_that_it_is_typed() -> None:
 def test_the_version_is_that_of_the_installed_package() -> None:
     assert tk.__version__ == importlib.metadata.version("transferkit")
     assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+|rc\d+)?", tk.__version__)
+
+
+def test_show_versions_names_what_a_bug_report_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    tk.show_versions()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"Python {sys.version.split()[0]} on ")
+    for package in ("transferkit", "tensorflow", "keras", "numpy", "pillow", "pooch"):
+        assert f"{package} {importlib.metadata.version(package)}" in lines

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ._version import __version__ as __version__
+from ._version import show_versions as show_versions
 
 if TYPE_CHECKING:  # "as" tells type checkers that a name is public
     from . import cache as cache
@@ -57,7 +58,7 @@ _NAMES = {
 }
 _ROOM_OF = {name: room for room, names in _NAMES.items() for name in names.split()}
 
-__all__ = sorted([*_ROOM_OF, "__version__", "cache"])
+__all__ = sorted([*_ROOM_OF, "__version__", "cache", "show_versions"])
 
 
 def __getattr__(name: str) -> object:

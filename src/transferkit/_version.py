@@ -1,3 +1,43 @@
-"""The version, in one place."""
+"""The version, in one place, and those of what it runs on."""
+
+import platform
+from importlib import metadata
+
+from ._public import public
 
 __version__ = "0.1.0.dev0"
+
+PACKAGES = (
+    "transferkit",
+    "tensorflow",
+    "keras",
+    "numpy",
+    "pillow",
+    "pooch",
+    "h5py",
+    "keras-hub",
+    "matplotlib",
+    "pandas",
+)
+
+
+@public
+def show_versions() -> None:
+    """Print the versions of transferkit, of Python and of the packages that it uses, for a bug report.
+
+    Example:
+        >>> import transferkit as tk
+        >>> tk.show_versions()  # doctest: +SKIP
+        Python 3.11.7 on Linux-6.1-x86_64
+        transferkit 0.1.0
+        ...
+    """
+    print(f"Python {platform.python_version()} on {platform.platform()}")
+    print("\n".join(f"{package} {_installed(package)}" for package in PACKAGES))
+
+
+def _installed(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "is not installed"
