@@ -1,10 +1,11 @@
 """`fit` against what people write and use today, on the same photos and weights: seconds, accuracy, ratios.
 
-    python benchmarks/peers.py [--epochs 5] [--rounds 3] [--sides transferkit keras hub sklearn]
+    python benchmarks/peers.py [--epochs 5] [--rounds 3] [--sides transferkit bfloat16 keras hub sklearn]
 
 All sides run in this process, in turns; what counts is the time from photos on disk to a trained classifier, the
 building of the network left out. Nothing is found stored from the round before.
 
+- bfloat16: transferkit with precision="bfloat16", for which the processor needs instructions.
 - keras: the script that articles show: image_dataset_from_directory, preprocess_input, a frozen base, average
   pooling, dropout, a dense layer, Model.fit.
 - hub: keras_hub.models.ImageClassifier on the same backbone, frozen, fit on the same dataset.
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sides import MOBILENET, folder_of, in_turns, print_table, timed
 
@@ -99,13 +100,19 @@ def logistic_regression(number: int) -> Mapping[str, float]:
     return {"seconds": seconds, "accuracy": fitted.score(*features(testing))}
 
 
-def transferkit(number: int) -> Mapping[str, float]:
-    clf = tk.TransferClassifier("MobileNetV2", weights=MOBILENET, cache=False, seed=number)
+def transferkit(number: int, precision: Literal["float32", "bfloat16"] = "float32") -> Mapping[str, float]:
+    clf = tk.TransferClassifier("MobileNetV2", weights=MOBILENET, cache=False, precision=precision, seed=number)
     seconds, _ = timed(lambda: clf.fit(FOLDER / "train", epochs=EPOCHS, verbose=0))
     return {"seconds": seconds, "accuracy": clf.evaluate(FOLDER / "test", verbose=0).accuracy}
 
 
-SIDES = {"transferkit": transferkit, "keras": plain_keras, "hub": keras_hub, "sklearn": logistic_regression}
+SIDES = {
+    "transferkit": transferkit,
+    "bfloat16": lambda number: transferkit(number, "bfloat16"),
+    "keras": plain_keras,
+    "hub": keras_hub,
+    "sklearn": logistic_regression,
+}
 
 
 def main() -> None:
