@@ -1,4 +1,4 @@
-"""The version, in one place, and those of what it runs on."""
+"""The version of transferkit, and a report of the versions that it runs on."""
 
 import platform
 from importlib import metadata

@@ -71,10 +71,6 @@ class Plan:
         """int64 `(views, viewed)`: the rows of the first images; without views, `(1, viewed)`."""
         return np.arange(self.viewed * self._times).reshape(self.viewed, self._times).T
 
-    def rows_of_others(self) -> npt.NDArray[np.int64]:
-        """int64 `(1, n)`: the rows of the other images."""
-        return np.arange(self.viewed * self._times, len(self))[np.newaxis]
-
 
 def compute(
     part: FrozenPart,
