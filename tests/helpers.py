@@ -74,7 +74,7 @@ def lock(monkeypatch: pytest.MonkeyPatch, is_locked: Callable[[str], bool]) -> N
     scandir = os.scandir
 
     def refuse(folder: Any) -> Any:
-        if is_locked(Path(folder).name):
+        if not isinstance(folder, int) and is_locked(Path(folder).name):  # shutil.rmtree lists by descriptor
             raise PermissionError(13, "Permission denied", str(folder))
         return scandir(folder)
 
