@@ -1,4 +1,4 @@
-"""What the tests share: a tiny backbone, drawn photos, and the folder of real ones."""
+"""What every test finds: no network, a cache of its own, TinyNet, drawn photos, and a classifier that is fitted once."""
 
 from __future__ import annotations
 
@@ -10,45 +10,18 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import keras
 import numpy as np
+import numpy.typing as npt
 import pytest
-import tensorflow as tf
+from drawing import draw, drawn, write_png
+from helpers import ASSETS
+from networks import TINY
 
 import transferkit as tk
 from transferkit.backbones import registry as backbones
 from transferkit.network.extractor import FrozenPart
 
-MOBILENET = "mobilenet_v2_1.0_224_imagenet_notop.weights.h5"
-
-
-def build_tiny(input_shape: tuple[int, int, int]) -> keras.Model:
-    """Two small stages with all that makes cuts hard: BatchNormalization, Dropout, a residual, a bare operation."""
-    layers = keras.layers
-    inputs = keras.Input(input_shape)
-    x = layers.Conv2D(8, 3, strides=2, padding="same", name="stem_conv")(inputs)
-    x = layers.BatchNormalization(name="stem_bn")(x)
-    x = layers.ReLU(name="stem_relu")(x)
-    y = layers.Conv2D(8, 3, padding="same", name="stage1_conv")(x)
-    y = layers.BatchNormalization(name="stage1_bn")(y)
-    y = layers.Dropout(0.2, name="stage1_drop")(y)
-    x = layers.Add(name="stage1_add")([x, y])
-    x = keras.ops.multiply(x, 2.0)
-    x = layers.Conv2D(16, 3, strides=2, padding="same", name="stage2_conv")(x)
-    x = layers.BatchNormalization(name="stage2_bn")(x)
-    x = layers.ReLU(name="stage2_relu")(x)
-    return keras.Model(inputs, x, name="tiny_net")
-
-
-TINY = tk.Backbone(
-    "TinyNet",
-    builder=build_tiny,
-    preprocessing="tf",
-    default_size=32,
-    min_size=8,
-    feature_dim=16,
-    stages=("stage1", "stage2"),
-)
+Make = Callable[..., tk.TransferClassifier]
 
 
 @pytest.fixture(autouse=True)
@@ -85,26 +58,9 @@ def rng() -> np.random.Generator:
 @pytest.fixture(scope="session")
 def assets() -> Path:
     """The folder of real photos and weights, beside the project or where the variable says."""
-    folder = Path(os.environ.get("TRANSFERKIT_TEST_ASSETS") or Path(__file__).parents[2] / "shared")
-    if not (folder / "data").is_dir():
-        pytest.skip(f"no real photos: {folder} is missing (set TRANSFERKIT_TEST_ASSETS)")
-    return folder
-
-
-def draw(kind: str, rng: np.random.Generator, size: tuple[int, int] = (40, 48)) -> np.ndarray:
-    """A noisy picture of one of three kinds: stripes that lie, stripes that stand, or a red haze."""
-    y, x = np.mgrid[: size[0], : size[1]]
-    phase = rng.uniform(0, 6)
-    base = {"lying": np.sin(y / 2 + phase), "standing": np.sin(x / 2 + phase), "red": np.zeros(size)}[kind]
-    picture = np.repeat(127 + 90 * base[..., None], 3, axis=-1)
-    if kind == "red":
-        picture += [90, -90, -90]
-    return np.clip(picture + rng.normal(0, 15, picture.shape), 0, 255).astype(np.uint8)
-
-
-def write_png(path: Path, picture: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(tf.io.encode_png(picture).numpy())
+    if not (ASSETS / "data").is_dir():
+        pytest.skip(f"no real photos: {ASSETS} is missing (set TRANSFERKIT_TEST_ASSETS)")
+    return ASSETS
 
 
 @pytest.fixture(scope="session")
@@ -122,11 +78,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pictures() -> tuple[np.ndarray, np.ndarray]:
+def pictures() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.str_]]:
     """36 pictures uint8 `(36, 32, 32, 3)` and their class names."""
-    rng = np.random.default_rng(3)
-    kinds = np.array(["lying", "red", "standing"] * 12)
-    return np.stack([draw(kind, rng, (32, 32)) for kind in kinds]), kinds
+    return drawn(12, seed=3)
 
 
 @pytest.fixture
@@ -143,19 +97,51 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
+def build(**changes: Any) -> tk.TransferClassifier:
+    return tk.TransferClassifier(**{"backbone": "TinyNet", "weights": None, "seed": 0, **changes})
+
+
+def fit(clf: tk.TransferClassifier, photos: Path) -> tk.TransferClassifier:
+    return clf.fit(photos / "train", epochs=40, learning_rate=0.02, validation=0.25, verbose=0)
+
+
 @pytest.fixture
-def make() -> Callable[..., tk.TransferClassifier]:
+def make() -> Make:
     """A classifier on TinyNet with random weights and a fixed seed."""
-
-    def build(**changes: Any) -> tk.TransferClassifier:
-        return tk.TransferClassifier(**{"backbone": "TinyNet", "weights": None, "seed": 0, **changes})
-
     return build
 
 
 @pytest.fixture
-def fitted(make: Callable[..., tk.TransferClassifier], photos: Path) -> tk.TransferClassifier:
-    return make().fit(photos / "train", epochs=40, learning_rate=0.02, validation=0.25, verbose=0)
+def fitted(make: Make, photos: Path) -> tk.TransferClassifier:
+    """For what a file does not keep: the data of `fit`, its report and its settings. Else `loaded` is the cheaper one."""
+    return fit(make(), photos)
+
+
+@pytest.fixture(scope="session")
+def fitted_once(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, npt.NDArray[np.float32]]:
+    """The file of a classifier like `fitted`, and what it says of the photos of the test folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backbones, "_registry", dict(backbones._registry))
+        if "tinynet" not in backbones._registry:
+            tk.register_backbone(TINY)
+        clf = fit(build(cache=False), photos)
+        path = tmp_path_factory.mktemp("fitted") / "pets.keras"
+        clf.save(path)
+        return path, clf.predict_proba(photos / "test", verbose=0)
+
+
+@pytest.fixture
+def saved_file(fitted_once: tuple[Path, Any], tmp_path: Path) -> Path:
+    """A saved classifier that the test may damage."""
+    path = tmp_path / "pets.keras"
+    path.write_bytes(fitted_once[0].read_bytes())
+    return path
+
+
+@pytest.fixture
+def loaded(fitted_once: tuple[Path, Any]) -> tk.TransferClassifier:
+    """A classifier of three classes, fitted once for all tests."""
+    return tk.TransferClassifier.load(fitted_once[0])
 
 
 @pytest.fixture(autouse=True)

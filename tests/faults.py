@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from helpers import picture, saved
+from drawing import exif, picture, png_of, saved
 from PIL import Image
 
 SIZE = (120, 160)
@@ -28,21 +27,6 @@ def content(data: bytes) -> Plant:
 
 def half(data: bytes) -> Plant:
     return content(data[: len(data) // 2])
-
-
-def with_orientation(image: Image.Image, orientation: int) -> bytes:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return saved(image, "JPEG", exif=exif)
-
-
-def png_of(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG whose header says this size, with these chunks and no pixels."""
-    listed = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), *chunks, (b"IDAT", zlib.compress(b""))]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in [*listed, (b"IEND", b"")]
-    )
 
 
 def damaged_png() -> bytes:
@@ -95,7 +79,7 @@ ODD: dict[str, tuple[str, str, Plant]] = {
     "wrong.jpg": ("wrong extension", "it is a PNG", content(saved(photo(601), "PNG"))),
     "wrong.png": ("wrong extension", "it is a WEBP", content(saved(photo(602), "WEBP"))),
     "wrong.bmp": ("wrong extension", "it is an ICO", content(saved(photo(603), "ICO", sizes=[(48, 48)]))),
-    "lying.jpg": ("sideways", "EXIF orientation 6", content(with_orientation(photo(604), 6))),
+    "lying.jpg": ("sideways", "EXIF orientation 6", content(saved(photo(604), "JPEG", exif=exif(6)))),
     "cmyk.jpg": ("unusual mode", "CMYK", content(saved(photo(605).convert("CMYK"), "JPEG"))),
     "deep.png": (
         "unusual mode",

@@ -1,16 +1,20 @@
-"""What several test files share: a fixed way to draw examples, drawn images, and how a refusal is checked."""
+"""What several test files share: a fixed way to draw examples, how a refusal is checked, and what Pillow sees.
+
+TensorFlow is not imported here, so that tests in processes of their own start fast.
+"""
 
 from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -20,6 +24,11 @@ from PIL import Image, ImageOps
 import transferkit as tk
 from transferkit.images.decoding import decode
 from transferkit.images.opening import Header, header_of, open_image
+
+ROOT = Path(__file__).parents[1]
+ASSETS = Path(os.environ.get("TRANSFERKIT_TEST_ASSETS") or ROOT.parent / "shared")
+ODD_IMAGES = ASSETS / "data" / "odd_images"
+MOBILENET = "mobilenet_v2_1.0_224_imagenet_notop.weights.h5"
 
 # The same examples on every run. The function-scoped fixtures of conftest only change folder and registry.
 steady = settings(
@@ -43,30 +52,18 @@ def refused(kind: type[Exception], *parts: str) -> Iterator[pytest.ExceptionInfo
         assert part in message, f"{part!r} is missing in {message!r}"
 
 
-def picture(seed: int = 0, size: tuple[int, int] = (24, 32)) -> npt.NDArray[np.uint8]:
-    """A smooth picture of (height, width), different for each seed, that JPEG changes little."""
-    rng = np.random.default_rng(seed)
-    corners = Image.fromarray(rng.integers(0, 256, (3, 4, 3), dtype=np.uint8))
-    return np.asarray(corners.resize(size[::-1], Image.Resampling.BICUBIC))
-
-
-def write(path: Path, seed: int = 0, size: tuple[int, int] = (24, 32), **options: Any) -> Path:
-    """An image file, in the format of its extension (PNG where it has none)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kind = Image.registered_extensions().get(path.suffix.lower(), "PNG")
-    Image.fromarray(picture(seed, size)).save(path, format=kind, **options)
-    return path
-
-
-def class_folder(root: Path, counts: dict[str, int]) -> Path:
-    """A folder per class with so many PNG files, no two alike."""
-    seed = 0
-    for name, count in counts.items():
-        (root / name).mkdir(parents=True, exist_ok=True)
-        for number in range(count):
-            seed += 1
-            write(root / name / f"{number:03d}.png", seed, (40, 48))
-    return root
+def fresh_python(code: str, *arguments: object, **environment: str) -> str:
+    """What a Python of its own prints, in which the modules of the tests can be imported."""
+    places = os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": places, **environment},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
 
 
 def lock(monkeypatch: pytest.MonkeyPatch, is_locked: Callable[[str], bool]) -> None:
@@ -79,13 +76,6 @@ def lock(monkeypatch: pytest.MonkeyPatch, is_locked: Callable[[str], bool]) -> N
         return scandir(folder)
 
     monkeypatch.setattr(os, "scandir", refuse)
-
-
-def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """The bytes of an image file."""
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def header_of_bytes(data: bytes) -> Header:
@@ -122,25 +112,9 @@ def as_by_pillow(data: bytes, tolerance: float = 2) -> None:
     assert np.abs(image - known).mean() <= tolerance
 
 
-ODD_IMAGES = (
-    Path(os.environ.get("TRANSFERKIT_TEST_ASSETS") or Path(__file__).parents[2] / "shared") / "data" / "odd_images"
-)
-
-
 def odd_image(name: str) -> Path:
     """One of the odd images among the shared test data; skips, with the reason, where they are missing."""
     path = ODD_IMAGES / name
     if not path.exists():
         pytest.skip(f"no real photos: {path} is missing (set TRANSFERKIT_TEST_ASSETS)")
     return path
-
-
-def calibrate(backbone: keras.Model, preprocessed: Any) -> None:
-    """Give BatchNormalization the statistics of some images: with those of a new one, deep random networks give zeros."""
-    trainable = backbone.trainable
-    backbone.trainable = True
-    for layer in backbone._flatten_layers():
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
-    backbone(preprocessed, training=True)
-    backbone.trainable = trainable

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from helpers import MOBILENET, ROOT
 
 import transferkit as tk
 from transferkit.backbones.keras_applications import TABLE
 
-ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-MOBILENET = "mobilenet_v2_1.0_224_imagenet_notop.weights.h5"
 FENCE = re.compile(r"^```python *\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_png
+from drawing import write_png
+from helpers import MOBILENET, ROOT
 
 import transferkit as tk
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
-MOBILENET = "mobilenet_v2_1.0_224_imagenet_notop.weights.h5"
+EXAMPLES = ROOT / "examples"
 
 
 def run(program: str, *arguments: object, cwd: Path) -> str:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import MOBILENET
 
 import transferkit as tk
 
@@ -68,9 +69,9 @@ def test_fine_tuning_from_a_stage_saving_and_loading(small, assets, tmp_path):
 @pytest.mark.parametrize(
     ("data", "backbone", "weights", "options", "bar"),
     [
-        ("cats_dogs", "MobileNetV2", "mobilenet_v2_1.0_224_imagenet_notop.weights.h5", {"epochs": 5}, 0.98),
-        ("cats_dogs", "MobileNetV2", "mobilenet_v2_1.0_224_imagenet_notop.weights.h5", {}, 0.9875),
-        ("flowers", "MobileNetV2", "mobilenet_v2_1.0_224_imagenet_notop.weights.h5", {}, 0.81),
+        ("cats_dogs", "MobileNetV2", MOBILENET, {"epochs": 5}, 0.98),
+        ("cats_dogs", "MobileNetV2", MOBILENET, {}, 0.9875),
+        ("flowers", "MobileNetV2", MOBILENET, {}, 0.81),
         ("flowers", "DenseNet121", "densenet121_imagenet_notop.weights.h5", {}, 0.80),
     ],
 )
@@ -90,7 +91,7 @@ def test_the_first_example_as_it_stands(assets, tmp_path, monkeypatch):
     (tmp_path / "photos/train").symlink_to(assets / "data/cats_dogs/train")
     (tmp_path / "photos/test").symlink_to(assets / "data/cats_dogs/test")
     (tmp_path / "photos/new").symlink_to(assets / "data/cats_dogs/test/cats")
-    weights = assets / "weights" / "mobilenet_v2_1.0_224_imagenet_notop.weights.h5"
+    weights = assets / "weights" / MOBILENET
     clf = tk.TransferClassifier("MobileNetV2", weights=weights)
     clf.fit("photos/train", validation=0.15, epochs=5)
     clf.fine_tune(at="block_13", epochs=5)

@@ -1,0 +1,110 @@
+"""Figures: returned and not shown, and what is drawn in them."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from drawing import picture
+from helpers import refused
+from matplotlib.figure import Figure
+
+from transferkit.errors import MissingExtraError
+from transferkit.results import plots
+
+METRICS = {
+    "loss": [3.0, 2.0, 1.0],
+    "val_loss": [4.0, 3.0, 2.0],
+    "accuracy": [0.1, 0.2, 0.3],
+    "learning_rate": [1, 1, 1],
+}
+
+
+def drawn(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=40)
+    return file.getvalue()
+
+
+def labels(axes) -> list[str]:
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_a_history_draws_training_and_validation_and_each_switch() -> None:
+    figure = plots.history(METRICS, [1, 2], ["fit", "fine_tune", "fine_tune"])
+    loss, accuracy = figure.axes
+    assert labels(loss) == ["training", "validation", "fine_tune"]
+    assert labels(accuracy) == ["training", "fine_tune"]
+    assert [line.get_ydata().tolist() for line in loss.lines[:2]] == [METRICS["loss"], METRICS["val_loss"]]
+    assert [line.get_xdata()[0] for line in loss.lines[2:]] == [1.5, 2.5]
+    assert drawn(figure).startswith(b"\x89PNG")
+
+
+def test_a_history_of_one_phase_has_no_switch() -> None:
+    loss, _ = plots.history(METRICS, [], ["fit"]).axes
+    assert len(loss.lines) == 2
+
+
+def test_epochs_are_counted_in_whole_numbers() -> None:
+    figure = plots.history({"loss": [1.0, 0.5], "accuracy": [0.5, 0.6]}, [], ["fit"])
+    drawn(figure)
+    assert all(tick == round(tick) for tick in figure.axes[0].get_xticks())
+
+
+def test_a_confusion_matrix_is_coloured_by_shares_and_labelled_by_counts() -> None:
+    matrix = np.array([[8, 2, 0], [0, 0, 0], [1, 0, 3]])
+    axes = plots.confusion(matrix, ["cat", "dog", "owl"]).axes[0]
+    assert [text.get_text() for text in axes.texts] == [str(n) for n in matrix.ravel()]
+    np.testing.assert_allclose(axes.images[0].get_array(), [[0.8, 0.2, 0], [0, 0, 0], [0.25, 0, 0.75]])
+    assert [text.get_color() for text in axes.texts] == ["white", *["black"] * 7, "white"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["cat", "dog", "owl"]
+
+
+@pytest.mark.parametrize(("count", "texts"), [(30, 900), (31, 0)])
+def test_a_large_confusion_matrix_has_no_counts(count: int, texts: int) -> None:
+    names = [str(n) for n in range(count)]
+    assert len(plots.confusion(np.eye(count, dtype=int), names).axes[0].texts) == texts
+
+
+def test_a_grid_draws_each_image_under_its_title() -> None:
+    images = [picture(seed) for seed in range(8)]
+    figure = plots.grid(images, [f"no. {n}" for n in range(8)])
+    assert [axes.get_title() for axes in figure.axes] == [f"no. {n}" for n in range(8)]
+    for axes, image in zip(figure.axes, images, strict=True):
+        assert np.array_equal(axes.images[0].get_array(), image)
+    assert len({axes.get_position().y0.round(3) for axes in figure.axes}) == 2
+
+
+def test_pixels_off_the_scale_are_clipped_and_the_images_left_as_they_are() -> None:
+    image = np.array([[[-20.0, 127.6, 300.0]]], np.float32)
+    axes = plots.grid([image], ["x"]).axes[0]
+    assert axes.images[0].get_array().tolist() == [[[0, 128, 255]]]
+    assert image.max() == 300
+
+
+def test_a_grid_of_no_images_is_an_empty_figure() -> None:
+    assert plots.grid([], []).axes == []
+
+
+@pytest.mark.parametrize("name", ["$5 off", "a$\\bad$", "_hidden", "50 %"])
+def test_names_are_drawn_as_they_are_written(name: str) -> None:
+    assert drawn(plots.grid([picture(0)], [name]))
+    assert drawn(plots.confusion(np.eye(2, dtype=int), [name, "b"]))
+
+
+def test_drawing_changes_nothing_global() -> None:
+    code = (
+        "import sys; from transferkit.results import plots; plots.history({'loss': [1.0], 'accuracy': [1.0]}, [], ['fit']); "
+        "assert 'matplotlib.figure' in sys.modules; assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with refused(MissingExtraError, "Drawing needs", "pip install 'transferkit[plot]'"):
+        plots.grid([], [])
