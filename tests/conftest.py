@@ -1,4 +1,7 @@
-"""What every test finds: no network, a cache of its own, TinyNet, drawn photos, and a classifier that is fitted once."""
+"""What every test finds: no network, a cache of its own, TinyNet, drawn photos, and a classifier that is fitted once.
+
+The process that only hands out the tests imports this file too, so it does not import TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -19,9 +22,8 @@ from networks import TINY
 
 import transferkit as tk
 from transferkit.backbones import registry as backbones
-from transferkit.network.extractor import FrozenPart
 
-Make = Callable[..., tk.TransferClassifier]
+Make: TypeAlias = "Callable[..., tk.TransferClassifier]"
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +88,8 @@ def pictures() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.str_]]:
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images the frozen part computes from here on, call by call."""
+    from transferkit.network.extractor import FrozenPart
+
     counts: list[int] = []
     original = FrozenPart.__call__
 

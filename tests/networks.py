@@ -1,16 +1,22 @@
-"""TinyNet, on which most tests run, and what deep networks with random weights need."""
+"""TinyNet, on which most tests run, and what deep networks with random weights need.
+
+Keras is imported where it is used, since conftest.py imports this file.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-import keras
+from typing import TYPE_CHECKING, Any
 
 import transferkit as tk
+
+if TYPE_CHECKING:
+    import keras
 
 
 def build_tiny(input_shape: tuple[int, int, int]) -> keras.Model:
     """Two small stages with all that makes cuts hard: BatchNormalization, Dropout, a residual, a bare operation."""
+    import keras
+
     layers = keras.layers
     inputs = keras.Input(input_shape)
     x = layers.Conv2D(8, 3, strides=2, padding="same", name="stem_conv")(inputs)
@@ -40,6 +46,8 @@ TINY = tk.Backbone(
 
 def calibrate(backbone: keras.Model, preprocessed: Any) -> None:
     """Give BatchNormalization the statistics of some images: with those of a new one, deep random networks give zeros."""
+    import keras
+
     trainable = backbone.trainable
     backbone.trainable = True
     for layer in backbone._flatten_layers():
