@@ -8,6 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from drawing import textures
 from helpers import ROOT, refused
 
 import transferkit as tk
@@ -71,19 +72,6 @@ def test_its_record_is_had_without_tensorflow():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 
 
-def textures(rng, count):
-    """Three kinds of coarse patterns, in random colours, at random places."""
-    images, labels = [], []
-    for number in range(count):
-        y, x = np.mgrid[:96, :96] + rng.uniform(0, 96, (2, 1, 1))
-        kind = number % 3
-        wave = [np.sin(x / 5), np.sin(x / 7) * np.sin(y / 7), np.sin(np.hypot(x - 96, y - 96) / 5)][kind]
-        colour = rng.uniform(40, 120, 3)
-        images.append(np.clip(128 + wave[..., None] * colour + rng.normal(0, 25, (96, 96, 3)), 0, 255))
-        labels.append(["stripes", "checks", "rings"][kind])
-    return np.array(images).astype(np.uint8), labels
-
-
 def test_it_sees_more_than_random_weights_do(rng):
     images, labels = textures(rng, 90)
     test, truth = textures(rng, 120)
@@ -103,7 +91,10 @@ def test_a_whole_round_without_network_or_photos(rng, tmp_path):
     assert np.array_equal(loaded.predict_proba(images, verbose=0), clf.predict_proba(images, verbose=0))
 
 
-@pytest.mark.parametrize(("data", "least"), [("cats_dogs", 0.8), ("flowers", 0.62), ("cifar10", 0.5)])
+@pytest.mark.parametrize(
+    ("data", "least"),
+    [pytest.param("cats_dogs", 0.8, marks=pytest.mark.slow), ("flowers", 0.62), ("cifar10", 0.5)],
+)
 def test_the_head_that_fit_trains_tells_real_photos_apart(assets, data, least):
     folder = assets / "data" / data
     clf = tk.TransferClassifier("TransferKitTiny", seed=0).fit(folder / "train", verbose=0)

@@ -134,7 +134,8 @@ def test_a_changed_copy_of_a_photo_is_found_among_all_others(
     assert pairs <= expected, "and nothing is paired that is not the same"
 
 
-def test_different_photos_are_not_paired(assets: Path) -> None:
+@pytest.mark.slow
+def test_a_thousand_different_photos_are_not_paired(assets: Path) -> None:
     paths = [
         path for label in ("cats", "dogs") for path in sorted((assets / f"data/cats_dogs/train/{label}").iterdir())
     ]
@@ -190,12 +191,10 @@ def test_no_image_is_paired_with_itself_in_a_crowd_of_copies() -> None:
     assert [second for _, second in pairs] == list(range(1, 500)), "every one but the first, once"
 
 
-@pytest.mark.parametrize("background", ["noise", "white"])
-def test_twenty_thousand_thumbnails_take_seconds(background: str, rng: np.random.Generator) -> None:
-    thumbnails = rng.integers(0, 256, (20_000, THUMBNAIL_BYTES), dtype=np.uint8)
-    if background == "white":  # most bits agree, as in pictures of products
-        thumbnails[:, :60] = 255
+def test_ten_thousand_thumbnails_take_seconds(rng: np.random.Generator) -> None:
+    thumbnails = rng.integers(0, 256, (10_000, THUMBNAIL_BYTES), dtype=np.uint8)
+    thumbnails[:, :60] = 255  # most bits agree, as in pictures of products
     started = time.perf_counter()
     pairs = list(pairs_alike(thumbnails))
-    assert time.perf_counter() - started < 20
+    assert time.perf_counter() - started < 10
     assert len(pairs) < 10
