@@ -18,11 +18,12 @@ from sides import ASSETS, MOBILENET, in_turns, print_table, timed
 import numpy as np  # isort: skip  # after sides, which quiets TensorFlow
 
 import transferkit as tk
-from transferkit.features.extraction import Plan, compute
+from transferkit._console import Console
+from transferkit.features.extraction import Plan, Storage, extract
 from transferkit.images.decoding import load
-from transferkit.images.images import ImageFiles
+from transferkit.images.images import Images
 from transferkit.network import extractor as frozen
-from transferkit.network.extractor import THREADS, FrozenPart
+from transferkit.network.extractor import THREADS, FeatureExtractor
 from transferkit.network.network import assemble
 from transferkit.network.precision import has_fast_half
 
@@ -38,13 +39,13 @@ def main() -> None:
     network = assemble(record, record.build(size), size, 2, 0.1, 0)
     model = network.features_model()
     precisions = ("float32", "bfloat16") if has_fast_half() else ("float32",)
-    parts = {precision: FrozenPart(model, size, "benchmark", precision) for precision in precisions}
+    parts = {precision: FeatureExtractor(model, size, "benchmark", precision) for precision in precisions}
     chunk = parts["float32"].chunk
     pool = ThreadPoolExecutor(THREADS)
     paths = tuple(sorted((ASSETS / "data" / "cats_dogs").glob("*/*/*.jpg"))[:: max(1, 1400 // asked.count)])[
         : asked.count
     ]
-    files = ImageFiles(paths)
+    files = Images(paths)
     if paths:
         images = np.stack([load(files, index, size) for index in range(len(files))])
     else:
@@ -72,7 +73,7 @@ def main() -> None:
         sides[f"arrays, {precision}, chunks of {chunk}"] = rate(lambda part=part: chunked(part))
         if paths:
             sides[f"photos on disk, {precision}, the pass of fit"] = rate(
-                lambda part=part: compute(part, Plan(files), None, 0, "")
+                lambda part=part: extract(part, Plan(files), Storage(None), Console(0), "")
             )
     if paths and asked.backbone == "MobileNetV2" and MOBILENET.exists():
         clf = tk.TransferClassifier("MobileNetV2", weights=MOBILENET, cache=False, seed=0)

@@ -23,15 +23,16 @@ import keras
 import numpy as np
 
 import transferkit as tk
+from transferkit._console import Console
 from transferkit.backbones.loading import build_with_weights
 from transferkit.cache.store import Store
 from transferkit.cache.user import open_store
-from transferkit.features.extraction import Plan, compute
+from transferkit.features.extraction import Plan, Storage, extract
 from transferkit.features.values import StoredValues
 from transferkit.images.images import LabelledImages
 from transferkit.images.reading import read_labelled
 from transferkit.images.splits import stratified_split
-from transferkit.network.extractor import FrozenPart
+from transferkit.network.extractor import FeatureExtractor
 from transferkit.network.network import Network, assemble
 from transferkit.training import phases
 from transferkit.training.loop import train
@@ -71,7 +72,7 @@ def decayed(rate: float, steps: int, decay: float) -> keras.optimizers.Optimizer
 
 def run(
     network: Network,
-    part: FrozenPart,
+    part: FeatureExtractor,
     store: Store | None,
     sets: tuple[LabelledImages, LabelledImages],
     name: str,
@@ -82,7 +83,7 @@ def run(
     everything, testing = sets
     chosen, _ = stratified_split(everything.codes, everything.names, share, seed)
     data = everything.subset(chosen)
-    values = compute(part, Plan(data.images), store, 0, "")
+    values = extract(part, Plan(data.images), Storage(store), Console(0), "").values
     cut = network.cut_before_head()
     for layer in network.head:
         for weight in layer.weights:
@@ -92,13 +93,13 @@ def run(
     optimizer = build(epochs * -(-len(data) // 32))
     ones = np.ones(len(everything.classes), np.float32)
     train(
-        cut.trained,
+        cut.trainable,
         Data(StoredValues.of(values), data.codes, data.images),
         None,
-        Settings(optimizer, epochs, 32, seed, ones, [], keep_best=False, title="", verbose=0),
+        Settings(optimizer, epochs, 32, seed, ones, [], keep_best=False, title="", console=Console(0)),
     )
-    features = compute(part, Plan(testing.images), store, 0, "")[0][np.arange(len(testing))]
-    logits = np.asarray(cut.trained(features, training=False))
+    features = extract(part, Plan(testing.images), Storage(store), Console(0), "").values[0][np.arange(len(testing))]
+    logits = np.asarray(cut.trainable(features, training=False))
     return float((logits.argmax(axis=1) == testing.codes).mean())
 
 
@@ -119,7 +120,7 @@ def main() -> None:
         testing = read_labelled(folder / "test", classes=everything.classes)
         backbone_model = build_with_weights(record, size, asked.assets / "weights" / file, 0)
         network = assemble(record, backbone_model, size, len(everything.classes), 0.1, 0)
-        part = FrozenPart(network.features_model(), size, f"{data}/{backbone}")
+        part = FeatureExtractor(network.features_model(), size, f"{data}/{backbone}")
         store = open_store(True)
         share = 0.15 if asked.photos is None else 1 - asked.photos * len(everything.classes) / len(everything)
         print(f"{data}, {backbone}, {asked.seeds} seeds", flush=True)

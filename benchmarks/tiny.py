@@ -25,11 +25,12 @@ import numpy as np  # isort: skip  # after sides, which quiets TensorFlow
 import numpy.typing as npt
 
 import transferkit as tk
+from transferkit._console import Console
 from transferkit.backbones.loading import build_with_weights
 from transferkit.backbones.weights import check_weights, find_weights
 from transferkit.images.decoding import load
-from transferkit.images.images import ImageFiles
-from transferkit.network.extractor import FrozenPart
+from transferkit.images.images import Images
+from transferkit.network.extractor import FeatureExtractor
 from transferkit.network.network import assemble
 
 # Photos like those of the first three were in the pool that it was trained on, without labels; digits were not.
@@ -118,23 +119,23 @@ def probed(data: str, side: Side, seed: int) -> float:
         return float(classifier.score(features(extract, test.images), test.labels))
 
 
-def part_of(side: Side, size: tuple[int, int], seed: int) -> FrozenPart:
+def part_of(side: Side, size: tuple[int, int], seed: int) -> FeatureExtractor:
     """Images -> pooled features, as `fit` computes them."""
     record = tk.get_backbone(side.backbone)
-    weights = find_weights(record, check_weights(record, side.weights, size), 0)
+    weights = find_weights(record, check_weights(record, side.weights, size), Console(0))
     network = assemble(record, build_with_weights(record, size, weights, seed), size, 2, 0.1, seed)
-    return FrozenPart(network.features_model(), size, "benchmark")
+    return FeatureExtractor(network.features_model(), size, "benchmark")
 
 
-def features(part: FrozenPart, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def features(part: FeatureExtractor, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     chunks = [part(images[start : start + 32])[0] for start in range(0, len(images), 32)]
     return np.concatenate(chunks).reshape(len(images), -1)
 
 
 def photos(data: str, split: str) -> Photos:
-    files = ImageFiles(tuple(sorted((ASSETS / "data" / data / split).glob("*/*"))))
+    files = Images(sorted((ASSETS / "data" / data / split).glob("*/*")))
     images = np.stack([load(files, number, SIZE) for number in range(len(files))])
-    return Photos(images, np.array([path.parent.name for path in files.paths]))
+    return Photos(images, np.array([path.parent.name for path in files.files]))
 
 
 def fitted(data: str, side: Side, seed: int) -> float:

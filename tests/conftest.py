@@ -88,16 +88,16 @@ def pictures() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.str_]]:
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images the frozen part computes from here on, call by call."""
-    from transferkit.network.extractor import FrozenPart
+    from transferkit.network.extractor import FeatureExtractor
 
     counts: list[int] = []
-    original = FrozenPart.__call__
+    original = FeatureExtractor.__call__
 
-    def counting(part: FrozenPart, images: Any) -> Any:
+    def counting(part: FeatureExtractor, images: Any) -> Any:
         counts.append(len(images))
         return original(part, images)
 
-    monkeypatch.setattr(FrozenPart, "__call__", counting)
+    monkeypatch.setattr(FeatureExtractor, "__call__", counting)
     return counts
 
 

@@ -10,7 +10,7 @@ from helpers import refused, steady
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transferkit._arguments import check_count, check_number, check_seed, check_size, check_verbose, is_whole
+from transferkit._arguments import check_count, check_number, check_on_bad_image, check_seed, check_size, is_whole
 from transferkit.errors import InvalidInputError
 
 INFINITY = float("inf")
@@ -100,15 +100,15 @@ def test_another_size_is_refused(value: object) -> None:
         check_size(value)
 
 
-@pytest.mark.parametrize(("value", "verbose"), [("auto", "auto"), (0, 0), (1, 1), (2, 2), (True, 1), (False, 0)])
-def test_verbose_is_auto_or_a_level(value: object, verbose: object) -> None:
-    assert check_verbose(value) == verbose
+@pytest.mark.parametrize(("policy", "skip"), [("raise", False), ("skip", True)])
+def test_bad_images_are_refused_or_left_out(policy: str, skip: bool) -> None:
+    assert check_on_bad_image(policy) is skip
 
 
-@pytest.mark.parametrize("value", [3, -1, "loud", "", None, 1.0])
-def test_another_verbose_is_refused(value: object) -> None:
-    with refused(InvalidInputError, f"`verbose={value!r}`", "'auto', 0, 1 or 2", "Pass verbose=0"):
-        check_verbose(value)
+@pytest.mark.parametrize("policy", ["x", "Skip", "", None, True, 1, ["skip"]])
+def test_another_policy_is_refused(policy: object) -> None:
+    with refused(InvalidInputError, f"`on_bad_image={policy!r}`", "must be 'raise' or 'skip'"):
+        check_on_bad_image(policy)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 import transferkit as tk
 from transferkit.images.decoding import decode
+from transferkit.network.extractor import FeatureExtractor
 from transferkit.training import phases
 
 # A rate that goes beyond all bounds after the first steps.
@@ -54,9 +55,9 @@ class TestFit:
 
     def test_every_image_passes_the_backbone_once(self, make, photos, monkeypatch):
         seen = []
-        original = phases.FrozenPart.__call__
+        original = FeatureExtractor.__call__
         monkeypatch.setattr(
-            phases.FrozenPart,
+            FeatureExtractor,
             "__call__",
             lambda self, images: seen.append(len(images)) or original(self, images),
         )
@@ -71,7 +72,7 @@ class TestFit:
 
     def test_another_seed_divides_otherwise(self, make, photos):
         splits = [
-            make(seed=s).fit(photos / "train", epochs=1, verbose=0)._fitted.images.validation.names for s in (0, 1)
+            make(seed=s).fit(photos / "train", epochs=1, verbose=0)._fitted.split.validation.names for s in (0, 1)
         ]
         assert splits[0] != splits[1]
 
@@ -124,7 +125,7 @@ class TestFit:
     def test_without_validation_all_images_train(self, make, photos, validation):
         clf = make().fit(photos / "train", validation=validation, epochs=1, verbose=0)
         assert "val_loss" not in clf.history_.metrics
-        assert len(clf._fitted.images.training) == 36
+        assert len(clf._fitted.split.training) == 36
 
     def test_a_failed_fit_leaves_the_classifier_as_it_was(self, fitted, photos, tmp_path):
         before = fitted.predict_proba(photos / "new", verbose=0)

@@ -9,9 +9,11 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from helpers import refused
 
 from transferkit import _console as progress
-from transferkit._console import Bar, say
+from transferkit._console import Console
+from transferkit.errors import InvalidInputError
 
 
 class Terminal(io.StringIO):
@@ -37,26 +39,26 @@ def seen_on(screen: io.StringIO) -> Iterator[io.StringIO]:
 
 
 def work(verbose: str | int, steps: int = 5) -> None:
-    with Bar("reading", steps, "images", verbose) as bar:
+    with Console(verbose).bar("reading", steps, "images") as bar:
         for _ in range(steps):
             bar.advance()
 
 
 @pytest.mark.parametrize("verbose", ["auto", 1, 2])
 def test_a_message_goes_to_standard_output(verbose: str | int, capsys: pytest.CaptureFixture[str]) -> None:
-    say("hello ñ", verbose)
+    Console(verbose).say("hello ñ")
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("hello ñ\n", "")
 
 
 def test_verbose_0_silences_messages(capsys: pytest.CaptureFixture[str]) -> None:
-    say("hello", 0)
+    Console(0).say("hello")
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("verbose", ["auto", 1, 2])
 def test_on_a_terminal_a_bar_shows_its_title_count_and_rate(verbose: str | int) -> None:
-    with seen_on(Terminal()) as screen, Bar("reading", 400, "images", verbose) as bar:
+    with seen_on(Terminal()) as screen, Console(verbose).bar("reading", 400, "images") as bar:
         bar.advance(100)
         bar.advance(300, "computing")
     text = screen.getvalue()
@@ -96,7 +98,7 @@ def test_short_work_shows_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_bar_appears_after_more_than_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     assert progress.DELAY == 2
-    with seen_on(Terminal()) as screen, Bar("reading", 10, "images", "auto") as bar:
+    with seen_on(Terminal()) as screen, Console("auto").bar("reading", 10, "images") as bar:
         started = bar._task.start_time
         bar._task.start_time = started - 1.5
         bar.advance()
@@ -107,7 +109,7 @@ def test_a_bar_appears_after_more_than_two_seconds(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_is_printed_beside_a_bar_stays_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    with seen_on(Terminal()) as screen, Bar("reading", 10, "images", "auto") as bar:
+    with seen_on(Terminal()) as screen, Console("auto").bar("reading", 10, "images") as bar:
         bar.advance()
         sys.stdout.write("from a callback\n")
     assert capsys.readouterr().out == "from a callback\n"
@@ -117,7 +119,7 @@ def test_what_is_printed_beside_a_bar_stays_on_standard_output(capsys: pytest.Ca
 def test_standard_streams_and_cursor_are_given_back_when_the_work_fails() -> None:
     before = sys.stdout
     with seen_on(Terminal()) as screen:
-        with pytest.raises(RuntimeError, match="stop"), Bar("reading", 10, "images", "auto") as bar:
+        with pytest.raises(RuntimeError, match="stop"), Console("auto").bar("reading", 10, "images") as bar:
             bar.advance()
             raise RuntimeError("stop")
         assert sys.stderr is screen
@@ -132,3 +134,14 @@ def test_a_second_bar_shows_after_the_first() -> None:
         work("auto", 7)
     assert "3/3" in screen.getvalue()
     assert "7/7" in screen.getvalue()
+
+
+@pytest.mark.parametrize(("verbose", "level"), [("auto", 1), (0, 0), (1, 1), (2, 2), (True, 1), (False, 0)])
+def test_verbose_is_auto_or_a_level(verbose: object, level: int) -> None:
+    assert Console(verbose).level == level
+
+
+@pytest.mark.parametrize("value", [3, -1, "loud", "", None, 1.0])
+def test_another_verbose_is_refused(value: object) -> None:
+    with refused(InvalidInputError, f"`verbose={value!r}`", "'auto', 0, 1 or 2", "Pass verbose=0"):
+        Console(value)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from .errors import bad_argument
 
-__all__ = ["check_count", "check_number", "check_seed", "check_size", "check_verbose", "is_whole"]
+__all__ = ["OnBadImage", "check_count", "check_number", "check_on_bad_image", "check_seed", "check_size", "is_whole"]
+
+OnBadImage: TypeAlias = Literal["raise", "skip"]
 
 
 def check_count(name: str, value: object, *, minimum: int = 1, example: int = 5) -> int:
@@ -57,10 +59,8 @@ def is_whole(value: object) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def check_verbose(value: object) -> str | int:
-    """`"auto"`, 0 (silent), 1 (messages, and bars on a terminal) or 2 (also a line per epoch)."""
-    if value == "auto":
-        return "auto"
-    if isinstance(value, (bool, numbers.Integral)) and int(value) in (0, 1, 2):
-        return int(value)
-    raise bad_argument("verbose", value, "must be 'auto', 0, 1 or 2", "Pass verbose=0 for silence")
+def check_on_bad_image(value: object) -> bool:
+    """Whether images that cannot be read are left out: "raise" or "skip"."""
+    if value not in ("raise", "skip"):
+        raise bad_argument("on_bad_image", value, "must be 'raise' or 'skip'", "Pass on_bad_image='skip'")
+    return value == "skip"

@@ -1,21 +1,47 @@
-"""Bars for long work, and messages. Bars show on terminals and notebooks only, after two seconds."""
+"""Messages and progress bars, by the user's `verbose`. Bars show on terminals and notebooks only, after two seconds."""
 
 from __future__ import annotations
 
+import numbers
 import sys
+from typing import Literal, TypeAlias
 
-from rich.console import Console
+import rich.console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-__all__ = ["Bar", "duration", "readable", "say"]
+from .errors import bad_argument
+
+__all__ = ["Bar", "Console", "Verbose", "duration", "readable"]
+
+Verbose: TypeAlias = Literal["auto", 0, 1, 2]
 
 DELAY = 2.0  # seconds of work before a bar appears
 
 
-def say(text: str, verbose: str | int) -> None:
-    """A message to the user, on standard output; `verbose=0` silences it."""
-    if verbose != 0:
-        print(text, flush=True)
+class Console:
+    """What a call tells its user.
+
+    Args:
+        verbose: 0 (silent), ``"auto"`` or 1 (messages, and bars on a terminal), 2 (also a line per epoch).
+
+    Raises:
+        InvalidInputError: another value.
+    """
+
+    def __init__(self, verbose: object) -> None:
+        is_number = isinstance(verbose, (bool, numbers.Integral)) and int(verbose) in (0, 1, 2)
+        if not is_number and verbose != "auto":
+            raise bad_argument("verbose", verbose, "must be 'auto', 0, 1 or 2", "Pass verbose=0 for silence")
+        self.level = int(verbose) if isinstance(verbose, numbers.Integral) else 1
+
+    def say(self, text: str, level: int = 1) -> None:
+        """A message on standard output, from this level of `verbose` on."""
+        if self.level >= level:
+            print(text, flush=True)
+
+    def bar(self, title: str, total: float, unit: str) -> Bar:
+        """A progress bar, to be used in a `with` block."""
+        return Bar(title, total, unit, self.level > 0)
 
 
 def readable(size: float) -> str:
@@ -38,11 +64,11 @@ class Bar:
     """A progress bar with a rate and the time left, on standard error.
 
     It appears only when the work takes longer than two seconds, and never where nobody could watch
-    it: in a log file, in a pipe, or with ``verbose=0``.
+    it: in a log file, or in a pipe.
     """
 
-    def __init__(self, title: str, total: float, unit: str, verbose: str | int) -> None:
-        console = Console(file=sys.stderr)
+    def __init__(self, title: str, total: float, unit: str, is_wanted: bool) -> None:
+        console = rich.console.Console(file=sys.stderr)
         is_watched = sys.stderr.isatty() or console.is_jupyter  # rich itself also trusts FORCE_COLOR
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -53,7 +79,7 @@ class Bar:
             console=console,
             transient=True,
             redirect_stdout=sys.stdout.isatty(),  # what goes to a file stays what goes to a file
-            disable=verbose == 0 or not is_watched,
+            disable=not is_wanted or not is_watched,
         )
         self._progress.add_task(title, total=total or None, rate=0.0)
         (self._task,) = self._progress.tasks

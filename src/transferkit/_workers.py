@@ -13,7 +13,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_background(work: Callable[[T], R], items: Iterable[T], threads: int, ahead: int) -> Iterator[Future[R]]:
+def in_background(work: Callable[[T], R], items: Iterable[T], threads: int, ahead: int) -> Iterator[R]:
     """`work` over `items` on a few threads, in order, with at most `ahead` results waiting to be taken."""
     waiting: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="transferkit-decode")
@@ -21,8 +21,8 @@ def in_background(work: Callable[[T], R], items: Iterable[T], threads: int, ahea
         for item in items:
             waiting.append(pool.submit(work, item))
             if len(waiting) > ahead:
-                yield waiting.popleft()
+                yield waiting.popleft().result()
         while waiting:
-            yield waiting.popleft()
+            yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
@@ -19,8 +19,8 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 from . import saving
-from ._arguments import check_count, check_number, check_seed, check_size, check_verbose
-from ._console import say
+from ._arguments import OnBadImage, check_count, check_number, check_on_bad_image, check_seed, check_size
+from ._console import Console, Verbose
 from ._estimator import Estimator
 from ._public import public
 from .backbones import (
@@ -35,13 +35,32 @@ from .backbones import (
     size_note,
 )
 from .cache import open_store
-from .checks import Examined, Report, check_policy, show_images
+from .checks import Report, diagnose, show_images
 from .errors import BundleError, InvalidInputError, NotFittedError, UnknownBackboneError, bad_argument
-from .features import Augmentation, Findings, Predictor, all_unreadable, augmenter, fixed_views
-from .images import VALIDATION, Images, class_weights, read_images, read_labelled, read_material, validation_share
+from .features import Augmentation, Inspection, Predictor, augmenter, fixed_views, inspect, refuse_unreadable
+from .images import (
+    VALIDATION,
+    ClassWeight,
+    Images,
+    Split,
+    TrainingData,
+    check_class_weight,
+    read_images,
+    read_labelled,
+    read_training_data,
+    validation_share,
+)
 from .network import At, Network, Precision, assemble, check_precision, has_fast_half
 from .results import Evaluation, History, Predictions
-from .training import LearningRate, Options, check_callbacks, check_rate, fit_head, inspected, tune
+from .training import (
+    FitOptions,
+    LearningRate,
+    check_callbacks,
+    check_rate,
+    extract_features,
+    train_head,
+    tune,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,7 +75,7 @@ class _Fitted:
     """The result of training; replaced as a whole, so that a failure leaves the last one in place.
 
     Attributes:
-        images: the images of `fit`, divided; None after `load`.
+        split: the images of `fit`; None after `load`.
         share: how much of them `fit` held out; 0 if it was given validation images, or none.
     """
 
@@ -64,14 +83,13 @@ class _Fitted:
     classes: npt.NDArray[Any]
     seed: int
     dropout: float
-    precision: Literal["float32", "bfloat16"]
-    images: Examined | None = None
+    class_weight: ClassWeight
+    split: Split | None = None
     share: float = 0.0
-    class_weight: object = None
 
     @cached_property
     def predictor(self) -> Predictor:
-        return Predictor(self.network, self.precision)
+        return Predictor(self.network)
 
 
 @public
@@ -154,10 +172,10 @@ class TransferClassifier(Estimator):
         epochs: int = 30,
         batch_size: int = 32,
         learning_rate: LearningRate = 1e-3,
-        class_weight: object = None,
-        on_bad_image: str = "raise",
+        class_weight: ClassWeight = None,
+        on_bad_image: OnBadImage = "raise",
         callbacks: Sequence[keras.callbacks.Callback] = (),
-        verbose: str | int = "auto",
+        verbose: Verbose = "auto",
     ) -> Self:
         """Train a new head on the features of the frozen backbone.
 
@@ -205,18 +223,22 @@ class TransferClassifier(Estimator):
         seed = check_seed(self.seed)
         seed = secrets.randbelow(2**31) if seed is None else seed
         given = epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose
-        options = self._options(given, size, precision, seed)
+        options = self._options(given, size, seed)
         validation_share(validation)  # refuses a wrong share before a large folder is listed
-        everything = read_labelled(data, labels, what="training data", lenient=options.skip)
-        class_weights(class_weight, everything.codes, everything.classes)  # a wrong one is refused before long work
-        material = read_material(everything, validation, seed, lenient=options.skip)
+        images = read_labelled(data, labels, what="training data", lenient=options.skip)
+        weight = check_class_weight(class_weight, images.classes)
+        read = read_training_data(images, validation, options.skip)
 
-        backbone = _pretrained(record, source, size, seed, options.verbose)
-        network = assemble(record, backbone, size, len(everything.classes), dropout, seed)
-        phase, examined = fit_head(network, material, class_weight, options)
-        images = replace(examined, computed=(None, None), skipped={})  # the features are not needed again
-        fitted = _Fitted(network, everything.classes, seed, dropout, precision, images, material.share, class_weight)
-        self._become(fitted, History((phase,)), examined.report)
+        backbone = _pretrained(record, source, size, seed, options.console)
+        network = assemble(record, backbone, size, len(images.classes), dropout, seed, precision)
+        options.console.say(_intention(network, read))
+        cut = network.cut_before_head()
+        extraction = extract_features(cut, read, options)
+        checked = _checked(read, extraction.inspection, seed, options.console)
+        phase = train_head(network, cut, extraction, checked.split, weight, options)
+        history = History((replace(phase, skipped=checked.skipped),))
+        fitted = _Fitted(network, images.classes, seed, dropout, weight, checked.split, read.share)
+        self._become(fitted, history, checked.report)
         return self
 
     def fine_tune(
@@ -229,9 +251,10 @@ class TransferClassifier(Estimator):
         epochs: int = 5,
         batch_size: int = 32,
         learning_rate: LearningRate = 1e-5,
-        on_bad_image: str = "raise",
+        class_weight: ClassWeight = None,
+        on_bad_image: OnBadImage = "raise",
         callbacks: Sequence[keras.callbacks.Callback] = (),
-        verbose: str | int = "auto",
+        verbose: Verbose = "auto",
     ) -> Self:
         """Train the last part of the backbone together with the head, at a low rate; return the classifier itself.
 
@@ -247,6 +270,7 @@ class TransferClassifier(Estimator):
                 name, or a stage of the backbone's record. 0 trains the whole backbone, from pixels.
             validation: None, or the share that `fit` held out = the validation images of `fit`; with new data, a share
                 of it (None = 15 %); or data; 0 = no validation.
+            class_weight: None = that of `fit`; ``{}`` = every image counts the same; else as for `fit`.
             epochs, batch_size, learning_rate, on_bad_image, callbacks, verbose: as for `fit`.
 
         Raises:
@@ -266,16 +290,17 @@ class TransferClassifier(Estimator):
         fitted = self._fitted_or_raise("fine_tune")
         network, before = fitted.network, self.history_.phases
         network.resolve(at)  # refuses a wrong one before a large folder is listed
+        weight = fitted.class_weight if class_weight is None else check_class_weight(class_weight, fitted.classes)
         given = epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose
-        options = self._options(given, network.size, fitted.precision, fitted.seed, len(before))
-        images = _images_to_tune_on(fitted, data, labels, validation, options)
+        options = self._options(given, network.size, fitted.seed, len(before))
+        checked = _images_to_tune_on(fitted, data, labels, validation, options)
         with network.unchanged_on_error():
-            phase = tune(network, at, images, fitted.class_weight, options)
-        self._become(fitted, History((*before, phase)), images.report)
+            phase = tune(network, network.cut_at(at), checked.split, weight, options)
+        self._become(fitted, History((*before, replace(phase, skipped=checked.skipped))), checked.report)
         return self
 
     def evaluate(
-        self, data: object, labels: object = None, *, on_bad_image: str = "raise", verbose: str | int = "auto"
+        self, data: object, labels: object = None, *, on_bad_image: OnBadImage = "raise", verbose: Verbose = "auto"
     ) -> Evaluation:
         """Loss, accuracy, confusion matrix and per-class figures on labelled images.
 
@@ -291,14 +316,14 @@ class TransferClassifier(Estimator):
             ImageReadError: images that cannot be read, all of them named; with ``"skip"`` only if none can be.
         """
         fitted = self._fitted_or_raise("evaluate")
-        skip, verbose = check_policy(on_bad_image), check_verbose(verbose)
-        images = read_labelled(data, labels, fitted.classes, "test data", lenient=skip)
-        predictions, findings = self._predicted(fitted, images.images, skip, verbose, "evaluating")
+        skip, console = check_on_bad_image(on_bad_image), Console(verbose)
+        test = read_labelled(data, labels, fitted.classes, "test data", lenient=skip)
+        predictions, inspection = self._predicted(fitted, test.images, skip, console, "evaluating")
         if not len(predictions):
-            raise all_unreadable(findings.failures, " None is left to evaluate on.")
-        return Evaluation(predictions, images.codes[findings.good()])
+            refuse_unreadable(inspection.failures, " None is left to evaluate on.")
+        return Evaluation(predictions, test.codes[inspection.readable()])
 
-    def predict(self, images: object, *, on_bad_image: str = "raise", verbose: str | int = "auto") -> Predictions:
+    def predict(self, images: object, *, on_bad_image: OnBadImage = "raise", verbose: Verbose = "auto") -> Predictions:
         """The most probable class of each image.
 
         Args:
@@ -319,19 +344,19 @@ class TransferClassifier(Estimator):
             ImageReadError: images that cannot be read, all of them named.
         """
         fitted = self._fitted_or_raise("predict")
-        skip, verbose = check_policy(on_bad_image), check_verbose(verbose)
-        return self._predicted(fitted, read_images(images, lenient=skip), skip, verbose, "predicting")[0]
+        skip, console = check_on_bad_image(on_bad_image), Console(verbose)
+        return self._predicted(fitted, read_images(images, lenient=skip), skip, console, "predicting")[0]
 
     def _predicted(
-        self, fitted: _Fitted, images: Images, skip: bool, verbose: str | int, title: str
-    ) -> tuple[Predictions, Findings]:
+        self, fitted: _Fitted, images: Images, skip: bool, console: Console, title: str
+    ) -> tuple[Predictions, Inspection]:
         """Predictions of the images that can be read, and which these are."""
-        findings, store = Findings(len(images), looks=False, goes_on=skip), open_store(self.cache)
-        probabilities = fitted.predictor.probabilities(images, store, verbose, title, findings)
-        paths = [images.path(index) for index in findings.good().tolist()]
-        return Predictions(fitted.classes, probabilities, paths, findings.reasons(images)), findings
+        store = open_store(self.cache)
+        probabilities, inspection = fitted.predictor.probabilities(images, store, console, title, skip)
+        paths = [images.path(index) for index in inspection.readable().tolist()]
+        return Predictions(fitted.classes, probabilities, paths, inspection.reasons(images)), inspection
 
-    def predict_proba(self, images: object, *, verbose: str | int = "auto") -> npt.NDArray[np.float32]:
+    def predict_proba(self, images: object, *, verbose: Verbose = "auto") -> npt.NDArray[np.float32]:
         """The probabilities of all classes, float32 `(n, n_classes)`; columns in the order of `classes_`.
 
         Arguments and errors as for `predict`; images that cannot be read are always an error.
@@ -357,9 +382,8 @@ class TransferClassifier(Estimator):
         fitted = self._fitted_or_raise("save")
         # A path says nothing on another machine, and something about this one.
         portable = self.weights if self.weights in ("pretrained", "imagenet", None) else "pretrained"
-        options = {"dropout": fitted.dropout, "precision": fitted.precision, "weights": portable}
-        options |= {"seed": self.seed, "split_seed": fitted.seed}
-        saving.save(target, fitted.network, fitted.classes, self.history_, **options)
+        options = {"dropout": fitted.dropout, "weights": portable, "seed": self.seed, "split_seed": fitted.seed}
+        saving.save(target, fitted.network, fitted.classes, fitted.class_weight, self.history_, **options)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
@@ -382,16 +406,15 @@ class TransferClassifier(Estimator):
         return clf
 
     def _restore(self, path: str | PathLike[str], record: Backbone, manifest: saving.Manifest) -> None:
-        network = saving.rebuild(path, record, manifest)
-        precision = manifest.precision
-        if precision != "float32" and not has_fast_half():
-            precision = "float32"
+        if manifest.precision != "float32" and not has_fast_half():
+            manifest = replace(manifest, precision="float32")
             warnings.warn(
                 f"The classifier in {str(path)!r} was trained with precision='bfloat16', for which this machine has no "
                 f"instructions: it computes in float32, and confidences may differ a little.",
                 stacklevel=3,
             )
-        fitted = _Fitted(network, np.array(manifest.classes), manifest.split_seed, manifest.dropout, precision)
+        network, classes = saving.rebuild(path, record, manifest), np.array(manifest.classes)
+        fitted = _Fitted(network, classes, manifest.split_seed, manifest.dropout, manifest.class_weight_choice())
         self._become(fitted, manifest.history_record())
 
     def __getstate__(self) -> dict[str, Any]:
@@ -427,24 +450,21 @@ class TransferClassifier(Estimator):
             data, labels, size=size, count=count, augmentation=self.augmentation if augmentation else None
         )
 
-    def _options(
-        self, given: tuple[object, ...], size: tuple[int, int], precision: str, seed: int, phase: int = 0
-    ) -> Options:
+    def _options(self, given: tuple[object, ...], size: tuple[int, int], seed: int, phase: int = 0) -> FitOptions:
         """The arguments of a call, and those of the constructor that training needs, checked before any work."""
         epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose = given
         listed = check_callbacks(callbacks)
-        return Options(
+        return FitOptions(
             check_count("epochs", epochs),
             check_count("batch_size", batch_size, example=32),
             check_rate(learning_rate, listed),
             listed,
-            skip=check_policy(on_bad_image),
-            verbose=check_verbose(verbose),
+            skip=check_on_bad_image(on_bad_image),
+            console=Console(verbose),
             augment=augmenter(self.augmentation, size, seed),
             views=fixed_views(self.augmentation, size, self.views),
             store=open_store(self.cache),
             seed=seed + phase,  # a new order of images for each phase, from the one seed
-            precision=precision,
         )
 
     def _become(self, fitted: _Fitted, history: History, report: Report | None = None) -> None:
@@ -473,29 +493,68 @@ class TransferClassifier(Estimator):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
-def _pretrained(record: Backbone, source: Source, size: tuple[int, int], seed: int, verbose: str | int) -> keras.Model:
+class _Checked(NamedTuple):
+    """Images that can be read, split into training and validation images.
+
+    Attributes:
+        report: the faults of all images; None if they were checked by an earlier call.
+        skipped: image -> reason, of the images that are left out.
+    """
+
+    split: Split
+    report: Report | None
+    skipped: dict[str, str]
+
+
+def _checked(data: TrainingData, inspection: Inspection, seed: int, console: Console) -> _Checked:
+    """The data check on what was seen of the images."""
+    report = diagnose(data.sets, inspection)
+    split = data.split(inspection.readable(), inspection.keys, seed)
+    skipped = inspection.reasons(data.all_images)
+    if skipped:
+        console.say(f"{len(skipped):,} images cannot be read and are left out; history_.skipped says why.")
+    if report.faults:
+        console.say(f"The data check read {report.summary()}; report_ lists the faults.")
+    return _Checked(split, report, skipped)
+
+
+def _pretrained(record: Backbone, source: Source, size: tuple[int, int], seed: int, console: Console) -> keras.Model:
     """The backbone with its weights, downloaded if they are not there."""
     if note := size_note(record, source, size):
-        say(note, verbose)
-    return build_with_weights(record, size, find_weights(record, source, verbose), seed)
+        console.say(note)
+    return build_with_weights(record, size, find_weights(record, source, console), seed)
 
 
-def _images_to_tune_on(fitted: _Fitted, data: object, labels: object, validation: object, options: Options) -> Examined:
-    """New images, checked and divided, or those of `fit` as they are."""
+def _intention(network: Network, data: TrainingData) -> str:
+    (height, width), count = network.size, len(data.images)
+    held_out = f"{100 * data.share:g} % of them" if data.share else "none"
+    if data.validation is not None:
+        held_out = f"{len(data.validation)} others"
+    return (
+        f"fit trains a head for {len(data.images.classes)} classes on {network.record.name} at {height} x {width} px: "
+        f"{count} images, {held_out} for validation."
+    )
+
+
+def _images_to_tune_on(
+    fitted: _Fitted, data: object, labels: object, validation: object, options: FitOptions
+) -> _Checked:
+    """New images, checked and split, or those of `fit` as they are."""
     if data is not None:
         validation = VALIDATION if validation is None else validation
         images = read_labelled(data, labels, fitted.classes, "data to fine-tune on", lenient=options.skip)
-    elif fitted.images is None:
+    elif fitted.split is None:
         raise InvalidInputError(
             "fine_tune was called without data on a classifier that was loaded or copied: the images of fit are not part "
             "of it. Pass data."
         )
     elif _keeps_division(validation, fitted.share):
-        return fitted.images
+        return _Checked(fitted.split, None, {})
     else:
-        images = fitted.images.training
-    material = read_material(images, validation, fitted.seed, lenient=options.skip)
-    return inspected(material, fitted.network.size, options)
+        images = fitted.split.training
+    read = read_training_data(images, validation, options.skip)
+    inspection = inspect(read.all_images, fitted.network.size, options.store, options.console, options.skip)
+    return _checked(read, inspection, fitted.seed, options.console)
 
 
 def _keeps_division(validation: object, share: float) -> bool:

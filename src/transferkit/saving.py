@@ -12,7 +12,7 @@ import operator
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,10 +22,11 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from ._console import say
+from ._console import Console
 from ._version import __version__
 from .backbones import Backbone, refuse_oversized
 from .errors import BundleError, bad_argument, some_of
+from .images import ClassWeight, check_class_weight
 from .network import Network, assemble
 from .results import History, Phase
 
@@ -52,6 +53,7 @@ class Manifest:
         weights, seed: the constructor's arguments; never the path of a weights file.
         split_seed: the seed that divided the images of `fit`; the same folder is divided alike later.
         precision: of the frozen part.
+        class_weight: of `fit`: None, "balanced" or (class name, weight) pairs.
         feature_scale: what the head multiplies features by.
         self_test: what `self_test` gave when the classifier was saved.
         weights_sha256: of the member ``model.weights.h5``.
@@ -68,10 +70,16 @@ class Manifest:
     split_seed: int
     self_test: list[float]
     history: list[dict[str, Any]]
+    class_weight: Any = None
     weights_sha256: str = ""
     transferkit_version: str = __version__
     keras_version: str = keras.__version__
     format_version: int = FORMAT_VERSION
+
+    def class_weight_choice(self) -> ClassWeight:
+        """`class_weight` as `fit` takes it: JSON has no dict with numbers for keys."""
+        pairs = self.class_weight
+        return check_class_weight(dict(pairs) if isinstance(pairs, list) else pairs, np.array(self.classes))
 
     def history_record(self) -> History:
         return History(tuple(Phase(**phase) for phase in self.history))
@@ -106,7 +114,14 @@ def _as_path(path: object) -> Path:
     return Path(path)
 
 
-def save(path: Path, network: Network, classes: npt.NDArray[Any], history: History, **options: Any) -> None:
+def save(
+    path: Path,
+    network: Network,
+    classes: npt.NDArray[Any],
+    class_weight: ClassWeight,
+    history: History,
+    **options: Any,
+) -> None:
     """Write a temporary file in the same folder, then rename it: a stop in between loses nothing.
 
     `options` are the other fields of `Manifest`.
@@ -115,6 +130,8 @@ def save(path: Path, network: Network, classes: npt.NDArray[Any], history: Histo
         backbone=network.record.name,
         input_size=network.size,
         classes=classes.tolist(),
+        precision=network.precision,
+        class_weight=list(class_weight.items()) if isinstance(class_weight, Mapping) else class_weight,
         feature_scale=network.feature_scale,
         self_test=self_test(network).tolist(),
         history=[asdict(replace(phase, skipped={})) for phase in history.phases],  # names no files of this machine
@@ -146,10 +163,9 @@ def _save_model(network: Network, path: Path) -> None:
         network.model.save_weights(weights)
         with zipfile.ZipFile(path, "w") as archive:
             archive.write(weights, WEIGHTS)
-        say(
+        Console(1).say(
             f"A layer of {network.record.name!r} cannot be described ({type(error).__name__}: {error}), so {path.name!r} "
-            f"opens with TransferClassifier.load, not with keras.saving.load_model.",
-            verbose=1,
+            f"opens with TransferClassifier.load, not with keras.saving.load_model."
         )
 
 
@@ -194,6 +210,7 @@ def _checked(manifest: Manifest) -> Manifest:
     if wrong := [name for name, holds in rules.items() if not holds]:
         raise ValueError(f"{MEMBER} holds values of {some_of(wrong)} that make no sense")
     manifest.history_record()
+    manifest.class_weight_choice()
     return replace(manifest, input_size=(height, width))
 
 
@@ -204,7 +221,15 @@ def rebuild(path: str | os.PathLike[str], record: Backbone, manifest: Manifest) 
         BundleError: the weights are damaged, do not fit, or compute something else.
     """
     path, size = Path(path), manifest.input_size
-    network = assemble(record, record.build(size), size, len(manifest.classes), manifest.dropout, manifest.split_seed)
+    network = assemble(
+        record,
+        record.build(size),
+        size,
+        len(manifest.classes),
+        manifest.dropout,
+        manifest.split_seed,
+        manifest.precision,
+    )
     network.set_feature_scale(manifest.feature_scale)
     _load_weights(network.model, path, manifest)
     features, expected = self_test(network), np.array(manifest.self_test, np.float64)

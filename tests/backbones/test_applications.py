@@ -19,11 +19,12 @@ from keras.src.utils import file_utils
 from networks import calibrate
 
 import transferkit as tk
+from transferkit._console import Console
 from transferkit.backbones.keras_applications import TABLE
 from transferkit.cache.store import Store
-from transferkit.features.extraction import Plan, compute
+from transferkit.features.extraction import Plan, Storage, extract
 from transferkit.images.reading import read_images
-from transferkit.network.extractor import FrozenPart
+from transferkit.network.extractor import FeatureExtractor
 from transferkit.network.network import Network, assemble
 
 ROWS = {record.name: record for record in TABLE}
@@ -193,15 +194,15 @@ def test_every_stage_cuts_the_network_in_two_that_give_the_whole(built: tuple[tk
     for stage in record.stages:
         cut = network.cut_at(stage)
         places.append(cut.index)
-        values = listed(cut.frozen(images, training=False))
-        logits = cut.trained(values if len(values) > 1 else values[0], training=False).numpy()
+        values = listed(cut.extractor.model(images, training=False))
+        logits = cut.trainable(values if len(values) > 1 else values[0], training=False).numpy()
         np.testing.assert_allclose(logits, whole, rtol=0, atol=1e-5 * np.abs(whole).max(), err_msg=stage)
     assert places == sorted(set(places))
 
     before = statistics(network)
     assert bool(before) is record.batch_norm
     cut = network.cut_at(0)
-    cut.trained(images, training=True)
+    cut.trainable(images, training=True)
     for name, values in statistics(network).items():
         np.testing.assert_array_equal(values, before[name], err_msg=name)
 
@@ -225,8 +226,8 @@ def test_stored_equals_unstored(built: tuple[tk.Backbone, keras.Model], tmp_path
     # The deepest networks with random weights make any rounding large: of their images as well.
     tolerance = max(1e-5 * np.abs(unstored).max(), 10 * np.abs(nudged - unstored).max())
     for _ in range(2):
-        part = FrozenPart(network.features_model(), network.size, record.name)
-        (stored,) = compute(part, Plan(read_images(images)), Store(tmp_path), 0, "")
+        part = FeatureExtractor(network.features_model(), network.size, record.name)
+        (stored,) = extract(part, Plan(read_images(images)), Storage(Store(tmp_path)), Console(0), "").values
         np.testing.assert_allclose(stored, unstored, rtol=0, atol=tolerance)
     assert part._function is None  # the second time nothing was computed
 

@@ -25,6 +25,7 @@ from networks import TINY
 
 import transferkit as tk
 from transferkit import _files as places
+from transferkit._console import Console
 from transferkit.backbones import downloads
 from transferkit.backbones.weights import check_weights, find_weights
 
@@ -100,7 +101,7 @@ def fit(name: str = "Far") -> tk.TransferClassifier:
 def load(name: str = "Far") -> Path:
     """What `fit` does first, and all of it that these tests look at: it finds the file, or fetches it."""
     record = tk.get_backbone(name)
-    found = find_weights(record, check_weights(record, "pretrained", (32, 32)), 0)
+    found = find_weights(record, check_weights(record, "pretrained", (32, 32)), Console(0))
     assert isinstance(found, Path)
     return found
 

@@ -19,7 +19,7 @@ from transferkit.cache.store import Store
 from transferkit.features import prediction as inference
 from transferkit.features.augmentation import fixed_views
 from transferkit.images import decoding, resizing
-from transferkit.network.extractor import FrozenPart
+from transferkit.network.extractor import FeatureExtractor
 
 
 def files() -> int:
@@ -109,11 +109,11 @@ import keras
 import transferkit as tk
 from networks import TINY
 from transferkit.features.augmentation import fixed_views
-from transferkit.network.extractor import FrozenPart
+from transferkit.network.extractor import FeatureExtractor
 keras.layers.Dense(3); keras.layers.RandomFlip()  # what comes next gets other names than in the first process
 tk.register_backbone(TINY)
 def refuse(*_): raise AssertionError("computed again")
-FrozenPart.__call__ = refuse
+FeatureExtractor.__call__ = refuse
 clf = tk.TransferClassifier("TinyNet", weights=None, seed=0, augmentation="light", views=2)
 print(clf.fit(sys.argv[1], epochs=2, verbose=0).history_["loss"][-1])
 print(fixed_views("light", (32, 32), 2).draw(keras.ops.convert_to_numpy(keras.ops.ones((32, 32, 3))) * 99, b"a", 1).sum())
@@ -257,7 +257,7 @@ def test_without_a_cache_folder_values_last_as_long_as_the_process(make, photos,
 
 
 def test_a_second_pass_after_an_interrupted_one_goes_on(make, photos, monkeypatch, computed):
-    original = FrozenPart.__call__
+    original = FeatureExtractor.__call__
 
     def stops(part, images):
         if sum(computed) >= 20:
@@ -265,7 +265,7 @@ def test_a_second_pass_after_an_interrupted_one_goes_on(make, photos, monkeypatc
         return original(part, images)
 
     with monkeypatch.context() as patch:
-        patch.setattr(FrozenPart, "__call__", stops)
+        patch.setattr(FeatureExtractor, "__call__", stops)
         with pytest.raises(KeyboardInterrupt):
             make().fit(photos / "train", epochs=1, verbose=0)
     done = sum(computed)

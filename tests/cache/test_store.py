@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from transferkit.cache import shards, tables
 from transferkit.cache import store as store_module
-from transferkit.cache.shards import KEY, Records, ShardFiles, Tensors, content_key, record_dtype
+from transferkit.cache.shards import KEY, Keys, Records, ShardFiles, Tensors, content_key, record_dtype
 from transferkit.cache.store import Store
-from transferkit.cache.tables import RowsOnDisk
+from transferkit.cache.tables import RowsOnDisk, Session
 from transferkit.errors import TransferKitError
 
 FORM: Tensors = (("float32", (3, 2)), ("uint8", (5,)))
@@ -26,6 +26,16 @@ FORM: Tensors = (("float32", (3, 2)), ("uint8", (5,)))
 
 def key(number: int) -> bytes:
     return content_key(str(number).encode())
+
+
+def keys(number: int) -> Keys:
+    return np.frombuffer(key(number), KEY)
+
+
+def find(session: Session, key: bytes) -> Records | None:
+    """The one row of a key."""
+    rows, found = session.read(np.frombuffer(key, KEY))
+    return rows if found[0] else None
 
 
 def row(number: int) -> Records:
@@ -39,13 +49,13 @@ def fill(store: Store, numbers: range, computation: str = "network", store_from:
     """Store rows as a pass does: in one shard, where they are few."""
     session = store.session(computation, FORM, store_from)
     for number in numbers:
-        session.put(key(number), row(number))
+        session.put(keys(number), row(number))
     session.flush()
 
 
 def found(store: Store, number: int, computation: str = "network") -> bool:
     """Whether a row is there, and is the right one."""
-    values = store.session(computation, FORM).find(key(number))
+    values = find(store.session(computation, FORM), key(number))
     assert values is None or values.tobytes() == row(number).tobytes()
     return values is not None
 
@@ -112,18 +122,18 @@ def test_a_key_may_end_in_zeros(store):
     keys = [b"a" * 15 + b"\0", b"a" * 14 + b"\0\0", bytes(16)]
     session = store.session("network", FORM)
     for number, short in enumerate(keys):
-        session.put(short, row(number))
+        session.put(np.frombuffer(short, KEY), row(number))
     session.flush()
     for number, short in enumerate(keys):
-        values = session.find(short)
+        values = find(session, short)
         assert values is not None and values["f0"][0, 0, 0] == number
-    assert session.find(b"a" * 14 + b"\0b") is None
+    assert find(session, b"a" * 14 + b"\0b") is None
 
 
 def test_computations_and_forms_do_not_mix(store):
     fill(store, range(3))
     assert not found(store, 1, "another network")
-    assert store.session("network", (("float16", (3, 2)), ("uint8", (5,)))).find(key(1)) is None
+    assert find(store.session("network", (("float16", (3, 2)), ("uint8", (5,)))), key(1)) is None
 
 
 def test_what_another_process_stores_later_is_seen(store):
@@ -151,7 +161,7 @@ def test_rows_are_found_however_they_were_written(tmp_path_factory, numbers: lis
     for start in range(0, len(numbers), size):
         session = store.session("network", FORM)
         for number in numbers[start : start + size]:
-            session.put(key(number), row(number))
+            session.put(keys(number), row(number))
         session.flush()
     for reader in (store, Store(store.folder)):
         assert {number for number in range(21) if found(reader, number)} == set(numbers)
@@ -162,14 +172,14 @@ def test_a_full_shard_is_written_before_the_end(store, monkeypatch):
     session = store.session("network", FORM)
     counts = []
     for number in range(10):
-        session.put(key(number), row(number))  # 29 bytes each
+        session.put(keys(number), row(number))  # 29 bytes each
         counts.append(len(store.shards()))
     assert counts == [0, 0, 0, 1, 1, 1, 1, 2, 2, 2]
 
 
 def test_a_slow_pass_writes_from_time_to_time(store, monkeypatch):
     monkeypatch.setattr(tables, "SHARD_SECONDS", -1.0)
-    store.session("network", FORM).put(key(0), row(0))
+    store.session("network", FORM).put(keys(0), row(0))
     assert found(Store(store.folder), 0)
 
 
@@ -229,7 +239,7 @@ def test_a_shard_that_is_damaged_while_it_is_used_is_dropped(store, damage):
     fill(store, range(4))
     session = store.session("network", FORM)
     damage(files(only_shard(store))[1])
-    assert session.find(key(3)) is None
+    assert find(session, key(3)) is None
     assert store.shards() == []
 
 
@@ -258,7 +268,7 @@ MANY = """
 import resource, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_store import FORM, fill, key
+from test_store import FORM, fill, find, key
 from transferkit.cache.store import Store
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 store = Store(Path(sys.argv[1]))
@@ -266,7 +276,7 @@ for number in range(0, 2000, 10):
     fill(store, range(number, number + 10))
 assert len(store.shards()) == 200
 for session in (store.session("network", FORM), Store(store.folder).session("network", FORM)):
-    print(sum(session.find(key(number)) is not None for number in range(2000)))
+    print(sum(find(session, key(number)) is not None for number in range(2000)))
 """
 
 
@@ -284,7 +294,7 @@ def test_a_shard_that_cannot_be_opened_is_an_error_and_not_missing(store, monkey
 
     monkeypatch.setattr(shards, "open", refuse, raising=False)
     with pytest.raises(OSError, match="Too many open files"):
-        session.find(key(1))
+        find(session, key(1))
 
 
 # ---- limits ----
@@ -316,7 +326,7 @@ def test_what_a_call_uses_stays_until_it_ends(tmp_path):
     store = Store(tmp_path / "values", 1900)
     fill(store, range(20))
     session = store.session("network", FORM)
-    assert session.find(key(0)) is not None
+    assert find(session, key(0)) is not None
     fill(store, range(20, 40))  # there is no room for both
     assert found(store, 0) and not found(store, 20)
     del session
@@ -366,7 +376,7 @@ def test_the_store_never_holds_more_than_its_limit(tmp_path_factory, limit: int,
 def test_no_room_on_the_disk_stops_storing_without_an_error(store, monkeypatch):
     monkeypatch.setattr(store_module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": store_module.RESERVE}))
     session = store.session("network", FORM)
-    session.put(key(0), row(0))
+    session.put(keys(0), row(0))
     session.flush()
     assert session.is_full
     assert not store.folder.exists()

@@ -272,7 +272,7 @@ def test_copies_of_an_image_do_not_flatter_the_validation(make: Make, clean: Pat
         for number in range(2):
             shutil.copy(path, path.with_name(f"{number} {path.name}"))
     clf = make(**WAYS[way]).fit(clean / "train", epochs=1, validation=0.3, verbose=0)
-    sides = [clf._fitted.images.training, clf._fitted.images.validation]
+    sides = [clf._fitted.split.training, clf._fitted.split.validation]
     training, validation = ({Path(str(side.images.path(n))).read_bytes() for n in range(len(side))} for side in sides)
     assert len(training) + len(validation) == 36
     assert not training & validation

@@ -10,6 +10,7 @@ import pytest
 from networks import TINY
 
 import transferkit as tk
+from transferkit._console import Console
 from transferkit.cache import store as store_module
 from transferkit.cache import tables
 from transferkit.cache.store import Store
@@ -17,11 +18,10 @@ from transferkit.cache.tables import RowsOnDisk, Session
 from transferkit.features import extraction as features
 from transferkit.features import forecast
 from transferkit.features import inspection as findings
-from transferkit.features.extraction import Plan, compute
-from transferkit.features.inspection import Findings
+from transferkit.features.extraction import Extraction, Plan, Storage, extract
 from transferkit.features.values import LiveValues, StoredValues
 from transferkit.images.reading import read_images
-from transferkit.network.extractor import FrozenPart
+from transferkit.network.extractor import FeatureExtractor
 from transferkit.network.network import assemble
 
 
@@ -32,7 +32,7 @@ def network():
 
 @pytest.fixture
 def part(network):
-    return FrozenPart(network.features_model(), (32, 32), "tiny/features")
+    return FeatureExtractor(network.features_model(), (32, 32), "tiny/features")
 
 
 @pytest.fixture
@@ -45,9 +45,13 @@ def store(tmp_path):
     return Store(tmp_path / "values")
 
 
-def values_of(part, images, store=None, **options):
-    """The first tensor of a pass, in memory."""
-    rows = compute(part, Plan(images), store, 0, "", **options)[0]
+def extracted(part, images, store=None, verbose=0, skip=False, inspects=False, **storage) -> Extraction:
+    return extract(part, Plan(images), Storage(store, **storage), Console(verbose), "computing", skip, inspects)
+
+
+def values_of(part, images, store=None, **storage):
+    """The first tensor, in memory."""
+    rows = extracted(part, images, store, **storage).values[0]
     return rows[np.arange(len(rows))]
 
 
@@ -94,10 +98,10 @@ def test_content_counts_and_not_the_name(part, photos, tmp_path, store, monkeypa
 
 def test_other_weights_are_another_computation(network, images, store, monkeypatch):
     calls = count_decodings(monkeypatch)
-    values_of(FrozenPart(network.features_model(), (32, 32), "tiny"), images, store)
+    values_of(FeatureExtractor(network.features_model(), (32, 32), "tiny"), images, store)
     weight = network.backbone.weights[0]
     weight.assign(weight * 2)
-    values_of(FrozenPart(network.features_model(), (32, 32), "tiny"), images, store)
+    values_of(FeatureExtractor(network.features_model(), (32, 32), "tiny"), images, store)
     assert len(calls) == 2 * len(images)
 
 
@@ -139,7 +143,7 @@ def test_a_file_that_vanishes_is_named(part, tmp_path, photos):
 
 
 def test_live_and_stored_values_are_the_same(part, images):
-    stored = StoredValues.of(compute(part, Plan(images), None, 0, ""))
+    stored = StoredValues.of(extracted(part, images).values)
     live = LiveValues(images, part)
     batches = [np.array([3, 1, 17]), np.array([0])]
     for a, b in zip(stored.batches(batches), live.batches(batches), strict=True):
@@ -166,23 +170,23 @@ def test_a_look_names_every_bad_file_and_decodes_the_good_ones_once(tmp_path, ph
         paths.append(tmp_path / name)
     calls = count_decodings(monkeypatch)
     for _ in range(2):
-        seen = Findings(len(paths))
-        features.inspect(read_images(paths), (32, 32), store, seen, 0, "")
+        seen = findings.inspect(read_images(paths), (32, 32), store, Console(0))
         assert sorted(seen.failures) == [len(paths) - 2, len(paths) - 1]
-        assert seen.good().tolist() == list(range(len(paths) - 2))
+        assert seen.readable().tolist() == list(range(len(paths) - 2))
         assert seen.keys[:-2].any(axis=1).all() and seen.thumbnails[:-2].any(axis=1).all()
     assert len(calls) == len(paths) - 2
 
 
 def test_a_pass_looks_and_computes_at_once(part, images, store, monkeypatch):
     calls = count_decodings(monkeypatch)
-    seen, again = Findings(len(images)), Findings(len(images))
-    first = values_of(part, images, store, findings=seen)
+    first = extracted(part, images, store, inspects=True)
     assert len(calls) == len(images)
-    assert np.array_equal(first, values_of(part, images, store, findings=again))
+    again = extracted(part, images, store, inspects=True)
     assert len(calls) == len(images)
-    assert np.array_equal(seen.thumbnails, again.thumbnails) and np.array_equal(seen.keys, again.keys)
-    assert np.array_equal(first, values_of(part, images))
+    assert np.array_equal(first.values[0], again.values[0])
+    seen, known = first.inspection, again.inspection
+    assert np.array_equal(seen.thumbnails, known.thumbnails) and np.array_equal(seen.keys, known.keys)
+    assert np.array_equal(first.values[0], values_of(part, images))
 
 
 @pytest.mark.parametrize("memory", [2**28, 1])
@@ -191,18 +195,17 @@ def test_a_pass_that_goes_on_computes_the_good_images(part, photos, tmp_path, st
     paths = sorted((photos / "test").glob("*/*.png"))
     known = values_of(part, read_images(paths))
     (tmp_path / "bad.png").write_bytes(b"GIF")
-    seen = Findings(len(paths) + 2, looks=False, goes_on=True)
     bad = tmp_path / "bad.png"
-    rows = compute(part, Plan(read_images([bad, *paths[:5], bad, *paths[5:]])), store, 0, "", findings=seen)[0]
-    assert sorted(seen.failures) == [0, 6]
-    assert np.array_equal(rows[seen.good()], known)
+    found = extracted(part, read_images([bad, *paths[:5], bad, *paths[5:]]), store, skip=True)
+    assert sorted(found.inspection.failures) == [0, 6]
+    assert np.array_equal(found.values[0][found.inspection.readable()], known)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_values_that_are_no_numbers_are_an_error_that_names_the_image(network, photos, store, value):
     kernel = network.backbone.get_layer("stage2_conv").kernel
     kernel.assign(np.full(kernel.shape, value, np.float32))
-    part = FrozenPart(network.features_model(), (32, 32), "tiny/features")
+    part = FeatureExtractor(network.features_model(), (32, 32), "tiny/features")
     with pytest.raises(tk.WeightsError, match=r"NaN or infinite for .*red\.png"):
         values_of(part, read_images(photos / "new" / "red.png"), store)
     assert not list(store.shards())
@@ -214,7 +217,7 @@ def test_values_that_are_no_numbers_are_an_error_that_names_the_image(network, p
 def test_a_second_classifier_finds_what_the_first_computed(part, images, store, monkeypatch):
     first = values_of(part, images, store)
     calls = count_decodings(monkeypatch)
-    again = FrozenPart(
+    again = FeatureExtractor(
         assemble(TINY, part_model(part), (32, 32), 5, 0.3, 9).features_model(), (32, 32), "tiny/features"
     )
     assert np.array_equal(values_of(again, images, Store(store.folder)), first)
@@ -223,7 +226,7 @@ def test_a_second_classifier_finds_what_the_first_computed(part, images, store, 
 
 def part_model(part):
     """The backbone inside a frozen part."""
-    return part._model.get_layer("tiny_net")
+    return part.model.get_layer("tiny_net")
 
 
 def test_what_was_computed_before_a_bad_file_is_kept(part, photos, tmp_path, store, monkeypatch):
@@ -235,7 +238,7 @@ def test_what_was_computed_before_a_bad_file_is_kept(part, photos, tmp_path, sto
     calls = count_decodings(monkeypatch)
     values_of(part, read_images(paths), store)
     # Which of the last batches came too late to be computed depends on the threads.
-    assert len(calls) <= 3 * 2 * part.chunk < len(paths)
+    assert len(calls) <= 3 * features.GROUP < len(paths)
 
 
 def test_a_damaged_file_of_the_store_is_computed_anew(part, images, store, monkeypatch):
@@ -264,9 +267,9 @@ def test_one_changed_pixel_is_another_image(part, pictures, store, monkeypatch):
 def test_another_size_is_another_computation(network, images, store, monkeypatch):
     other = assemble(TINY, TINY.build((40, 40)), (40, 40), 3, 0.0, 0)
     other.backbone.set_weights(network.backbone.get_weights())
-    values_of(FrozenPart(network.features_model(), (32, 32), "tiny"), images, store)
+    values_of(FeatureExtractor(network.features_model(), (32, 32), "tiny"), images, store)
     calls = count_decodings(monkeypatch)
-    values_of(FrozenPart(other.features_model(), (40, 40), "tiny"), images, store)
+    values_of(FeatureExtractor(other.features_model(), (40, 40), "tiny"), images, store)
     assert len(calls) == len(images)
 
 
@@ -288,12 +291,12 @@ def test_large_values_stay_on_disk(part, images, store, monkeypatch, stored):
     expected = values_of(part, images)
     monkeypatch.setattr(features, "MEMORY_BYTES", 100)
     monkeypatch.setattr(tables, "SHARD_BYTES", 300)
-    rows = compute(part, Plan(images), store if stored else None, 0, "")[0]
+    rows = extracted(part, images, store if stored else None).values[0]
     assert isinstance(rows, RowsOnDisk)
     assert np.array_equal(rows[np.arange(len(images))], expected)
     assert bool(list(store.shards())) is stored
     if stored:  # and are found there
-        again = compute(part, Plan(images), Store(store.folder), 0, "")[0]
+        again = extracted(part, images, Store(store.folder)).values[0]
         assert isinstance(again, RowsOnDisk)
         assert np.array_equal(again[np.arange(len(images))], expected)
 
@@ -311,13 +314,13 @@ def test_a_disk_without_room_is_made_up_for_by_memory(part, images, store, monke
     monkeypatch.setattr(store_module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 0}))
     assert np.array_equal(values_of(part, images, store), expected)
     with pytest.raises(features.NoRoomError):
-        compute(part, Plan(images), store, 0, "", in_memory=False)
+        extracted(part, images, store, in_memory=False)
 
 
 def test_temporary_values_go_with_the_rows(part, images, monkeypatch, tmp_path):
     monkeypatch.setattr(features, "MEMORY_BYTES", 100)
     monkeypatch.setattr(store_module.tempfile, "tempdir", str(tmp_path))
-    rows = compute(part, Plan(images), None, 0, "")
+    rows = extracted(part, images).values
     assert list(tmp_path.rglob("*.npy"))
     del rows
     gc.collect()
@@ -329,7 +332,7 @@ def test_half_precision_is_near_and_never_infinite(part, images, store, monkeypa
     halved = values_of(part, images, store, half=True)
     assert halved.dtype == np.float16
     assert halved == pytest.approx(exact, rel=1e-3, abs=1e-3)
-    monkeypatch.setattr(FrozenPart, "__call__", lambda _, images: [np.full((len(images), 16), 1e30, np.float32)])
+    monkeypatch.setattr(FeatureExtractor, "__call__", lambda _, images: [np.full((len(images), 16), 1e30, np.float32)])
     assert (values_of(part, images, half=True) == np.finfo(np.float16).max).all()
 
 
@@ -339,18 +342,20 @@ def test_half_precision_is_near_and_never_infinite(part, images, store, monkeypa
 def test_a_long_pass_says_how_long_it_will_take(part, images, store, monkeypatch, capsys):
     monkeypatch.setattr(forecast, "FORECAST_SECONDS", 0.0)
     many = images.subset(list(range(18)) * 20)
-    monkeypatch.setattr(Session, "find", lambda *_: None)
-    compute(part, Plan(many), store, 1, "computing")
+    monkeypatch.setattr(
+        Session, "read", lambda self, keys: (np.empty(len(keys), self.table.dtype), np.zeros(len(keys), bool))
+    )
+    extracted(part, many, store, verbose=1)
     line = capsys.readouterr().out
     assert re.fullmatch(r"computing: \d+ images at \d+ a second, about \d+ s, \d+ kB on disk\.\n", line)
-    compute(part, Plan(many), store, 0, "computing")
+    extracted(part, many, store)
     assert not capsys.readouterr().out
 
 
 def test_what_is_stored_needs_no_forecast(part, images, store, monkeypatch, capsys):
     values_of(part, images, store)
     monkeypatch.setattr(forecast, "FORECAST_SECONDS", 0.0)
-    compute(part, Plan(images.subset(list(range(18)) * 20)), store, 1, "computing")
+    extracted(part, images.subset(list(range(18)) * 20), store, verbose=1)
     assert not capsys.readouterr().out
 
 
@@ -359,17 +364,17 @@ def test_what_is_stored_needs_no_forecast(part, images, store, monkeypatch, caps
 
 def test_the_function_for_gpus_gives_the_same_values(network, images):
     """XLA, filled-up batches and half precision, on the processor that is here."""
-    plain = values_of(FrozenPart(network.features_model(), (32, 32), "tiny"), images)
-    part = FrozenPart(network.features_model(), (32, 32), "tiny", gpu=True)
+    plain = values_of(FeatureExtractor(network.features_model(), (32, 32), "tiny"), images)
+    part = FeatureExtractor(network.features_model(), (32, 32), "tiny", gpu=True)
     assert part.chunk == 64
     assert values_of(part, images) == pytest.approx(plain, abs=1e-4)
-    halved = FrozenPart(network.features_model(), (32, 32), "tiny", "bfloat16", gpu=True)
+    halved = FeatureExtractor(network.features_model(), (32, 32), "tiny", "bfloat16", gpu=True)
     assert halved.name.endswith("float16") and not halved.name.endswith("bfloat16")
     assert values_of(halved, images) == pytest.approx(plain, abs=2e-2)
 
 
 def test_weights_that_change_under_way_are_never_stored_under_the_old_name(network, images):
-    part = FrozenPart(network.features_model(), (32, 32), "changing")
+    part = FeatureExtractor(network.features_model(), (32, 32), "changing")
     weight = network.backbone.weights[0]
     weight.assign(weight * 2)
     with pytest.raises(RuntimeError, match="changed"):

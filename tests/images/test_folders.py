@@ -16,7 +16,7 @@ from helpers import lock, refused
 from transferkit.errors import ImageReadError, InvalidInputError
 from transferkit.images.decoding import content_of, load
 from transferkit.images.folders import is_hidden, list_class_folder, list_files
-from transferkit.images.images import ImageFiles
+from transferkit.images.images import Images
 
 
 def names(paths: list[Path]) -> list[str]:
@@ -120,7 +120,7 @@ def test_dangling_and_looping_links_named_like_images_stay_for_the_reader_to_ref
     assert names(found.not_regular) == ["gone", "self"]
     for index in range(3):
         with refused(ImageReadError, str(found.files[index])) as caught:
-            content_of(ImageFiles(tuple(found.files)), index)
+            content_of(Images(found.files), index)
         assert list(caught.value.kinds.values()) == ["not a regular file"]
 
 
@@ -150,7 +150,7 @@ def test_class_folders_and_images_of_any_name_are_listed(tmp_path: Path) -> None
     found = list_class_folder(tmp_path)
     assert sorted(found.labels) == sorted(odd)
     for index, path in enumerate(found.files):
-        assert load(ImageFiles((path,)), 0, (8, 8)).shape == (8, 8, 3), found.labels[index]
+        assert load(Images([path]), 0, (8, 8)).shape == (8, 8, 3), found.labels[index]
 
 
 def test_folders_that_hold_each_other_are_entered_once(tmp_path: Path) -> None:

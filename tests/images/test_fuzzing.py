@@ -23,7 +23,7 @@ from PIL import Image
 from transferkit.errors import ImageReadError, InvalidInputError
 from transferkit.images.decoding import decode, load
 from transferkit.images.folders import FileList, list_class_folder, list_files
-from transferkit.images.images import ImageFiles
+from transferkit.images.images import Images
 from transferkit.images.resizing import resize
 
 PHOTO = Image.fromarray(picture(0, (24, 33)))
@@ -199,7 +199,7 @@ def all_of(found: FileList) -> list[Path]:
 
 def load_or_name(path: Path) -> None:
     try:
-        assert load(ImageFiles((path,)), 0, (8, 8)).shape == (8, 8, 3)
+        assert load(Images([path]), 0, (8, 8)).shape == (8, 8, 3)
     except ImageReadError as error:
         assert list(error.failures) == [str(path)]
 

@@ -16,7 +16,7 @@ from PIL import Image
 from transferkit.cache.shards import content_key
 from transferkit.errors import ImageReadError, InvalidInputError
 from transferkit.images.decoding import content_of, load
-from transferkit.images.images import ImageArrays, ImageFiles, LabelledImages
+from transferkit.images.images import LabelledImages
 from transferkit.images.reading import read_images, read_labelled, split_pair
 
 BATCH = np.stack([picture(seed) for seed in range(5)])
@@ -52,7 +52,7 @@ def test_a_folder_brings_paths_and_class_names(folder: Path, kind: type) -> None
     data = read_labelled(kind(folder))
     assert data.classes.tolist() == ["cats", "dogs"]
     assert names_of(data) == ["cats"] * 2 + ["dogs"] * 3
-    assert isinstance(data.images, ImageFiles)
+    assert list(data.images.files)
     assert data.names == ("cats/000.png", "cats/001.png", "dogs/000.png", "dogs/001.png", "dogs/002.png")
     assert [data.images.path(i) for i in range(5)] == [str(folder / name) for name in data.names]
     assert data.folder is not None
@@ -90,9 +90,9 @@ def test_one_file_cannot_be_of_two_classes(folder: Path) -> None:
 @pytest.mark.parametrize("kind", [np.asarray, list, tuple, tf.constant])
 def test_arrays_come_with_labels_and_are_not_changed(kind) -> None:
     data = read_labelled(kind(BATCH), LABELS)
-    assert isinstance(data.images, ImageArrays)
+    assert not list(data.images.files)
     assert names_of(data) == LABELS
-    assert all(np.array_equal(data.images.content(i), BATCH[i]) for i in range(5))
+    assert all(np.array_equal(data.images.sources[i], BATCH[i]) for i in range(5))
     assert data.images.path(0) is None
 
 
@@ -100,8 +100,8 @@ def test_arrays_are_not_copied() -> None:
     batch = BATCH.copy()
     batch.setflags(write=False)
     images = read_labelled(batch, LABELS).images
-    assert isinstance(images, ImageArrays)
-    assert np.shares_memory(images.content(2), batch)
+    assert not list(images.files)
+    assert np.shares_memory(images.sources[2], batch)
 
 
 def test_the_names_of_arrays_keep_their_order_as_text() -> None:
@@ -120,8 +120,8 @@ def test_a_data_frame_brings_paths_and_labels(folder: Path) -> None:
 def test_a_dataset_brings_arrays_and_labels() -> None:
     data = read_labelled(dataset())
     assert names_of(data) == LABELS
-    assert isinstance(data.images, ImageArrays)
-    assert np.array_equal(np.stack([data.images.content(i) for i in range(5)]), BATCH)
+    assert not list(data.images.files)
+    assert np.array_equal(np.stack([data.images.sources[i] for i in range(5)]), BATCH)
 
 
 def test_the_class_names_of_a_dataset_stand_for_its_indices() -> None:
@@ -142,8 +142,8 @@ def test_a_dataset_of_several_sizes_is_taken() -> None:
         output_signature=(tf.TensorSpec((None, None, None, 3), tf.uint8), tf.TensorSpec((None,), tf.int64)),
     )
     data = read_labelled(source)
-    assert isinstance(data.images, ImageArrays)
-    assert [data.images.content(i).shape[1] for i in range(3)] == [5, 6, 7]
+    assert not list(data.images.files)
+    assert [data.images.sources[i].shape[1] for i in range(3)] == [5, 6, 7]
 
 
 def test_known_classes_keep_their_codes_when_the_data_lacks_one(folder: Path) -> None:
@@ -173,8 +173,7 @@ def test_a_subset_keeps_images_codes_and_names_together(folder: Path) -> None:
         for new, old in enumerate((1, 4)):
             assert part.images.path(new) == data.images.path(old)
             assert part.images.name(new) == data.images.name(old)
-            if isinstance(part.images, ImageArrays) and isinstance(data.images, ImageArrays):
-                assert np.array_equal(part.images.content(new), data.images.content(old))
+            assert part.images.sources[new] is data.images.sources[old] or part.images.path(new) is None
 
 
 def test_absolute_images_stay_the_same_wherever_the_process_goes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,8 +194,8 @@ def test_absolute_images_stay_the_same_wherever_the_process_goes(folder: Path, m
 def test_one_path_is_one_image_whatever_its_name(tmp_path: Path, name: str, kind) -> None:
     path = write(tmp_path / name)
     images = read_images(kind(path))
-    assert isinstance(images, ImageFiles)
-    assert images.paths == (path,)
+    assert list(images.files)
+    assert images.sources == [path]
 
 
 def test_a_name_that_is_no_unicode_is_taken(tmp_path: Path) -> None:
@@ -205,28 +204,28 @@ def test_a_name_that_is_no_unicode_is_taken(tmp_path: Path) -> None:
         path.write_bytes(b"x")
     except OSError as error:
         pytest.skip(f"this file system takes no such name: {error}")
-    assert [path] == list(read_images(path).paths) == list(read_images(tmp_path).paths)
+    assert [path] == list(read_images(path).files) == list(read_images(tmp_path).files)
 
 
 def test_a_flat_folder_is_its_images_in_order(tmp_path: Path) -> None:
     for name in ("b.png", "a.png", "deep/c.JPG"):
         write(tmp_path / name)
     (tmp_path / "notes.txt").write_text("x")
-    assert [p.name for p in read_images(tmp_path).paths] == ["a.png", "b.png", "c.JPG"]
+    assert [p.name for p in read_images(tmp_path).files] == ["a.png", "b.png", "c.JPG"]
 
 
 @pytest.mark.parametrize("image", [BATCH[0], BATCH[0].astype(np.float32), tf.constant(BATCH[0])])
 def test_one_image_is_a_sequence_of_one(image) -> None:
     images = read_images(image)
     assert len(images) == 1
-    assert np.array_equal(images.content(0), BATCH[0])
+    assert np.array_equal(images.sources[0], BATCH[0])
 
 
 @pytest.mark.parametrize("several", [BATCH, list(BATCH), [picture(1, (4, 5)), picture(2, (6, 7))], []])
 def test_several_images_keep_their_order(several) -> None:
     images = read_images(several)
     assert len(images) == len(several)
-    assert all(np.array_equal(images.content(i), image) for i, image in enumerate(several))
+    assert all(np.array_equal(images.sources[i], image) for i, image in enumerate(several))
 
 
 @pytest.mark.parametrize(
@@ -234,7 +233,7 @@ def test_several_images_keep_their_order(several) -> None:
 )
 def test_a_dataset_is_read_with_and_without_labels(source) -> None:
     images = read_images(source)
-    assert np.array_equal(np.stack([images.content(i) for i in range(len(images))]), BATCH)
+    assert np.array_equal(np.stack([images.sources[i] for i in range(len(images))]), BATCH)
 
 
 def test_errors_name_a_file_by_its_path_and_an_array_by_its_position(tmp_path: Path) -> None:
@@ -256,9 +255,9 @@ ENCODED = [saved(Image.fromarray(image), "PNG") for image in BATCH]
 @pytest.mark.parametrize("kind", [list, tuple, pd.Series, lambda b: np.array(b, object)])
 def test_bytes_of_files_come_with_labels(kind) -> None:
     data = read_labelled(kind(ENCODED), LABELS)
-    assert isinstance(data.images, ImageArrays)
+    assert not list(data.images.files)
     assert names_of(data) == LABELS
-    assert [data.images.content(i) for i in range(5)] == ENCODED
+    assert [data.images.sources[i] for i in range(5)] == ENCODED
     assert (data.images.path(2), data.images.name(2)) == (None, "image 2")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from drawing import class_folder
 from helpers import refused, steady
@@ -12,9 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from transferkit.errors import InvalidInputError
-from transferkit.images.images import LabelledImages
 from transferkit.images.reading import read_labelled
-from transferkit.images.splits import Material, read_material, stratified_split, validation_share
+from transferkit.images.splits import Split, TrainingData, read_training_data, stratified_split, validation_share
 
 COUNTS = st.lists(st.integers(1, 30), min_size=1, max_size=6).filter(lambda counts: max(counts) > 1)
 FRACTIONS = st.floats(0.01, 0.95)
@@ -129,14 +130,24 @@ def test_data_is_no_share(value: object) -> None:
     assert validation_share(value) is None
 
 
-def parts(material: Material) -> tuple[LabelledImages, LabelledImages]:
-    training, validation = material.positions()
-    return material.images.subset(training), material.images.subset(validation)
+def keys_of(contents: Sequence[int]) -> npt.NDArray[np.uint8]:
+    """What stands for the contents of images."""
+    return np.array(contents, ">u4").view(np.uint8).reshape(-1, 4)
+
+
+def split(data: TrainingData, contents: Sequence[int] | None = None, seed: int = 0) -> Split:
+    count = len(data.all_images)
+    return data.split(np.arange(count), keys_of(range(count) if contents is None else contents), seed)
+
+
+def positions(data: TrainingData, contents: Sequence[int], seed: int = 0) -> list[list[int]]:
+    return [rows.tolist() for rows in split(data, contents, seed).rows]
 
 
 def test_dividing_a_folder_gives_both_parts_with_the_same_classes(tmp_path: Path) -> None:
     data = read_labelled(class_folder(tmp_path, {"cats": 6, "dogs": 4}))
-    training, validation = parts(read_material(data, 0.2, seed=0))
+    training, validation, _ = split(read_training_data(data, 0.2))
+    assert validation is not None
     assert (len(training), len(validation)) == (8, 2)
     assert sorted([*training.names, *validation.names]) == sorted(data.names)
     assert validation.classes.tolist() == training.classes.tolist() == ["cats", "dogs"]
@@ -146,52 +157,50 @@ def test_dividing_a_folder_gives_both_parts_with_the_same_classes(tmp_path: Path
 
 def test_without_a_share_all_images_are_for_training(tmp_path: Path) -> None:
     data = read_labelled(class_folder(tmp_path, {"cats": 2, "dogs": 2}))
-    material = read_material(data, None, seed=0)
-    training, validation = parts(material)
+    training, validation, _ = split(read_training_data(data, None))
     assert training.names == data.names
-    assert len(validation) == 0
-    assert material.apart is None
+    assert validation is None
 
 
 def test_images_are_known_wherever_the_process_goes_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("train", "val"):
         class_folder(tmp_path / name, {"cats": 2, "dogs": 2})
     monkeypatch.chdir(tmp_path)
-    material = read_material(read_labelled("train"), "val", seed=0)
-    assert material.apart is not None
-    for data in (material.images, material.apart):
+    material = read_training_data(read_labelled("train"), "val")
+    assert material.validation is not None
+    for data in (material.images, material.validation):
         assert all(Path(str(data.images.path(index))).is_absolute() for index in range(len(data)))
 
 
 def test_validation_data_is_read_with_the_classes_of_the_training_data(tmp_path: Path) -> None:
     data = read_labelled(class_folder(tmp_path / "train", {"cats": 2, "dogs": 2, "owls": 2}))
     held_out = class_folder(tmp_path / "val", {"owls": 1, "dogs": 1})
-    material = read_material(data, held_out, seed=0)
+    material = read_training_data(data, held_out)
     assert material.images.names == data.names
-    assert material.apart is not None
-    assert material.apart.codes.tolist() == [1, 2]
-    assert [part.tolist() for part in material.positions()] == [list(range(6)), []], "nothing more is held out"
+    assert material.validation is not None
+    assert material.validation.codes.tolist() == [1, 2]
+    assert [part.tolist() for part in split(material).rows] == [list(range(6)), [6, 7]], "nothing more is held out"
 
 
 def test_validation_data_may_be_a_pair_of_images_and_labels(tmp_path: Path) -> None:
     data = read_labelled(class_folder(tmp_path, {"cats": 2, "dogs": 2}))
     pair = (np.full((2, 8, 8, 3), 9, np.uint8), ["dogs", "cats"])
-    material = read_material(data, pair, seed=0)
-    assert material.apart is not None
-    assert material.apart.codes.tolist() == [1, 0]
+    material = read_training_data(data, pair)
+    assert material.validation is not None
+    assert material.validation.codes.tolist() == [1, 0]
 
 
 def test_an_unknown_class_in_the_validation_data_is_named(tmp_path: Path) -> None:
     data = read_labelled(class_folder(tmp_path / "train", {"cats": 2, "dogs": 2}))
     held_out = class_folder(tmp_path / "val", {"dog": 1})
     with refused(InvalidInputError, "The validation data holds the class 'dog'", "did you mean 'dogs'?", "Rename"):
-        read_material(data, held_out, seed=0)
+        read_training_data(data, held_out)
 
 
 def test_data_that_cannot_be_divided_is_refused_before_it_is_looked_at(tmp_path: Path) -> None:
     data = read_labelled(class_folder(tmp_path, {"cats": 1, "dogs": 1}))
     with refused(InvalidInputError, "`validation=0.5`", "Pass validation=None"):
-        read_material(data, 0.5, seed=0)
+        read_training_data(data, 0.5)
 
 
 @pytest.mark.parametrize("lenient", [False, True])
@@ -200,25 +209,20 @@ def test_missing_validation_files_are_let_pass_only_if_asked_for(tmp_path: Path,
     pair = ([tmp_path / "cats" / "000.png", tmp_path / "gone.png"], ["cats", "dogs"])
     if not lenient:
         with refused(InvalidInputError, "There is no file", "gone.png"):
-            read_material(data, pair, seed=0, lenient=lenient)
+            read_training_data(data, pair, lenient=lenient)
     else:
-        material = read_material(data, pair, seed=0, lenient=lenient)
-        assert material.apart is not None
-        assert len(material.apart) == 2
+        material = read_training_data(data, pair, lenient=lenient)
+        assert material.validation is not None
+        assert len(material.validation) == 2
 
 
 # ---- copies ----
 
 
-def keys_of(contents: list[int]) -> np.ndarray:
-    """What stands for the contents of images."""
-    return np.array([[content, 255 - content] for content in contents], np.uint8)
-
-
-def of_codes(codes: list[int], share: float, seed: int = 0) -> Material:
+def of_codes(codes: list[int], share: float) -> TrainingData:
     labels = [f"class {code}" for code in codes]
     arrays = np.zeros((len(codes), 4, 4, 3), np.uint8)
-    return Material(read_labelled(arrays, labels), None, share, seed)
+    return TrainingData(read_labelled(arrays, labels), None, share)
 
 
 @steady
@@ -230,7 +234,7 @@ def of_codes(codes: list[int], share: float, seed: int = 0) -> Material:
 def test_copies_by_content_fall_on_one_side(contents, share, seed) -> None:
     codes = [1, *[0] * (len(contents) - 1)]  # of one class but for the first
     contents[0] = 200
-    training, validation = of_codes(codes, share, seed).positions(keys_of(contents))
+    training, validation = positions(of_codes(codes, share), contents, seed)
     assert sorted([*training, *validation]) == list(range(len(codes)))
     assert not {contents[i] for i in training} & {contents[i] for i in validation}
 
@@ -241,24 +245,14 @@ def test_copies_in_two_classes_fall_on_one_side(contents, seed) -> None:
     # Two images of each class that have no copies: there is something to divide.
     contents = [*contents, 201, 202, 203, 204]
     codes = [index % 2 for index in range(len(contents))]
-    training, validation = of_codes(codes, 0.3, seed).positions(keys_of(contents))
+    training, validation = positions(of_codes(codes, 0.3), contents, seed)
     assert sorted([*training, *validation]) == list(range(len(codes)))
     assert {codes[i] for i in training} == {0, 1}
     assert len(validation) > 0
     assert not {contents[i] for i in training} & {contents[i] for i in validation}
 
 
-@steady
-@given(COUNTS.filter(lambda counts: len(counts) > 1), FRACTIONS, SEEDS)
-def test_contents_without_copies_change_nothing(counts, fraction, seed) -> None:
-    codes = np.repeat(np.arange(len(counts)), counts).tolist()
-    material = of_codes(codes, fraction, seed)
-    keys = np.random.default_rng(0).permutation(len(codes)).astype(">u4").view(np.uint8).reshape(-1, 4)
-    without, with_keys = material.positions(), material.positions(keys)
-    assert [part.tolist() for part in without] == [part.tolist() for part in with_keys]
-
-
 def test_classes_of_copies_alone_cannot_be_divided() -> None:
-    material = of_codes([0, 0, 1, 1], 0.5)
+    data = of_codes([0, 0, 1, 1], 0.5)
     with refused(InvalidInputError, "leaves none for validation"):
-        material.positions(keys_of([1, 1, 2, 2]))
+        positions(data, [1, 1, 2, 2])

@@ -32,8 +32,8 @@ def listed(values):
 
 
 def through_the_cut(cut, images):
-    values = listed(cut.frozen(images, training=False))
-    logits = cut.trained(values if len(values) > 1 else values[0], training=False)
+    values = listed(cut.extractor.model(images, training=False))
+    logits = cut.trainable(values if len(values) > 1 else values[0], training=False)
     return keras.ops.softmax(logits).numpy(), values
 
 
@@ -193,6 +193,6 @@ def test_batch_normalization_inside_a_layer_of_ones_own_is_not_trainable_either(
     block = made.backbone.get_layer("block_1")
     assert len(block.trainable_weights) == 2
     before = [w.numpy() for w in block.norm.weights]
-    cut.trained(IMAGES[:, :8, :8], training=True)
+    cut.trainable(IMAGES[:, :8, :8], training=True)
     for weight, value in zip(block.norm.weights, before, strict=True):
         assert np.array_equal(weight.numpy(), value)

@@ -16,9 +16,9 @@ from drawing import draw, write_png
 from helpers import refused
 
 import transferkit as tk
+from transferkit._console import Console
 from transferkit.features.values import StoredValues
-from transferkit.images.images import ImageArrays, ImageFiles
-from transferkit.network.network import TrainedPart
+from transferkit.images.images import Images
 from transferkit.training import loop as training
 from transferkit.training.loop import train
 from transferkit.training.options import check_rate
@@ -32,15 +32,15 @@ FEATURES, CLASSES, COUNT, BATCH, SEED = 4, 3, 40, 8, 5
 BATCHES = np.random.default_rng(SEED).permutation(COUNT).reshape(-1, BATCH)
 
 
-def part_of(*layers: keras.layers.Layer) -> TrainedPart:
+def part_of(*layers: keras.layers.Layer) -> keras.Model:
     """These layers on features, and the values of the last in float32, as the head gives them."""
     inputs = values = keras.Input((FEATURES,))
     for layer in (*layers, keras.layers.Activation("linear", dtype="float32")):
         values = layer(values)
-    return TrainedPart(inputs, values)
+    return keras.Model(inputs, values)
 
 
-def head(**options: Any) -> TrainedPart:
+def head(**options: Any) -> keras.Model:
     """What `fit` trains: a dense layer that starts at zero."""
     return part_of(keras.layers.Dense(CLASSES, kernel_initializer="zeros", **options))
 
@@ -55,7 +55,7 @@ def settings(**changes: Any) -> Settings:
         "callbacks": [],
         "keep_best": False,
         "title": "fit",
-        "verbose": 0,
+        "console": Console(0),
     }
     return Settings(**{**given, **changes})
 
@@ -65,7 +65,7 @@ def features(count: int = COUNT) -> npt.NDArray[np.float32]:
 
 
 def data(values: npt.NDArray[np.float32]) -> Data:
-    files = ImageFiles(tuple(Path(f"photos/{number}.png") for number in range(len(values))))
+    files = Images([Path(f"photos/{number}.png") for number in range(len(values))])
     return Data(StoredValues.of([values]), np.arange(len(values)) % CLASSES, files)
 
 
@@ -202,7 +202,7 @@ def test_infinite_gradients_are_expected_where_the_loss_is_scaled() -> None:
 
 
 def test_images_in_memory_are_named_by_their_place_in_the_users_order() -> None:
-    images = ImageArrays([np.zeros((2, 2, 3))] * 9, (8, 3, 5))
+    images = Images([np.zeros((2, 2, 3))] * 3, (8, 3, 5))
     given = Data(StoredValues.of([features(3)]), np.arange(3), images)
     assert given.names(np.array([2, 0])) == ["image 5", "image 8"]
 

@@ -17,7 +17,7 @@ import h5py
 import pooch
 import requests
 
-from .._console import Bar, say
+from .._console import Console
 from .._files import VARIABLE
 from ..errors import WeightsError, first_line
 from .record import Backbone, WeightsFile, shown_url
@@ -41,7 +41,7 @@ class DownloadError(Exception):
     """Why a file could not be downloaded, in words that fit into parentheses. pooch does not try again after it."""
 
 
-def fetch(record: Backbone, file: WeightsFile, folder: Path, verbose: str | int, cached: Path | None = None) -> Path:
+def fetch(record: Backbone, file: WeightsFile, folder: Path, console: Console, cached: Path | None = None) -> Path:
     """Bring a file into a folder, by download or from a copy in a cache; it appears there only once it is complete.
 
     Raises:
@@ -52,7 +52,7 @@ def fetch(record: Backbone, file: WeightsFile, folder: Path, verbose: str | int,
         if cached:
             shutil.copyfile(cached, target)
         else:
-            _download(url, Path(target), record, verbose)
+            _download(url, Path(target), record, console)
         if not file.digest and (fault := _fault_of_form(Path(target), record.parameters)):
             raise DownloadError(f"the file that arrived {fault}")
         Path(target).chmod(0o644)  # pooch makes files for their user alone, but a folder may be shared
@@ -97,7 +97,7 @@ def _reach(host: str, port: int) -> None:
     socket.create_connection((last, port), CONNECT / len(found)).close()
 
 
-def _download(url: str, target: Path, record: Backbone, verbose: str | int) -> None:
+def _download(url: str, target: Path, record: Backbone, console: Console) -> None:
     """One try. Errors of requests pass where another try may help."""
     most = 8 * record.parameters + MARGIN if record.parameters else MOST
     title = f"the weights of {record.name!r}"
@@ -106,8 +106,8 @@ def _download(url: str, target: Path, record: Backbone, verbose: str | int) -> N
             _check_answer(response)
             total = int(response.headers.get("Content-Length", 0))
             size = f" ({total / 1e6:.1f} MB)" if total else ""
-            say(f"Downloading {title}{size} from {shown_url(url)}", verbose)
-            with Bar(f"downloading {title}", total / 1e6, "MB", verbose) as bar, target.open("wb") as out:
+            console.say(f"Downloading {title}{size} from {shown_url(url)}")
+            with console.bar(f"downloading {title}", total / 1e6, "MB") as bar, target.open("wb") as out:
                 for piece in response.iter_content(PIECE):
                     out.write(piece)
                     bar.advance(len(piece) / 1e6)

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from .._arguments import check_size, check_verbose
-from .._console import say
+from .._arguments import check_size
+from .._console import Console, Verbose
 from .._files import VARIABLE, cache_folders, expanded, is_private, make_private
 from .._public import public
 from ..errors import InvalidInputError, WeightsError, bad_argument, shown, some_of
@@ -55,7 +55,7 @@ def check_weights(record: Backbone, choice: object, size: tuple[int, int]) -> So
     return record.weights_file(size) or _existing(Path(str(record.pretrained)))
 
 
-def find_weights(record: Backbone, source: Source, verbose: str | int) -> Path | Callable[[Any], object] | None:
+def find_weights(record: Backbone, source: Source, console: Console) -> Path | Callable[[Any], object] | None:
     """The checked local file of a source, downloaded if it is not on this machine.
 
     Raises:
@@ -63,8 +63,8 @@ def find_weights(record: Backbone, source: Source, verbose: str | int) -> Path |
     """
     if not isinstance(source, WeightsFile):
         return source
-    found = _in_own_folder(record, source) or _in_caches(record, source, verbose)
-    return found or fetch(record, source, _new_cache(source), verbose)
+    found = _in_own_folder(record, source) or _in_caches(record, source, console)
+    return found or fetch(record, source, _new_cache(source), console)
 
 
 def size_note(record: Backbone, source: Source, size: tuple[int, int]) -> str:
@@ -84,7 +84,7 @@ def download_weights(
     to: str | os.PathLike[str],
     *,
     input_size: int | tuple[int, int] | None = None,
-    verbose: str | int = "auto",
+    verbose: Verbose = "auto",
 ) -> list[Path]:
     """Put the pretrained weights of backbones into a folder, for a machine without a connection.
 
@@ -107,14 +107,14 @@ def download_weights(
         WeightsError: a backbone whose weights are not a file to download, no connection, or a damaged file in the
             folder. Files that were downloaded before stay.
     """
-    verbose, wanted = check_verbose(verbose), check_size(input_size)
+    console, wanted = Console(verbose), check_size(input_size)
     listed: Any = [names] if isinstance(names, (str, Backbone)) else names
     if not isinstance(listed, Iterable) or not (listed := list(listed)):
         raise bad_argument("names", names, "must name a backbone or several", "Pass for example names=['MobileNetV2']")
     pairs = []
     for record in map(get_backbone, listed):
         if isinstance(record.pretrained, Path) and record.pretrained.is_file():
-            say(f"The weights of {record.name!r} need no download: they are {str(record.pretrained)!r}.", verbose)
+            console.say(f"The weights of {record.name!r} need no download: they are {str(record.pretrained)!r}.")
         elif (file := record.weights_file(record.input_size(wanted))) is None:
             raise WeightsError(
                 f"The weights of {record.name!r} cannot be downloaded: its record names no address of a file. Leave it out."
@@ -128,7 +128,7 @@ def download_weights(
                 f"holds one file of a name. Download them into two folders."
             )
     folder = _made(to)
-    return [_put(record, file, folder, verbose) for record, file in pairs]
+    return [_put(record, file, folder, console) for record, file in pairs]
 
 
 def _made(to: object) -> Path:
@@ -144,11 +144,11 @@ def _made(to: object) -> Path:
     return Path(to)
 
 
-def _put(record: Backbone, file: WeightsFile, folder: Path, verbose: str | int) -> Path:
+def _put(record: Backbone, file: WeightsFile, folder: Path, console: Console) -> Path:
     with contextlib.suppress(OSError):  # fetching says why a folder cannot be used
         if (folder / file.name).exists():
             return _refuse_damaged(record, file, folder / file.name)
-    return fetch(record, file, folder, verbose, cached=_in_caches(record, file, verbose))
+    return fetch(record, file, folder, console, cached=_in_caches(record, file, console))
 
 
 # ---- where files are searched for ----
@@ -191,7 +191,7 @@ def _refuse_damaged(record: Backbone, file: WeightsFile, path: Path) -> Path:
     return path
 
 
-def _in_caches(record: Backbone, file: WeightsFile, verbose: str | int) -> Path | None:
+def _in_caches(record: Backbone, file: WeightsFile, console: Console) -> Path | None:
     for folder in cache_folders(file.url):
         path = folder / file.name
         with contextlib.suppress(OSError):  # a folder that cannot be read, a file that has just gone
@@ -203,7 +203,7 @@ def _in_caches(record: Backbone, file: WeightsFile, verbose: str | int) -> Path 
                     return path
                 names = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
                 aside = path.rename(next(name for name in names if not name.exists()))
-                say(f"The weights file {str(path)!r} {fault}: it is not used; its new name is {aside.name!r}.", verbose)
+                console.say(f"The weights file {str(path)!r} {fault}: it is not used; its new name is {aside.name!r}.")
     return None
 
 

@@ -11,6 +11,7 @@ user can read the folder. Everything in it may be removed at any time: it is com
 # What users see is in `__all__`; the rest, "as" itself, is for other rooms.
 from .shards import KEY as KEY
 from .shards import KEY_BYTES as KEY_BYTES
+from .shards import Keys as Keys
 from .shards import Records as Records
 from .shards import Tensors as Tensors
 from .shards import content_key as content_key

@@ -164,19 +164,15 @@ class Session:
                 rows[here], found[here] = self.read(keys[here])  # another shard may hold them too
         return rows, found
 
-    def find(self, key: bytes) -> Records | None:
-        """The one row of a key."""
-        rows, found = self.read(np.frombuffer(key, KEY))
-        return rows if found[0] else None
-
-    def put(self, key: bytes, row: Records) -> None:
-        """Take a new row, which the caller does not change any more."""
-        if self.is_full or key in self._new:
+    def put(self, keys: Keys, rows: Records) -> None:
+        """Take new rows, which the caller does not change any more."""
+        if self.is_full:
             return
-        self._new[key] = row
-        self._count += 1
+        for at, key in enumerate(keys.tolist()):
+            self._new.setdefault(key, rows[at : at + 1])
+        self._count += len(keys)
         is_late = time.monotonic() - self._since > SHARD_SECONDS
-        if is_late or len(self._new) * row.nbytes >= SHARD_BYTES:
+        if is_late or len(self._new) * rows.itemsize >= SHARD_BYTES:
             self.flush()
 
     def flush(self) -> None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import NamedTuple
 
 import numpy as np
 
-from .._arguments import check_verbose
+from .._console import Console, Verbose
 from .._public import public
 from ..cache import open_store
-from ..features import Findings, inspect
+from ..features import Inspection, inspect
 from ..images import Images, LabelledImages, read_labelled, split_pair
 from .near_duplicates import pairs_alike, spread
 from .report import Fault, Report
 
-__all__ = ["CheckedSet", "check_images", "diagnose"]
+__all__ = ["check_images", "diagnose"]
 
 FEW = 10  # images of a class below which a classifier can hardly learn it
 UNBALANCED = 10  # times as many images in the largest class as in the smallest
@@ -29,7 +31,7 @@ class CheckedSet(NamedTuple):
 
     what: str
     data: LabelledImages
-    findings: Findings
+    inspection: Inspection
 
     def name(self, index: int) -> str:
         """How a fault names an image: a file's path, or an array's position and set."""
@@ -45,7 +47,7 @@ def check_images(
     validation: object = None,
     test: object = None,
     cache: bool | str | PathLike[str] = True,
-    verbose: str | int = "auto",
+    verbose: Verbose = "auto",
 ) -> Report:
     """Look for every fault of a labelled data set: each image is read and decoded once.
 
@@ -75,31 +77,37 @@ def check_images(
         >>> report.ok
         True
     """
-    verbose = check_verbose(verbose)
-    store = open_store(cache)
+    console, store = Console(verbose), open_store(cache)
     sets = [("training", read_labelled(data, labels, empty_classes=True, lenient=True))]
     for what, given in (("validation", validation), ("test", test)):
         if given is not None:
             more, more_labels = split_pair(given)
             known = sets[0][1].classes
             sets.append((what, read_labelled(more, more_labels, known, f"{what} data", lenient=True)))
-    checked = [CheckedSet(what, found, Findings(len(found))) for what, found in sets]
-    for what, found, findings in checked:
-        inspect(found.images, SIZE, store, findings, verbose, f"checking {what} images")
-    return diagnose(checked)
+    images = functools.reduce(operator.add, (found.images for _, found in sets))
+    return diagnose(sets, inspect(images, SIZE, store, console))
 
 
-def diagnose(sets: Sequence[CheckedSet]) -> Report:
-    """The faults of sets of images, the training images first."""
+def diagnose(sets: Sequence[tuple[str, LabelledImages]], inspection: Inspection) -> Report:
+    """The faults of sets of images: what each is called and its images, the training images first.
+
+    Args:
+        inspection: of the images of all sets, one set after the other.
+    """
+    ends = np.cumsum([len(data) for _, data in sets]).tolist()
+    checked = [
+        CheckedSet(what, data, inspection.part(end - len(data), end))
+        for (what, data), end in zip(sets, ends, strict=True)
+    ]
     faults: list[Fault] = []
-    for one in sets:
+    for one in checked:
         faults += [*_unreadable(one), *_folder_faults(one.data), *_odd(one)]
-    faults += [*_duplicates(sets), *_class_faults(sets[0])]
+    faults += [*_duplicates(checked), *_class_faults(checked[0])]
     faults.sort(key=lambda fault: not fault.serious)
-    data = sets[0].data
+    data = checked[0].data
     listed = np.bincount(data.codes, minlength=len(data.classes)).tolist()
     counts = dict(zip(data.classes.tolist(), listed, strict=True))
-    return Report(faults, counts, sum(len(one.data) for one in sets), _images_of(faults, sets))
+    return Report(faults, counts, ends[-1], _images_of(faults, checked))
 
 
 def _images_of(faults: Sequence[Fault], sets: Sequence[CheckedSet]) -> dict[str, Images]:
@@ -114,16 +122,16 @@ def _images_of(faults: Sequence[Fault], sets: Sequence[CheckedSet]) -> dict[str,
 
 
 def _unreadable(one: CheckedSet) -> Iterator[Fault]:
-    for index, error in sorted(one.findings.failures.items()):
+    for index, error in sorted(one.inspection.failures.items()):
         ((name, reason),) = error.failures.items()
         yield Fault(error.kinds[name], one.name(index), reason, True)
 
 
 def _odd(one: CheckedSet) -> Iterator[Fault]:
-    for index, oddities in sorted(one.findings.oddities.items()):
+    for index, oddities in sorted(one.inspection.oddities.items()):
         yield from (Fault(kind, one.name(index), detail, False) for kind, detail in oddities)
-    good = one.findings.good()
-    for index in good[spread(one.findings.thumbnails[good]) < FLAT].tolist():
+    good = one.inspection.readable()
+    for index in good[spread(one.inspection.thumbnails[good]) < FLAT].tolist():
         yield Fault("flat", one.name(index), "one colour all over, as far as can be seen", False)
 
 
@@ -139,8 +147,8 @@ def _duplicates(sets: Sequence[CheckedSet]) -> Iterator[Fault]:
         at = int(starts.searchsorted(number, side="right")) - 1
         return sets[at], int(number - starts[at])
 
-    good = np.concatenate([one.findings.good() + start for one, start in numbered])
-    keys = np.concatenate([one.findings.keys for one in sets])[good]
+    good = np.concatenate([one.inspection.readable() + start for one, start in numbered])
+    keys = np.concatenate([one.inspection.keys for one in sets])[good]
     _, first, inverse = np.unique(keys.view(f"V{keys.shape[1]}").ravel(), return_index=True, return_inverse=True)
     first = good[first]
     twins = first[inverse]
@@ -148,10 +156,13 @@ def _duplicates(sets: Sequence[CheckedSet]) -> Iterator[Fault]:
         yield _duplicate(place(twins[at]), place(good[at]), same=True)
     # Tiny images have too little in them: handwritten ones all look alike.
     tiny = [
-        start + index for one, start in numbered for index, odd in one.findings.oddities.items() if "tiny" in dict(odd)
+        start + index
+        for one, start in numbered
+        for index, odd in one.inspection.oddities.items()
+        if "tiny" in dict(odd)
     ]
     alone = np.setdiff1d(first, tiny)
-    thumbnails = np.concatenate([one.findings.thumbnails for one in sets])[alone]
+    thumbnails = np.concatenate([one.inspection.thumbnails for one in sets])[alone]
     for earlier, later in pairs_alike(thumbnails):
         yield _duplicate(place(alone[earlier]), place(alone[later]), same=False)
 
@@ -173,7 +184,7 @@ def _duplicate(first: Place, second: Place, same: bool) -> Fault:
 def _class_faults(one: CheckedSet) -> Iterator[Fault]:
     names, data = one.data.classes.tolist(), one.data
     counts = np.bincount(data.codes, minlength=len(names)).tolist()
-    readable = np.bincount(data.codes[one.findings.good()], minlength=len(names)).tolist()
+    readable = np.bincount(data.codes[one.inspection.readable()], minlength=len(names)).tolist()
     for name, count, good in zip(names, counts, readable, strict=True):
         if good == 0:
             yield Fault("empty class", str(name), "none of its images can be read" if count else "no images", True)

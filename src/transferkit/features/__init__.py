@@ -1,14 +1,14 @@
 """The frozen part over images, once for each image, and what is seen of the images on the way."""
 
 from .augmentation import Augmentation, FixedViews, augmenter, fixed_views
-from .extraction import NoRoomError, Plan, compute, inspect, is_kept
-from .inspection import REMEDY, Findings, all_unreadable
+from .extraction import Extraction, NoRoomError, Plan, Storage, extract, is_kept
+from .inspection import Inspection, inspect, refuse_unreadable
 from .prediction import Predictor
 from .thumbnails import COLOURS, GRID
-from .values import LiveValues, Rows, StoredValues, Values
+from .values import LiveValues, StoredValues, Values
 
 __all__ = [
-    "COLOURS", "GRID", "REMEDY", "Augmentation", "Findings", "FixedViews", "LiveValues", "NoRoomError", "Plan",
-    "Predictor", "Rows", "StoredValues", "Values", "all_unreadable", "augmenter", "compute", "fixed_views",
-    "inspect", "is_kept",
+    "COLOURS", "GRID", "Augmentation", "Extraction", "FixedViews", "Inspection", "LiveValues", "NoRoomError", "Plan",
+    "Predictor", "Storage", "StoredValues", "Values", "augmenter", "extract", "fixed_views", "inspect", "is_kept",
+    "refuse_unreadable",
 ]  # fmt: skip

@@ -6,31 +6,32 @@ decoded nor computed again. What was computed before an error or Ctrl-C is store
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .._console import Bar
+from .._console import Console
 from .._workers import in_background
-from ..cache import KEY, Records, RowsOnDisk, Session, Store, Tensors, has_room_for_temporary, record_dtype
+from ..cache import KEY, Keys, Records, RowsOnDisk, Session, Store, Tensors, has_room_for_temporary, record_dtype
 from ..errors import ImageReadError, WeightsError, some_of
-from ..images import Images, Pixels, Size
-from ..network import THREADS, FrozenPart
+from ..images import Images, Pixels
+from ..network import THREADS, FeatureExtractor
 from .augmentation import FixedViews
 from .forecast import Forecast
-from .inspection import Findings, OpenedImage, Seen, ThumbnailCache, all_unreadable
+from .inspection import ImageReader, Inspection, OpenedImage, refuse_unreadable
 from .values import Rows
 
-__all__ = ["NoRoomError", "Plan", "compute", "inspect", "is_kept"]
+__all__ = ["Extraction", "NoRoomError", "Plan", "Storage", "extract", "is_kept"]
 
 # Values of more bytes than this stay on disk: memory stays flat however many images there are.
 MEMORY_BYTES = 2**28
 HALF_RANGE = float(np.finfo(np.float16).max)
+GROUP = 8  # rows that a thread reads together, at least: the store is asked once for all of them
 
 
 class NoRoomError(Exception):
@@ -72,211 +73,232 @@ class Plan:
         return np.arange(self.viewed * self._times).reshape(self.viewed, self._times).T
 
 
-def compute(
-    part: FrozenPart,
+@dataclass(frozen=True)
+class Storage:
+    """Where values are found and kept.
+
+    Attributes:
+        store: None = nothing outlives the call.
+        half: in float16.
+        in_memory: hold them in memory, however large, if the disk has no room for them.
+        store_from: new values are stored if there are so many, or if they are too large for memory.
+    """
+
+    store: Store | None
+    half: bool = False
+    in_memory: bool = True
+    store_from: int = 0
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """The result of feature extraction.
+
+    Attributes:
+        values: one array `(n, ...)` per tensor that crosses the cut; rows of images that cannot be read mean nothing.
+        seconds: wall time.
+    """
+
+    values: list[Rows]
+    inspection: Inspection
+    seconds: float
+
+
+def extract(
+    extractor: FeatureExtractor,
     plan: Plan,
-    store: Store | None,
-    verbose: str | int,
+    storage: Storage,
+    console: Console,
     title: str,
-    half: bool = False,
-    in_memory: bool = True,
-    findings: Findings | None = None,
-    store_from: int = 0,
-) -> list[Rows]:
-    """The values of every row of a plan: one array `(n, ...)` per tensor that crosses the cut.
+    skip: bool = False,
+    inspects: bool = False,
+) -> Extraction:
+    """The values of every row of a plan.
 
     Args:
-        store: where values are found and kept; None = nothing outlives the call.
-        half: keep them in float16.
-        in_memory: hold them in memory, however large, if the disk has no room for them.
-        findings: takes what is seen of the images, and which cannot be read; the rows of unreadable ones mean nothing.
-        store_from: new values are stored if there are so many, or if they are too large for memory.
+        title: of the progress bar.
+        skip: go on without images that cannot be read; `inspection` names them.
+        inspects: look at all that the data check needs, too.
 
     Raises:
-        ImageReadError: files cannot be read, all named together; not with `findings`.
+        ImageReadError: files cannot be read, all named together; not with `skip`.
         WeightsError: values that are NaN or infinite.
-        NoRoomError: `in_memory` is False, and the disk is full.
+        NoRoomError: the values can be held neither in memory nor on disk.
     """
-    seen = Findings(len(plan.images), looks=False) if findings is None else findings
-    tensors = _tensors(part, half)
-    with closing(ThumbnailCache(store if seen.looks else None, part.size)) as thumbnails:
-        rows = _Extraction(part, plan, tensors, seen, thumbnails, title, verbose).rows(store, in_memory, store_from)
-    if findings is None and seen.failures:
-        raise all_unreadable(seen.failures)
-    return rows
+    started = time.monotonic()
+    with closing(ImageReader(plan.images, extractor.size, storage.store, inspects)) as reader:
+        values = _Run(extractor, plan, storage, console, title, skip, reader).values()
+    if not skip:
+        refuse_unreadable(reader.inspection.failures)
+    return Extraction(values, reader.inspection, time.monotonic() - started)
 
 
-def is_kept(part: FrozenPart, rows: int, store: Store | None, limit: int, half: bool = False) -> bool:
+def is_kept(extractor: FeatureExtractor, rows: int, storage: Storage, limit: int) -> bool:
     """Whether the values of so many rows can be kept: in the store, or for the call alone within `limit` bytes."""
-    tensors = _tensors(part, half)
+    tensors, store = _tensors(extractor, storage.half), storage.store
     size = rows * record_dtype(tensors).itemsize
     if size <= MEMORY_BYTES and size <= limit:
         return True
     if store is not None and size <= store.limit:
-        stored = len(store.table(part.name, tensors)) * record_dtype(tensors).itemsize
+        stored = len(store.table(extractor.name, tensors)) * record_dtype(tensors).itemsize
         return store.has_room(max(0, size - stored))
     return size <= limit and has_room_for_temporary(size)
 
 
-def inspect(
-    images: Images, size: Size, store: Store | None, findings: Findings, verbose: str | int, title: str
-) -> None:
-    """Read every image once, and decode those whose thumbnails the store does not hold; `findings` takes what is seen."""
-    with closing(ThumbnailCache(store, size)) as thumbnails, Bar(title, len(images), "images", verbose) as bar:
+@dataclass
+class _Chunk:
+    """A few rows.
 
-        def look(index: int) -> Seen:
-            return OpenedImage(images, index, size, keyed=True).seen(thumbnails)
+    Attributes:
+        images: those that could be read, by position.
+        rows: int64 `(k,)`, their positions in the plan; none of an image that cannot be read.
+        is_new: bool `(k,)`, whether they were computed just now.
+    """
 
-        for index, future in enumerate(in_background(look, range(len(images)), THREADS, 4 * THREADS)):
-            bar.advance()
-            try:
-                seen = future.result()
-            except ImageReadError as error:
-                findings.failures[index] = error
-            else:
-                findings.note(index, seen)
-                thumbnails.keep(seen)
+    images: dict[int, OpenedImage]
+    rows: npt.NDArray[np.int64]
+    keys: Keys
+    values: Records
+    is_new: npt.NDArray[np.bool_]
+
+    def keep(self, chosen: npt.NDArray[np.bool_]) -> None:
+        """Drop the other rows."""
+        self.rows, self.keys, self.values = self.rows[chosen], self.keys[chosen], self.values[chosen]
+        self.is_new = self.is_new[chosen]
 
 
 @dataclass
-class _Row:
-    """One row: with values if they were found in the store or are computed, else with the pixels to compute them from."""
+class _Run:
+    """One run over the rows of a plan."""
 
-    number: int
-    key: bytes
-    seen: Seen | None
-    values: Records | None = None  # one record
-    pixels: Pixels | None = None
-    is_new: bool = False
-
-
-@dataclass
-class _Extraction:
-    """One extraction of the rows of a plan."""
-
-    part: FrozenPart
+    extractor: FeatureExtractor
     plan: Plan
-    tensors: Tensors
-    findings: Findings
-    thumbnails: ThumbnailCache
+    storage: Storage
+    console: Console
     title: str
-    verbose: str | int
+    skip: bool
+    reader: ImageReader
     session: Session | None = None
 
     def __post_init__(self) -> None:
+        self.tensors = _tensors(self.extractor, self.storage.half)
         self.dtype = record_dtype(self.tensors)
         self.names = self.dtype.names or ()
 
-    def rows(self, store: Store | None, in_memory: bool, store_from: int) -> list[Rows]:
+    def values(self) -> list[Rows]:
         """The values, in memory or on disk; a session keeps a temporary store alive."""
-        size = len(self.plan) * self.dtype.itemsize
+        size, store, name = len(self.plan) * self.dtype.itemsize, self.storage.store, self.extractor.name
         home = store if store is not None and size <= store.limit else None
         if size > MEMORY_BYTES:
             try:
                 if home is None and not has_room_for_temporary(size):
                     raise NoRoomError
-                return self._on_disk((home or Store.temporary()).session(self.part.name, self.tensors))
+                return self._on_disk((home or Store.temporary()).session(name, self.tensors))
             except NoRoomError:
-                if not in_memory:
+                if not self.storage.in_memory:
                     raise
-        return self._in_memory(None if home is None else home.session(self.part.name, self.tensors, store_from))
+        self.session = None if home is None else home.session(name, self.tensors, self.storage.store_from)
+        return self._in_memory()
 
-    def _in_memory(self, session: Session | None) -> list[Rows]:
-        self.session = session
+    def _in_memory(self) -> list[Rows]:
         arrays = [np.empty((len(self.plan), *shape), dtype) for dtype, shape in self.tensors]
-        with closing(self._results()) as results:
-            for number, _, values in results:
+        with closing(self._chunks()) as chunks:
+            for chunk in chunks:
                 for array, name in zip(arrays, self.names, strict=True):
-                    array[number] = values[name][0]
+                    array[chunk.rows] = chunk.values[name]
         return list(arrays)
 
     def _on_disk(self, session: Session) -> list[Rows]:
         self.session = session
         keys = np.zeros(len(self.plan), KEY)
-        with closing(self._results()) as results:
-            for number, key, _ in results:
-                keys[number] = key
+        with closing(self._chunks()) as chunks:
+            for chunk in chunks:
+                keys[chunk.rows] = chunk.keys
                 if session.is_full:
                     break
         if session.is_full:
             raise NoRoomError
         return [RowsOnDisk(session, keys, name) for name in self.names]
 
-    def _results(self) -> Generator[tuple[int, bytes, Records]]:
-        """Number, key and values of every row whose image can be read, in order; new ones are stored."""
-        total, chunk, session = len(self.plan), self.part.chunk, self.session
+    def _chunks(self) -> Generator[_Chunk]:
+        """All rows whose images can be read, in order; new ones are stored."""
+        total, step, session = len(self.plan), max(GROUP, self.extractor.chunk), self.session
         unit = "views" if self.plan.views is not None else "images"
         stored = self.dtype.itemsize if session is not None and session.store_from <= total else 0
-        forecast = Forecast(self.title, total, unit, stored, 2 * THREADS * chunk, self.verbose)
-        chunks = [range(start, min(start + chunk, total)) for start in range(0, total, chunk)]
+        forecast = Forecast(self.title, total, unit, stored, 2 * THREADS * step, self.console)
+        parts = [range(start, min(start + step, total)) for start in range(0, total, step)]
         try:
-            with Bar(self.title, total, unit, self.verbose) as bar:
-                for future, numbers in zip(
-                    in_background(self._work, chunks, THREADS, 2 * THREADS), chunks, strict=True
-                ):
-                    rows = future.result()
-                    for row in rows:
-                        if row.seen is not None:
-                            self.findings.note(row.number, row.seen)
-                            self.thumbnails.keep(row.seen)
-                        if row.values is not None:
-                            if session is not None and row.is_new:
-                                session.put(row.key, row.values)
-                            yield row.number, row.key, row.values
-                    bar.advance(len(numbers))
-                    forecast.note(sum(row.is_new for row in rows), len(numbers))
+            with self.console.bar(self.title, total, unit) as bar:
+                for chunk, part in zip(in_background(self._work, parts, THREADS, THREADS), parts, strict=True):
+                    self.reader.keep(chunk.images.values())
+                    if session is not None:
+                        session.put(chunk.keys[chunk.is_new], chunk.values[chunk.is_new])
+                    yield chunk
+                    bar.advance(len(part))
+                    forecast.note(int(chunk.is_new.sum()), len(part))
         finally:
             if session is not None:
                 session.flush()
 
-    def _work(self, numbers: range) -> list[_Row]:
-        """The rows of a few images, on any thread."""
-        rows = [row for index, group in groupby(numbers, self.plan.image) for row in self._read(index, list(group))]
-        self._compute([row for row in rows if row.pixels is not None])
-        return rows
+    def _work(self, rows: range) -> _Chunk:
+        """A few rows, on any thread."""
+        chunk = self._read(rows)
+        self._compute(chunk)
+        for image in chunk.images.values():
+            image.close()
+        return chunk
 
-    def _read(self, index: int, numbers: list[int]) -> list[_Row]:
-        """The rows of one image, found or still to be computed; none if it cannot be read, which is noted."""
+    def _read(self, part: range) -> _Chunk:
+        """The rows of images that can be read, with the values that the store has."""
         # Views are drawn by content, and duplicates are recognized by it.
-        is_keyed = self.session is not None or self.plan.views is not None or self.findings.looks
+        keyed = self.session is not None or self.plan.views is not None or self.reader.inspects
+        images = {image.index: image for image in self.reader.open(sorted(set(map(self.plan.image, part))), keyed)}
+        rows = [row for row in part if self.plan.image(row) in images]
+        keys = np.array([self.plan.key(images[self.plan.image(row)].key, row) for row in rows], KEY)
+        if self.session is None:
+            values, found = np.empty(len(rows), self.dtype), np.zeros(len(rows), bool)
+        else:
+            values, found = self.session.read(keys)
+        return _Chunk(images, np.array(rows, np.int64), keys, values, ~found)
+
+    def _compute(self, chunk: _Chunk) -> None:
+        """Compute the new rows, a few at a time."""
+        failures, new = self.reader.inspection.failures, np.flatnonzero(chunk.is_new)
+        done = ~chunk.is_new
+        for start in range(0, len(new), self.extractor.chunk):
+            drawn = {at: self._pixels(chunk, at) for at in new[start : start + self.extractor.chunk].tolist()}
+            pixels = {at: image for at, image in drawn.items() if image is not None}
+            if pixels and (self.skip or not failures):  # else an error is certain, and the rest is only read
+                at = np.array(list(pixels))
+                arrays = self.extractor(np.stack(list(pixels.values())))
+                self._refuse_wrong(chunk.rows[at], arrays)
+                for name, array in zip(self.names, arrays, strict=True):
+                    is_half = self.dtype[name].base != array.dtype  # what is out of its range goes to its end
+                    chunk.values[name][at] = np.clip(array, -HALF_RANGE, HALF_RANGE) if is_half else array
+                done[at] = True
+        chunk.keep(done)
+
+    def _pixels(self, chunk: _Chunk, at: int) -> Pixels | None:
+        """The image of a row as the row shows it; None if it cannot be decoded."""
+        row = int(chunk.rows[at])
+        image = chunk.images[self.plan.image(row)]
         try:
-            image = OpenedImage(self.plan.images, index, self.part.size, is_keyed)
-            seen = image.seen(self.thumbnails) if self.findings.looks else None
-            return [self._row(image, number, seen) for number in numbers]
+            return self.plan.draw(image.pixels(), image.key, row)
         except ImageReadError as error:
-            self.findings.failures[index] = error
-            return []
+            self.reader.inspection.failures[image.index] = error
+            return None
 
-    def _row(self, image: OpenedImage, number: int, seen: Seen | None) -> _Row:
-        key = self.plan.key(image.key, number)
-        values = None if self.session is None else self.session.find(key)
-        pixels = None if values is not None else self.plan.draw(image.pixels(), image.key, number)
-        return _Row(number, key, seen, values, pixels)
-
-    def _compute(self, rows: list[_Row]) -> None:
-        """Turn pixels into values."""
-        if not rows or self.findings.gives_up:
+    def _refuse_wrong(self, rows: npt.NDArray[np.int64], arrays: list[npt.NDArray[Any]]) -> None:
+        finite = np.all([np.isfinite(array).reshape(len(rows), -1).all(axis=1) for array in arrays], axis=0)
+        if finite.all():
             return
-        arrays = self.part(np.stack([row.pixels for row in rows if row.pixels is not None]))
-        self._check(rows, arrays)
-        records = np.empty(len(rows), self.dtype)
-        for name, array in zip(self.names, arrays, strict=True):
-            is_half = self.dtype[name].base != array.dtype  # what is out of its range goes to its end
-            records[name] = np.clip(array, -HALF_RANGE, HALF_RANGE) if is_half else array
-        for at, row in enumerate(rows):
-            row.values, row.pixels, row.is_new = records[at : at + 1], None, True
-
-    def _check(self, rows: list[_Row], arrays: list[npt.NDArray[Any]]) -> None:
-        if all(np.isfinite(array).all() for array in arrays):
-            return
-        bad = [row for at, row in enumerate(rows) if not all(np.isfinite(array[at]).all() for array in arrays)]
-        names = [self.plan.images.name(self.plan.image(row.number)) for row in bad]
+        names = [self.plan.images.name(self.plan.image(row)) for row in rows[~finite].tolist()]
         raise WeightsError(
             f"The frozen layers give values that are NaN or infinite for {some_of(names)}: they must be finite. Check the "
             f"weights file, the record's preprocessing, and an augmentation of your own."
         )
 
 
-def _tensors(part: FrozenPart, half: bool) -> Tensors:
+def _tensors(extractor: FeatureExtractor, half: bool) -> Tensors:
     """What crosses the cut, with `half` in float16 instead of float32."""
-    return tuple(("float16" if half and dtype == "float32" else dtype, shape) for dtype, shape in part.tensors)
+    return tuple(("float16" if half and dtype == "float32" else dtype, shape) for dtype, shape in extractor.tensors)

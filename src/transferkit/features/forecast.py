@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from .._console import duration, readable, say
+from .._console import Console, duration, readable
 
 __all__ = ["Forecast"]
 
@@ -14,8 +14,8 @@ FORECAST_SECONDS = 3.0  # shorter work needs no forecast
 class Forecast:
     """Says once how long the rest will take, when `sample` images have been timed."""
 
-    def __init__(self, title: str, total: int, unit: str, bytes_each: int, sample: int, verbose: str | int) -> None:
-        self._title, self._unit, self._bytes, self._sample, self._verbose = title, unit, bytes_each, sample, verbose
+    def __init__(self, title: str, total: int, unit: str, bytes_each: int, sample: int, console: Console) -> None:
+        self._title, self._unit, self._bytes, self._sample, self._console = title, unit, bytes_each, sample, console
         self._rest, self._computed, self._started = total, 0, 0.0
 
     def note(self, computed: int, seen: int) -> None:
@@ -35,4 +35,4 @@ class Forecast:
         if seconds > FORECAST_SECONDS:
             disk = f", {readable(self._rest * self._bytes)} on disk" if self._bytes else ""
             text = f"{self._rest:,} {self._unit} at {rate:.0f} a second, about {duration(seconds)}{disk}."
-            say(f"{self._title}: {text}", self._verbose)
+            self._console.say(f"{self._title}: {text}")

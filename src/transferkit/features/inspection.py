@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import astuple
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..cache import KEY_BYTES, Store, content_key
+from .._console import Console
+from .._workers import in_background
+from ..cache import KEY, KEY_BYTES, Store, content_key
 from ..errors import ImageReadError
 from ..images import (
     EXTENSIONS,
     PIXEL_RULE,
+    Content,
     Header,
-    ImageFiles,
     Images,
     Pixels,
     Size,
@@ -27,12 +30,14 @@ from ..images import (
     open_image,
     to_pixels,
 )
+from ..network import THREADS
 from .thumbnails import THUMBNAIL_BYTES, thumbnail
 
-__all__ = ["REMEDY", "Findings", "OpenedImage", "Seen", "ThumbnailCache", "all_unreadable"]
+__all__ = ["ImageReader", "Inspection", "OpenedImage", "inspect", "refuse_unreadable"]
 
 # How the error of images that cannot be read ends where they can be left out.
 REMEDY = " Pass on_bad_image='skip' to go on without them."
+CHUNK = 8  # images that are read together
 TINY = 32  # pixels of the shorter side
 NAMED = 20  # images that an error names
 
@@ -43,109 +48,68 @@ class Seen(NamedTuple):
     """What was seen of one image.
 
     Attributes:
-        key: stands for its content.
         thumbnail: uint8 `(THUMBNAIL_BYTES,)`.
-        is_new: whether the thumbnail was made just now.
         header: what the file says of itself.
     """
 
-    key: bytes
     thumbnail: npt.NDArray[np.uint8]
-    is_new: bool
-    oddities: tuple[Oddity, ...] = ()
-    header: Header = Header("", 0, 0)
+    header: Header
 
 
-@dataclass
-class Findings:
+class Inspection:
     """What was seen of `count` images.
 
     Attributes:
-        looks: whether more is looked for than images that cannot be read.
-        goes_on: whether the others are computed although some cannot be read.
-        failures: by position.
-        failed_before: whether images of another set of the same call cannot be read.
-        oddities: (kind, detail) pairs by position.
-        keys: uint8 `(count, 16)`, zeros where an image was not read.
+        failures: of images that cannot be read, by position.
+        oddities: (kind, detail) pairs, by position.
+        keys: uint8 `(count, 16)`, by content; zeros where an image could not be read.
         thumbnails: uint8 `(count, THUMBNAIL_BYTES)`.
     """
 
-    count: int
-    looks: bool = True
-    goes_on: bool = False
-    failures: dict[int, ImageReadError] = field(default_factory=dict)
-    failed_before: bool = False
-
-    def __post_init__(self) -> None:
-        rows = self.count if self.looks else 0
+    def __init__(self, count: int, keeps_thumbnails: bool = True) -> None:
+        self.count = count
+        self.failures: dict[int, ImageReadError] = {}
+        self.oddities: dict[int, tuple[Oddity, ...]] = {}
+        rows = count if keeps_thumbnails else 0
         self.keys = np.zeros((rows, KEY_BYTES), np.uint8)
         self.thumbnails = np.zeros((rows, THUMBNAIL_BYTES), np.uint8)
-        self.oddities: dict[int, tuple[Oddity, ...]] = {}
 
-    def note(self, index: int, seen: Seen) -> None:
-        self.keys[index] = np.frombuffer(seen.key, np.uint8)
-        self.thumbnails[index] = seen.thumbnail
-        if seen.oddities:
-            self.oddities[index] = seen.oddities
-
-    @property
-    def gives_up(self) -> bool:
-        """Whether an error is certain: the rest is only read, so that it names every bad file without a long wait."""
-        return not self.goes_on and (self.failed_before or bool(self.failures))
-
-    def good(self) -> npt.NDArray[np.int64]:
+    def readable(self) -> npt.NDArray[np.int64]:
         """int64 `(n,)`: the positions of the images that can be read."""
         return np.setdiff1d(np.arange(self.count), np.fromiter(self.failures, np.int64, len(self.failures)))
 
     def reasons(self, images: Images) -> dict[str, str]:
-        """What cannot be read -> why: folders that cannot be looked into, then images."""
-        folders = images.left_out if isinstance(images, ImageFiles) else ()
-        reasons = {str(folder): reason for folder, reason in folders}
+        """What cannot be read -> why: folders that could not be listed, then images."""
+        reasons = {str(folder): reason for folder, reason in images.left_out}
         for index in sorted(self.failures):
             (reasons[images.name(index)],) = self.failures[index].failures.values()
         return reasons
 
-
-class ThumbnailCache:
-    """Thumbnails and headers by content, kept in a store if there is one.
-
-    Thumbnails depend a little on the size that an image is reduced to, so each size has its own.
-    """
-
-    def __init__(self, store: Store | None, size: Size) -> None:
-        computation = f"thumbnails/2/{size}/{PIXEL_RULE}"
-        tensors = (("uint8", (THUMBNAIL_BYTES,)), ("S64", ()))
-        self._session = None if store is None else store.session(computation, tensors)
-
-    def find(self, key: bytes) -> tuple[npt.NDArray[np.uint8], Header] | None:
-        """uint8 `(THUMBNAIL_BYTES,)` and the header, if the image was decoded before; from any thread."""
-        row = None if self._session is None else self._session.find(key)
-        if row is None:
-            return None
-        kind, height, width, oddity, frames, orientation = row["f1"][0].decode().split("|")
-        return row["f0"][0], Header(kind, int(height), int(width), oddity, int(frames), int(orientation))
-
-    def keep(self, seen: Seen) -> None:
-        """Store a new one; from one thread."""
-        if self._session is not None and seen.is_new:
-            header = "|".join(map(str, astuple(seen.header)))
-            self._session.put(seen.key, np.array([(seen.thumbnail, header)], self._session.table.dtype))
-
-    def close(self) -> None:
-        """Store the rest."""
-        if self._session is not None:
-            self._session.flush()
+    def part(self, start: int, stop: int) -> Inspection:
+        """What was seen of the images from `start` to before `stop`."""
+        part, places = Inspection(0), range(start, stop)
+        part.count, part.keys, part.thumbnails = len(places), self.keys[start:stop], self.thumbnails[start:stop]
+        part.failures = {index - start: error for index, error in self.failures.items() if index in places}
+        part.oddities = {index - start: found for index, found in self.oddities.items() if index in places}
+        return part
 
 
 class OpenedImage:
-    """One image, read once, decoded at most once."""
+    """One image, read once, decoded at most once.
+
+    Attributes:
+        seen: what was seen of it, if anybody looked.
+        is_new: whether that was not known before.
+    """
 
     def __init__(self, images: Images, index: int, size: Size, keyed: bool) -> None:
-        self._size, self._name, self._path = size, images.name(index), images.path(index)
-        self._content = content_of(images, index)
+        self.index, self._size, self._name, self._path = index, size, images.name(index), images.path(index)
+        self._content: Content = content_of(images, index)
         self._opened: Image.Image | None = None
         self._pixels: Pixels | None = None
         self.key = content_key(self._content) if keyed else index.to_bytes(KEY_BYTES, "big")
+        self.seen: Seen | None = None
+        self.is_new = False
 
     def pixels(self) -> Pixels:
         """float32 `(height, width, 3)`, RGB 0-255, upright, of the wanted size."""
@@ -153,19 +117,134 @@ class OpenedImage:
             self._pixels = to_pixels(self._content, self._name, self._size, self._opened)
         return self._pixels
 
-    def seen(self, thumbnails: ThumbnailCache) -> Seen:
-        """What the data check needs; the image is opened and decoded only if it is not known."""
-        found = thumbnails.find(self.key)
-        header = self._header() if found is None else found[1]
-        small = thumbnail(self.pixels()) if found is None else found[0]
-        oddities = _oddities(header, None if self._path is None else Path(self._path).suffix.lower())
-        return Seen(self.key, small, found is None, oddities, header)
+    def look(self) -> Seen:
+        """What the data check needs."""
+        if isinstance(self._content, bytes):
+            self._opened = open_image(self._content, self._name)
+            header = header_of(self._opened, self._content, self._name)
+        else:
+            header = Header("", *self._content.shape[:2])
+        return Seen(thumbnail(self.pixels()), header)
 
-    def _header(self) -> Header:
-        if not isinstance(self._content, bytes):
-            return Header("", *self._content.shape[:2])
-        self._opened = open_image(self._content, self._name)
-        return header_of(self._opened, self._content, self._name)
+    def close(self) -> None:
+        """Free the memory of what was read."""
+        self._content, self._opened, self._pixels = b"", None, None
+
+    def oddities(self, header: Header) -> tuple[Oddity, ...]:
+        return _oddities(header, None if self._path is None else os.path.splitext(self._path)[1].lower())  # noqa: PTH122
+
+
+class ImageReader:
+    """Opens images, a few at a time and on any thread; notes which cannot be read and, if it inspects, all else.
+
+    Args:
+        store: where thumbnails are found and kept. They depend a little on the size that an image is reduced to, so
+            each size has its own.
+    """
+
+    def __init__(self, images: Images, size: Size, store: Store | None, inspects: bool = True) -> None:
+        self.images, self.size, self.inspects = images, size, inspects
+        self.inspection = Inspection(len(images), inspects)
+        computation, tensors = f"thumbnails/2/{size}/{PIXEL_RULE}", (("uint8", (THUMBNAIL_BYTES,)), ("S64", ()))
+        self._thumbnails = store.session(computation, tensors) if store is not None and inspects else None
+
+    def open(self, indices: Iterable[int], keyed: bool = True) -> list[OpenedImage]:
+        """Those that can be read; they are decoded only if they are inspected and not known."""
+        opened: list[OpenedImage] = []
+        for index in indices:
+            with self.noting_failure(index):
+                opened.append(OpenedImage(self.images, index, self.size, keyed))
+        if not self.inspects:
+            return opened
+        for image, seen in zip(opened, self._known(opened), strict=True):
+            with self.noting_failure(image.index):
+                image.seen, image.is_new = seen or image.look(), seen is None
+                self._note(image, image.seen)
+        return [image for image in opened if image.seen is not None]
+
+    @contextmanager
+    def noting_failure(self, index: int) -> Iterator[None]:
+        """A block that may fail to read an image."""
+        try:
+            yield
+        except ImageReadError as error:
+            self.inspection.failures[index] = error
+
+    def keep(self, opened: Iterable[OpenedImage]) -> None:
+        """Store what is new; from one thread."""
+        new = [(image.key, image.seen) for image in opened if image.is_new and image.seen is not None]
+        if self._thumbnails is not None and new:
+            rows = [(seen.thumbnail, "|".join(map(str, astuple(seen.header)))) for _, seen in new]
+            keys = np.frombuffer(b"".join(key for key, _ in new), KEY)
+            self._thumbnails.put(keys, np.array(rows, self._thumbnails.table.dtype))
+
+    def close(self) -> None:
+        """Store the rest."""
+        if self._thumbnails is not None:
+            self._thumbnails.flush()
+
+    def _known(self, opened: Sequence[OpenedImage]) -> list[Seen | None]:
+        if self._thumbnails is None or not opened:
+            return [None] * len(opened)
+        rows, found = self._thumbnails.read(np.frombuffer(b"".join(image.key for image in opened), KEY))
+        stored = zip(rows["f0"], rows["f1"].tolist(), found.tolist(), strict=True)
+        return [Seen(thumbnail, _header(text)) if is_there else None for thumbnail, text, is_there in stored]
+
+    def _note(self, image: OpenedImage, seen: Seen) -> None:
+        self.inspection.keys[image.index] = np.frombuffer(image.key, np.uint8)
+        self.inspection.thumbnails[image.index] = seen.thumbnail
+        if oddities := image.oddities(seen.header):
+            self.inspection.oddities[image.index] = oddities
+
+
+def inspect(images: Images, size: Size, store: Store | None, console: Console, skip: bool = True) -> Inspection:
+    """Read every image once, and decode those whose thumbnails the store does not hold.
+
+    Raises:
+        ImageReadError: files cannot be read, all named together; not with `skip`.
+    """
+    chunks = [range(start, min(start + CHUNK, len(images))) for start in range(0, len(images), CHUNK)]
+    with (
+        closing(ImageReader(images, size, store)) as reader,
+        console.bar("checking images", len(images), "images") as bar,
+    ):
+        for opened, chunk in zip(in_background(reader.open, chunks, THREADS, 2 * THREADS), chunks, strict=True):
+            reader.keep(opened)
+            bar.advance(len(chunk))
+    if not skip:
+        refuse_unreadable(reader.inspection.failures)
+    return reader.inspection
+
+
+def refuse_unreadable(failures: Mapping[int, ImageReadError], remedy: str = REMEDY) -> None:
+    """One error that names all images that cannot be read, in the order of the data.
+
+    Raises:
+        ImageReadError: there are some.
+    """
+    if not failures:
+        return
+    reasons: dict[str, str] = {}
+    kinds: dict[str, str] = {}
+    for _, error in sorted(failures.items()):
+        reasons |= error.failures
+        kinds |= error.kinds
+    if len(failures) == 1:
+        raise ImageReadError(f"{error}{remedy}", reasons, kinds)
+    named = "; ".join(f"{name!r}: {reason}" for name, reason in list(reasons.items())[:NAMED])
+    more = f"; and {len(reasons) - NAMED} more in .failures of this error" if len(reasons) > NAMED else ""
+    raise ImageReadError(
+        f"{len(failures)} images cannot be read ({named}{more}): every image must be whole and of a known format. Repair "
+        f"them or take them out; check_images(data) lists all faults of a data set.{remedy}",
+        reasons,
+        kinds,
+    )
+
+
+def _header(text: bytes) -> Header:
+    """A header as `ImageReader.keep` wrote it."""
+    kind, height, width, oddity, frames, orientation = text.decode().split("|")
+    return Header(kind, int(height), int(width), oddity, int(frames), int(orientation))
 
 
 @lru_cache(maxsize=4096)  # images that are odd in the same way share one tuple: there may be many
@@ -183,22 +262,3 @@ def _oddities(header: Header, suffix: str | None) -> tuple[Oddity, ...]:
         article = "an" if header.format in ("ICO", "AVIF") else "a"
         found.append(("wrong extension", f"it is {article} {header.format}, despite its name"))
     return tuple(found)
-
-
-def all_unreadable(errors: Mapping[Any, ImageReadError], remedy: str = "") -> ImageReadError:
-    """One error that names all images that cannot be read, in the order of the data."""
-    failures: dict[str, str] = {}
-    kinds: dict[str, str] = {}
-    for _, error in sorted(errors.items()):
-        failures |= error.failures
-        kinds |= error.kinds
-    if len(errors) == 1:
-        return ImageReadError(f"{error}{remedy}", failures, kinds)
-    named = "; ".join(f"{name!r}: {reason}" for name, reason in list(failures.items())[:NAMED])
-    more = f"; and {len(failures) - NAMED} more in .failures of this error" if len(failures) > NAMED else ""
-    return ImageReadError(
-        f"{len(failures)} images cannot be read ({named}{more}): every image must be whole and of a known format. Repair "
-        f"them or take them out; check_images(data) lists all faults of a data set.{remedy}",
-        failures,
-        kinds,
-    )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from .._console import Console
 from ..cache import Store
 from ..images import Images
-from ..network import FrozenPart, Network
-from .extraction import Plan, compute
-from .inspection import REMEDY, Findings, all_unreadable
+from ..network import FeatureExtractor, Network
+from .extraction import Plan, Storage, extract
+from .inspection import Inspection
 
 __all__ = ["Predictor"]
 
@@ -22,33 +23,30 @@ STORE_FROM = 256
 class Predictor:
     """Predicts with the weights that the network has at each call."""
 
-    def __init__(self, network: Network, precision: str) -> None:
-        self._network, self._precision = network, precision
+    def __init__(self, network: Network) -> None:
+        self._network = network
         self._head = network.head_model()
-        self._part: FrozenPart | None = None
+        self._extractor: FeatureExtractor | None = None
         self._version = -1
 
     def probabilities(
-        self, images: Images, store: Store | None, verbose: str | int, title: str, findings: Findings
-    ) -> npt.NDArray[np.float32]:
-        """float32 `(n, n_classes)`, of the images that can be read; rows add up to 1.
+        self, images: Images, store: Store | None, console: Console, title: str, skip: bool
+    ) -> tuple[npt.NDArray[np.float32], Inspection]:
+        """float32 `(n, n_classes)`, of the images that can be read, rows add up to 1; and which images these are.
 
         Raises:
-            ImageReadError: images cannot be read, all named together; not if `findings` goes on without them.
+            ImageReadError: images cannot be read, all named together; not with `skip`.
         """
-        part, plan = self._current_part(), Plan(images)
-        features = compute(part, plan, store, verbose, title, findings=findings, store_from=STORE_FROM)[0]
-        if findings.failures and not findings.goes_on:
-            raise all_unreadable(findings.failures, REMEDY)
-        rows = findings.good()
+        storage = Storage(store, store_from=STORE_FROM)
+        extraction = extract(self._current_extractor(), Plan(images), storage, console, title, skip)
+        features, rows = extraction.values[0], extraction.inspection.readable()
         chunks = (features[rows[start : start + CHUNK]] for start in range(0, max(1, len(rows)), CHUNK))
-        return np.concatenate([np.asarray(self._head(chunk, training=False), np.float32) for chunk in chunks])
+        scored = [np.asarray(self._head(chunk, training=False), np.float32) for chunk in chunks]
+        return np.concatenate(scored), extraction.inspection
 
-    def _current_part(self) -> FrozenPart:
-        """The frozen part with the present weights: a callback may predict in the middle of a fine-tuning."""
-        network, version = self._network, self._network.version
-        if self._part is None or version != self._version:
-            model = network.features_model()
-            self._part = FrozenPart(model, network.size, network.computation(model, "features"), self._precision)
-            self._version = version
-        return self._part
+    def _current_extractor(self) -> FeatureExtractor:
+        """With the present weights: a callback may predict in the middle of a fine-tuning."""
+        version = self._network.version
+        if self._extractor is None or version != self._version:
+            self._extractor, self._version = self._network.feature_extractor(), version
+        return self._extractor

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from .._workers import in_background
 from ..cache import RowsOnDisk
 from ..images import Images, Pixels, load
-from ..network import THREADS, FrozenPart
+from ..network import THREADS, FeatureExtractor
 
 __all__ = ["LiveValues", "Rows", "StoredValues", "Values"]
 
@@ -55,7 +55,7 @@ class StoredValues:
             return [tensor[rows[batch]] for tensor in self.tensors]
 
         if any(isinstance(tensor, RowsOnDisk) for tensor in self.tensors):
-            yield from (future.result() for future in in_background(gathered, batches, threads=1, ahead=2))
+            yield from in_background(gathered, batches, threads=1, ahead=2)
         else:
             yield from map(gathered, batches)
 
@@ -65,7 +65,7 @@ class LiveValues:
     """Values at the cut that are computed in each epoch, from pixels that `augment` changes if there is one."""
 
     images: Images
-    part: FrozenPart
+    extractor: FeatureExtractor
     augment: Callable[[Any], Any] | None = None
 
     def __len__(self) -> int:
@@ -75,16 +75,16 @@ class LiveValues:
         """The values of each batch of positions; images are decoded ahead."""
 
         def pixels_of(index: int) -> Pixels:
-            return load(self.images, index, self.part.size)
+            return load(self.images, index, self.extractor.size)
 
         order = (int(index) for batch in batches for index in batch)
         decoded = in_background(pixels_of, order, THREADS, 4 * max(map(len, batches), default=1))
         with ThreadPoolExecutor(THREADS) as pool:
             for batch in batches:
-                pixels = np.stack([next(decoded).result() for _ in batch])
+                pixels = np.stack([next(decoded) for _ in batch])
                 if self.augment is not None:
                     pixels = self.augment(pixels).numpy()
-                yield self.part.in_chunks(pixels, pool)
+                yield self.extractor.in_chunks(pixels, pool)
 
 
 Values = StoredValues | LiveValues

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..errors import ImageReadError
-from .images import Content, ImageArrays, Images
+from .images import Content, Images
 from .opening import open_image, orientation_of, reading, unreadable
 from .resizing import Box, Pixels, Size, resize, resize_image
 
@@ -50,9 +51,9 @@ def content_of(images: Images, index: int) -> Content:
     Raises:
         ImageReadError: the file cannot be read, or is not regular; a FIFO or a device is never waited for.
     """
-    if isinstance(images, ImageArrays):
-        return images.content(index)
-    path, name = images.paths[index], images.name(index)
+    path, name = images.sources[index], images.name(index)
+    if not isinstance(path, Path):
+        return path
     try:
         with open(path, "rb", opener=_without_waiting) as file:  # Path.open has no opener
             state = os.fstat(file.fileno())

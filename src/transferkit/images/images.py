@@ -1,8 +1,8 @@
-"""Images with or without labels, in files, read when needed, or in memory, never written to; all are used alike."""
+"""Images with or without labels: in files, read when they are needed, or in memory, never written to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,73 +13,56 @@ import numpy.typing as npt
 from .folders import ClassFolder
 from .labels import Codes
 
-__all__ = ["Content", "ImageArrays", "ImageFiles", "Images", "LabelledImages", "joined"]
+__all__ = ["Content", "Images", "LabelledImages"]
 
 # The bytes of an image file, or an array `(h, w, 3)`, RGB 0-255, uint8 or float.
 Content = bytes | npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
-class ImageFiles:
-    """Images in files, by path; `left_out` has the folders that could not be listed, and why."""
+@dataclass(frozen=True, eq=False)  # arrays do not compare to one truth value
+class Images:
+    """A sequence of images.
 
-    paths: tuple[Path, ...]
+    Attributes:
+        sources: of each image, the path of its file or its content.
+        positions: of each image, where it is in what the user passed; None = in their order.
+        left_out: folders that could not be listed, and why.
+    """
+
+    sources: Sequence[Path | Content]
+    positions: tuple[int, ...] | None = None
     left_out: tuple[tuple[Path, str], ...] = ()
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.sources)
+
+    def path(self, index: int) -> str | None:
+        """The path of an image's file; None if it is in memory."""
+        source = self.sources[index]
+        return str(source) if isinstance(source, Path) else None
 
     def name(self, index: int) -> str:
-        """How errors and reports name this image."""
-        return str(self.paths[index])
+        """How errors and reports name an image."""
+        return self.path(index) or f"image {index if self.positions is None else self.positions[index]}"
 
-    path = name
+    @property
+    def files(self) -> Iterator[Path]:
+        return (source for source in self.sources if isinstance(source, Path))
 
-    def absolute(self) -> ImageFiles:
-        """By paths that stay right when the working directory changes."""
-        left_out = tuple((folder.absolute(), reason) for folder, reason in self.left_out)
-        return ImageFiles(tuple(path.absolute() for path in self.paths), left_out)
+    def absolute(self) -> Images:
+        """The same, by paths that stay right when the working directory changes."""
+        sources = [source.absolute() if isinstance(source, Path) else source for source in self.sources]
+        return replace(self, sources=sources, left_out=tuple((folder.absolute(), why) for folder, why in self.left_out))
 
-    def subset(self, indices: Iterable[int]) -> ImageFiles:
-        return ImageFiles(tuple(self.paths[i] for i in indices))
+    def subset(self, indices: Iterable[int]) -> Images:
+        chosen = list(indices)
+        positions = tuple(chosen if self.positions is None else (self.positions[index] for index in chosen))
+        return Images([self.sources[index] for index in chosen], positions)
 
-
-@dataclass(frozen=True, eq=False)  # arrays do not compare to one truth value
-class ImageArrays:
-    """Images in memory; `origin` maps back to the user's order."""
-
-    contents: Sequence[Content]
-    origin: tuple[int, ...]
-
-    def __len__(self) -> int:
-        return len(self.origin)
-
-    def path(self, _: int) -> None:
-        return None
-
-    def name(self, index: int) -> str:
-        return f"image {self.origin[index]}"
-
-    def content(self, index: int) -> Content:
-        return self.contents[self.origin[index]]
-
-    def absolute(self) -> ImageArrays:
-        return self
-
-    def subset(self, indices: Iterable[int]) -> ImageArrays:
-        return ImageArrays(self.contents, tuple(self.origin[i] for i in indices))
-
-
-Images = ImageFiles | ImageArrays
-
-
-def joined(first: Images, second: Images) -> Images | None:
-    """Both as one sequence if both are files, or both come from the same images in memory; else None."""
-    if isinstance(first, ImageFiles) and isinstance(second, ImageFiles):
-        return ImageFiles(first.paths + second.paths)
-    if isinstance(first, ImageArrays) and isinstance(second, ImageArrays) and first.contents is second.contents:
-        return ImageArrays(first.contents, first.origin + second.origin)
-    return None
+    def __add__(self, other: Images) -> Images:
+        positions = [range(len(one)) if one.positions is None else one.positions for one in (self, other)]
+        sources, left_out = [*self.sources, *other.sources], self.left_out + other.left_out
+        return Images(sources, (*positions[0], *positions[1]), left_out)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import difflib
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InvalidInputError, bad_argument, shown, some_of
 
-__all__ = ["Codes", "class_names", "class_weights", "encode", "label_array"]
+__all__ = ["ClassWeight", "Codes", "check_class_weight", "class_names", "class_weights", "encode", "label_array"]
 
 Codes = npt.NDArray[np.int64]
+ClassWeight: TypeAlias = Literal["balanced"] | Mapping[Any, float] | None
 KINDS = {"U": "text", "i": "whole numbers", "b": "booleans"}
 
 
@@ -137,17 +138,16 @@ def encode(raw: npt.NDArray[Any], classes: npt.NDArray[Any], what: str = "data")
     return np.array([code_of[label] for label in raw.tolist()], np.int64)
 
 
-def class_weights(choice: object, codes: Codes, classes: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """None, "balanced" or {class name: weight} -> float32 `(n_classes,)`, 1.0 for classes that are not named.
+def check_class_weight(choice: object, classes: npt.NDArray[Any]) -> ClassWeight:
+    """None, "balanced" or {class name: weight}.
 
-    "balanced" is n_images / (n_classes * count of the class), as in scikit-learn.
+    Raises:
+        InvalidInputError: anything else, a name that is not a class, or a weight that is not a finite number of 0 or more.
     """
-    weights = np.ones(len(classes), np.float32)
     if choice is None:
-        return weights
+        return None
     if isinstance(choice, str) and choice == "balanced":
-        counts = np.bincount(codes, minlength=len(classes))
-        return (len(codes) / (len(classes) * np.maximum(counts, 1))).astype(np.float32)
+        return "balanced"
     if not isinstance(choice, Mapping):
         rule = "must be None, 'balanced' or a dict from class name to weight"
         raise bad_argument("class_weight", choice, rule, "Pass class_weight='balanced'")
@@ -161,5 +161,19 @@ def class_weights(choice: object, codes: Codes, classes: npt.NDArray[Any]) -> np
             raise bad_argument(
                 f"class_weight[{name!r}]", weight, "must be a finite number of 0 or more", "Pass for example 2.0"
             )
-        weights[names.index(name)] = weight
-    return weights
+    if all(float(choice.get(name, 1.0)) == 0 for name in names):
+        raise bad_argument("class_weight", choice, "gives every class the weight 0", "Leave a class out of it")
+    return {name: float(weight) for name, weight in choice.items()}
+
+
+def class_weights(choice: ClassWeight, codes: Codes, classes: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """A checked choice -> float32 `(n_classes,)`, 1.0 for classes that are not named.
+
+    "balanced" is n_images / (n_classes * count of the class), as in scikit-learn.
+    """
+    if isinstance(choice, Mapping):
+        return np.array([choice.get(name, 1.0) for name in classes.tolist()], np.float32)
+    if choice is None:
+        return np.ones(len(classes), np.float32)
+    counts = np.bincount(codes, minlength=len(classes))
+    return (len(codes) / (len(classes) * np.maximum(counts, 1))).astype(np.float32)

@@ -15,7 +15,7 @@ from ..errors import InvalidInputError, bad_argument, shown, some_of
 from .arrays import image_contents
 from .datasets import dataset_arrays, is_dataset, named_labels
 from .folders import ClassFolder, list_class_folder, list_files
-from .images import Content, ImageArrays, ImageFiles, Images, LabelledImages
+from .images import Images, LabelledImages
 from .labels import Codes, class_names, encode, label_array
 
 __all__ = ["read_images", "read_labelled", "split_pair"]
@@ -54,12 +54,13 @@ def read_labelled(
         raw = named_labels(raw, names)
     classes = class_names(raw, names) if classes is None else classes
     codes = encode(raw, classes, what)
-    if isinstance(images, ImageArrays):
+    paths = list(images.files)
+    if not paths:
         return LabelledImages(images, codes, classes, tuple(f"{index:012}" for index in range(len(images))))
-    _check_files(images.paths, lenient)
+    _check_files(paths, lenient)
     if not empty_classes:
-        _refuse_two_labels(images.paths, codes, classes)
-    return LabelledImages(images, codes, classes, tuple(map(str, images.paths)))
+        _refuse_two_labels(paths, codes, classes)
+    return LabelledImages(images, codes, classes, tuple(map(str, paths)))
 
 
 def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, object, Sequence[str] | None]:
@@ -67,7 +68,7 @@ def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, ob
     if is_dataset(data):
         _no_labels(labels, "a dataset brings its own labels")
         arrays, labels = dataset_arrays(data, labelled=True)
-        return _in_memory(arrays), labels, getattr(data, "class_names", None)
+        return Images(arrays), labels, getattr(data, "class_names", None)
     if _is_frame(data):
         _no_labels(labels, "a DataFrame has its labels in the column 'label'")
         data, labels = _column(data, "image", "path"), _column(data, "label")
@@ -93,15 +94,14 @@ def read_images(images: object, lenient: bool = False) -> Images:
         path = _named_path(images)
         if path.is_dir():
             listed = list_files(path, lenient)
-            return ImageFiles(tuple(listed.files), tuple(listed.unreadable))
+            return Images(listed.files, left_out=tuple(listed.unreadable))
         images = [path]
     if is_dataset(images):
-        return _in_memory(dataset_arrays(images, labelled=False)[0])
+        return Images(dataset_arrays(images, labelled=False)[0])
     if _is_frame(images):
         images = _column(images, "image", "path")
     found = _sequence([images], "image") if _is_one(images) else _sequence(images, "array of images")
-    if isinstance(found, ImageFiles):
-        _check_files(found.paths, lenient)
+    _check_files(list(found.files), lenient)
     return found
 
 
@@ -128,7 +128,7 @@ def _from_folder(
     if set(found.labels) <= set(spelled):  # folder names are text, the classes may be of another type
         raw = np.array([spelled[label] for label in found.labels])
     names = tuple(path.relative_to(found.root).as_posix() for path in found.files)
-    files = ImageFiles(tuple(found.files), tuple(found.unreadable))
+    files = Images(found.files, left_out=tuple(found.unreadable))
     return LabelledImages(files, encode(raw, classes, what), classes, names, found)
 
 
@@ -155,18 +155,14 @@ def _sequence(data: Any, what: str) -> Images:
     if _is_pandas(data) or (isinstance(data, np.ndarray) and data.ndim == 1 and data.dtype.kind in "UO"):
         data = list(data)
     if not isinstance(data, Sequence) or not any(isinstance(item, (str, os.PathLike)) for item in data):
-        return _in_memory(image_contents(data, what))
+        return Images(image_contents(data, what))
     wrong = [f"{shown(item)} at {at}" for at, item in enumerate(data) if not isinstance(item, (str, os.PathLike))]
     if wrong:
         raise InvalidInputError(
             f"The list of paths holds {', '.join(wrong[:5])}: a list must hold paths (text or Path) alone, or images alone. "
             f"Fill the gap, or split the list in two."
         )
-    return ImageFiles(tuple(map(Path, data)))
-
-
-def _in_memory(contents: Sequence[Content]) -> ImageArrays:
-    return ImageArrays(contents, tuple(range(len(contents))))
+    return Images([Path(item) for item in data])
 
 
 def _check_files(paths: Sequence[Path], lenient: bool) -> None:

@@ -1,4 +1,4 @@
-"""Training and validation images: given separately, or divided by a seed, the names of the images and their contents."""
+"""Training and validation images: given separately, or split by a seed, the names of the images and their contents."""
 
 from __future__ import annotations
 
@@ -6,17 +6,26 @@ import numbers
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from .._arguments import check_number
-from ..errors import InvalidInputError
-from .images import LabelledImages
+from ..errors import InvalidInputError, some_of
+from .images import Images, LabelledImages
 from .labels import Codes
 from .reading import read_labelled, split_pair
 
-__all__ = ["VALIDATION", "Indices", "Material", "read_material", "stratified_split", "validation_share"]
+__all__ = [
+    "VALIDATION",
+    "Indices",
+    "Split",
+    "TrainingData",
+    "read_training_data",
+    "stratified_split",
+    "validation_share",
+]
 
 Indices = npt.NDArray[np.int64]
 
@@ -40,10 +49,7 @@ def stratified_split(codes: Codes, names: Sequence[str], fraction: float, seed: 
     free = [[group[name] for name in sorted(group) if classes_of[name] == 1] for group in groups]
     room = np.array([max(min(len(some), len(group) - 1), 0) for some, group in zip(free, groups, strict=True)])
     if room.sum() == 0:
-        raise InvalidInputError(
-            f"`validation={fraction}` of {len(codes)} images leaves none for validation: a class must have two images "
-            f"or more before one can be held out. Pass validation=None, or more images."
-        )
+        raise _too_few(fraction, len(codes))
     wanted = _quotas(np.array([len(group) for group in groups]) * fraction, room)
     held_out: list[int] = []
     for code, (group, quota) in enumerate(zip(free, wanted, strict=True)):
@@ -73,49 +79,102 @@ def validation_share(validation: object) -> float | None:
     return None
 
 
-@dataclass(frozen=True)
-class Material:
-    """Labelled images, and how they are divided.
+class Split(NamedTuple):
+    """Images to train on and to validate on.
 
     Attributes:
-        apart: validation images that were given, or None.
-        share: the part of `images` that is held out, 0 for none.
+        validation: None where there is none.
+        rows: int64, where the images of each set are among all that were read.
+    """
+
+    training: LabelledImages
+    validation: LabelledImages | None
+    rows: tuple[Indices, Indices]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Labelled images, before they are split.
+
+    Attributes:
+        validation: the user's own validation images, or None.
+        share: the part of `images` to hold out, 0 for none.
     """
 
     images: LabelledImages
-    apart: LabelledImages | None
+    validation: LabelledImages | None
     share: float
-    seed: int
 
-    def positions(self, keys: npt.NDArray[np.uint8] | None = None) -> tuple[Indices, Indices]:
-        """The positions in `images` for training and for validation; copies by content fall on one side.
+    @property
+    def sets(self) -> list[tuple[str, LabelledImages]]:
+        """What each set is called, and its images."""
+        sets = [("training", self.images)]
+        return sets if self.validation is None else [*sets, ("validation", self.validation)]
+
+    @property
+    def all_images(self) -> Images:
+        """The training images, then the user's own validation images."""
+        return self.images.images if self.validation is None else self.images.images + self.validation.images
+
+    def split(self, readable: Indices, keys: npt.NDArray[np.uint8], seed: int) -> Split:
+        """Split the images that can be read; copies by content fall on one side.
 
         Args:
-            keys: uint8 `(n, k)`, a digest of the content of each image; None = it is not known.
+            readable: positions in `all_images`.
+            keys: uint8 `(n, k)`, a digest of the content of each of `all_images`.
 
         Raises:
-            InvalidInputError: too few images to divide.
+            InvalidInputError: a class has no image that can be read, or there are too few images to hold some out.
         """
-        if not self.share:
-            return np.arange(len(self.images)), np.zeros(0, np.int64)
-        names: Sequence[str] = self.images.names
-        if keys is not None:  # copies get the name of the first of them
-            named = [(key.tobytes(), name) for key, name in zip(keys, names, strict=True)]
-            first = dict(sorted(named, reverse=True))
-            names = [first[key] for key, _ in named]
-        return stratified_split(self.images.codes, names, self.share, self.seed)
+        count = len(self.images)
+        rows, others = readable[readable < count], readable[readable >= count]
+        self._refuse_lost(rows, others)
+        if self.share:
+            left = self.images.subset(rows)
+            training, held_out = stratified_split(left.codes, _one_name(keys[rows], left.names), self.share, seed)
+            rows, others = rows[training], rows[held_out]
+        held = self.images.subset(others) if self.share else self.validation and self.validation.subset(others - count)
+        return Split(self.images.subset(rows), held, (rows, others))
+
+    def _refuse_lost(self, rows: Indices, others: Indices) -> None:
+        """Each class of training images must have some that can be read, and so must validation."""
+        codes, classes = self.images.codes, self.images.classes
+        if lost := classes[np.setdiff1d(codes, codes[rows])].tolist():
+            raise InvalidInputError(
+                f"None of the training images of the class {some_of(lost)} can be read: every class needs some. Repair them, "
+                f"or take the class out; check_images(data) names the faults."
+            )
+        if self.validation is not None and not len(others):
+            raise InvalidInputError(
+                f"None of the {len(self.validation)} validation images can be read: some must be. Repair them, or pass "
+                f"others; check_images(data, validation=...) names the faults."
+            )
 
 
-def read_material(data: LabelledImages, validation: object, seed: int, lenient: bool = False) -> Material:
+def read_training_data(data: LabelledImages, validation: object, lenient: bool = False) -> TrainingData:
     """The images to train and validate on; `validation` is a share of `data`, or other images.
 
     Raises:
-        InvalidInputError: the validation data breaks a rule, or there are too few images to divide.
+        InvalidInputError: the validation data breaks a rule, or no class has two images, of which one could be held out.
     """
-    share, apart = validation_share(validation), None
+    share, given = validation_share(validation), None
     if share is None:
-        given, labels = split_pair(validation)
-        apart = read_labelled(given, labels, data.classes, "validation data", lenient=lenient).absolute()
-    material = Material(data.absolute(), apart, share or 0.0, seed)
-    material.positions()
-    return material
+        images, labels = split_pair(validation)
+        given = read_labelled(images, labels, data.classes, "validation data", lenient=lenient).absolute()
+    if share and np.bincount(data.codes).max() < 2:
+        raise _too_few(share, len(data))
+    return TrainingData(data.absolute(), given, share or 0.0)
+
+
+def _one_name(keys: npt.NDArray[np.uint8], names: Sequence[str]) -> list[str]:
+    """Copies of an image get the name of the first of them."""
+    named = [(key.tobytes(), name) for key, name in zip(keys, names, strict=True)]
+    first = dict(sorted(named, reverse=True))
+    return [first[key] for key, _ in named]
+
+
+def _too_few(share: float, count: int) -> InvalidInputError:
+    return InvalidInputError(
+        f"`validation={share}` of {count} images leaves none for validation: a class must have two images or more before "
+        f"one can be held out. Pass validation=None, or more images."
+    )

@@ -28,7 +28,7 @@ from ..cache import Tensors, record_dtype
 from ..images import PIXEL_RULE
 from .fingerprints import weights_digest
 
-__all__ = ["THREADS", "FrozenPart", "compiled"]
+__all__ = ["THREADS", "FeatureExtractor", "compiled"]
 
 Array = npt.NDArray[Any]
 Forward = Callable[[Array], list[Array]]  # float32 (n, h, w, 3) -> the outputs of the model
@@ -48,7 +48,7 @@ _functions: dict[str, Forward] = {}  # by name; the last one is the one used las
 _compiling = threading.Lock()
 
 
-class FrozenPart:
+class FeatureExtractor:
     """A frozen part as one fast function, for batches of any length.
 
     Args:
@@ -69,7 +69,7 @@ class FrozenPart:
     ) -> None:
         self.size = size
         self.gpu = bool(tf.config.list_physical_devices("GPU")) if gpu is None else gpu
-        self._model, self._half = model, precision != "float32"
+        self.model, self._half = model, precision != "float32"
         kind = "float32" if not self._half else "float16" if self.gpu else "bfloat16"
         self._weights = weights_digest(model)
         self.name = f"{computation}/{self._weights}/{size}/{PIXEL_RULE}/{kind}"
@@ -101,9 +101,9 @@ class FrozenPart:
         with _compiling:
             function = _functions.pop(self.name, None)
             if function is None:
-                if weights_digest(self._model) != self._weights:
+                if weights_digest(self.model) != self._weights:
                     raise RuntimeError(f"The weights of {self.name} changed before it was compiled")
-                function, constant = compiled(self._model, self.size, self._half, self.gpu)
+                function, constant = compiled(self.model, self.size, self._half, self.gpu)
                 if not constant:  # it follows the weights of this network, which may change
                     return function
             _functions[self.name] = function

@@ -1,6 +1,6 @@
 """Preprocessing -> backbone -> head as one Keras model; where it can be cut; what is trainable.
 
-A cut divides the network into a frozen part, which is computed once per image, and a trained part, which starts from
+A cut divides the network into a frozen part, which is computed once per image, and a trainable model, which starts from
 the values at the cut. Both share their layers with the whole network. All layers and operations are Keras's own, so a
 saved network opens without transferkit.
 """
@@ -12,21 +12,19 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import keras
 
 from .._arguments import is_whole
 from ..backbones import Backbone
 from ..errors import InvalidInputError, bad_argument, some_of
+from .extractor import FeatureExtractor
 from .fingerprints import computation
 
-__all__ = ["Cut", "Network", "TrainedPart", "assemble"]
+__all__ = ["At", "Cut", "Network", "assemble"]
 
-At = int | str
-
-
-TrainedPart: TypeAlias = keras.Model  # the layers after a cut, from the values there to logits
+At: TypeAlias = int | str
 
 
 @dataclass(frozen=True)
@@ -37,15 +35,15 @@ class Cut:
         index: the first trained layer's index in ``backbone.layers``; their number for a cut before the head.
         first_layer: its name.
         from_pixels: no layer before the cut has weights.
-        frozen: images float32 `(n, h, w, 3)` -> the list of tensors that cross the cut.
-        trained: those tensors -> logits `(n, n_classes)`.
+        extractor: images float32 `(n, h, w, 3)` -> the list of tensors that cross the cut.
+        trainable: a model from those tensors to logits `(n, n_classes)`.
     """
 
     index: int
     first_layer: str
     from_pixels: bool
-    frozen: keras.Model
-    trained: TrainedPart
+    extractor: FeatureExtractor
+    trainable: keras.Model
 
 
 @dataclass(eq=False)
@@ -59,6 +57,7 @@ class Network:
     preprocessed: keras.KerasTensor  # what the backbone is fed inside `model`
     features: keras.KerasTensor  # (n, feature_dim), what the head is fed inside `model`
     head: tuple[keras.layers.Layer, ...]  # pooling, scale, dropout, dense: from feature maps to logits
+    precision: Literal["float32", "bfloat16"]  # of what is frozen
     _version: int = 0
     _changing: bool = False
 
@@ -78,13 +77,13 @@ class Network:
         self._version += self._changing
         return self._version
 
-    def computation(self, model: keras.Model, at: int | str) -> str:
-        """See `fingerprints.computation`."""
-        return computation(self.record, model, self.size, at)
-
     def features_model(self) -> keras.Model:
         """Images -> pooled features: everything before the head."""
         return keras.Model(self.model.input, [self.features])
+
+    def feature_extractor(self) -> FeatureExtractor:
+        """The same as a fast function, with the weights of now."""
+        return self._extractor(self.features_model(), "features")
 
     def head_model(self) -> keras.Model:
         """Pooled features -> probabilities."""
@@ -102,8 +101,8 @@ class Network:
         """The cut of `fit`: everything but the head is frozen; what crosses is the pooled features."""
         layers = self.backbone.layers
         self.backbone.trainable = False
-        trained = self._trained_part([self.features], self.head[1:])
-        return Cut(len(layers), self.head[-1].name, False, self.features_model(), trained)
+        trainable = self._trainable([self.features], self.head[1:])
+        return Cut(len(layers), self.head[-1].name, False, self.feature_extractor(), trainable)
 
     def cut_at(self, at: At) -> Cut:
         """The cut of `fine_tune`, before the layer or stage `at`; sets which layers are trainable.
@@ -119,7 +118,8 @@ class Network:
         inside = keras.Model(self.backbone.inputs, crossing)
         frozen = keras.Model(self.model.input, keras.tree.flatten(inside(self.preprocessed)))
         tail = keras.Model(crossing, self.backbone.output)
-        return Cut(index, layers[index].name, from_pixels, frozen, self._trained_part(crossing, [tail, *self.head]))
+        trainable = self._trainable(crossing, [tail, *self.head])
+        return Cut(index, layers[index].name, from_pixels, self._extractor(frozen, index), trainable)
 
     def resolve(self, at: At) -> int:
         """`at` as an index into ``backbone.layers``."""
@@ -186,20 +186,29 @@ class Network:
             if isinstance(part, keras.layers.BatchNormalization):
                 part.trainable = False
 
-    def _trained_part(self, crossing: list[keras.KerasTensor], layers: Iterable[keras.layers.Layer]) -> TrainedPart:
+    def _extractor(self, model: keras.Model, at: int | str) -> FeatureExtractor:
+        return FeatureExtractor(model, self.size, computation(self.record, model, self.size, at), self.precision)
+
+    def _trainable(self, crossing: list[keras.KerasTensor], layers: Iterable[keras.layers.Layer]) -> keras.Model:
         inputs = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in crossing]
         given: Any = inputs if len(inputs) > 1 else inputs[0]
         values = given
         for layer in layers:
             values = layer(values)
-        part = TrainedPart(given, values)
+        model = keras.Model(given, values)
         # Callbacks see this model. One that saves it (`keras.callbacks.ModelCheckpoint`) means the classifier.
-        part.save, part.save_weights = self.model.save, self.model.save_weights
-        return part
+        model.save, model.save_weights = self.model.save, self.model.save_weights
+        return model
 
 
 def assemble(
-    record: Backbone, backbone: keras.Model, size: tuple[int, int], n_classes: int, dropout: float, seed: int
+    record: Backbone,
+    backbone: keras.Model,
+    size: tuple[int, int],
+    n_classes: int,
+    dropout: float,
+    seed: int,
+    precision: Literal["float32", "bfloat16"] = "float32",
 ) -> Network:
     """One model from RGB 0-255 float32 `(n, h, w, 3)` to probabilities `(n, n_classes)`, backbone frozen.
 
@@ -228,7 +237,7 @@ def assemble(
     probabilities = keras.layers.Softmax(name="probabilities", dtype="float32")(values)
     model = keras.Model(inputs, probabilities, name="transferkit")
     backbone.trainable = False
-    return Network(record, size, model, backbone, preprocessed, features, head)
+    return Network(record, size, model, backbone, preprocessed, features, head, precision)
 
 
 def _crossing(backbone: keras.Model, index: int) -> list[keras.KerasTensor]:

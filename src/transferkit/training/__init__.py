@@ -1,6 +1,6 @@
 """Heads and tails, trained on stored values."""
 
-from .options import LearningRate, Options, check_callbacks, check_rate
-from .phases import fit_head, inspected, tune
+from .options import FitOptions, LearningRate, check_callbacks, check_rate
+from .phases import extract_features, train_head, tune
 
-__all__ = ["LearningRate", "Options", "check_callbacks", "check_rate", "fit_head", "inspected", "tune"]
+__all__ = ["FitOptions", "LearningRate", "check_callbacks", "check_rate", "extract_features", "train_head", "tune"]

@@ -16,13 +16,11 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from .._console import Bar, say
 from ..errors import TrainingError, some_of
 from ..features import StoredValues
-from ..network import TrainedPart
 from .steps import CORRECT, LOSS, RATE, Data, Loop, Settings
 
-__all__ = ["Outcome", "train"]
+__all__ = ["TrainingResult", "train"]
 
 State = list[tuple[keras.Variable, npt.NDArray[Any]]]
 
@@ -37,7 +35,7 @@ BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "
 
 
 @dataclass
-class Outcome:
+class TrainingResult:
     """The result of a phase.
 
     Attributes:
@@ -52,45 +50,45 @@ class Outcome:
     seconds: float = 0.0
 
 
-def train(part: TrainedPart, data: Data, validation: Data | None, settings: Settings) -> Outcome:
-    """Train the part in place; an error or Ctrl-C puts it back into the state before.
+def train(model: keras.Model, data: Data, validation: Data | None, settings: Settings) -> TrainingResult:
+    """Train a model in place; an error or Ctrl-C puts it back into the state before.
 
     Raises:
         TrainingError: loss or weights became NaN or infinite, or the loss of an epoch so high that nothing is learnt.
     """
-    part.compile(optimizer=settings.optimizer, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    started, before = time.monotonic(), _state(part.variables)  # all of them: a callback may change any
+    model.compile(optimizer=settings.optimizer, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    started, before = time.monotonic(), _state(model.variables)  # all of them: a callback may change any
     try:
-        outcome = _Run(part, data, validation, settings).run()
+        result = _Run(model, data, validation, settings).run()
     except BaseException:
         _restore(before)
         raise
-    outcome.seconds = time.monotonic() - started
-    return outcome
+    result.seconds = time.monotonic() - started
+    return result
 
 
 class _Run:
     """One phase of training."""
 
-    def __init__(self, part: TrainedPart, data: Data, validation: Data | None, settings: Settings) -> None:
-        self.part, self.data, self.validation, self.settings = part, data, validation, settings
+    def __init__(self, model: keras.Model, data: Data, validation: Data | None, settings: Settings) -> None:
+        self.model, self.data, self.validation, self.settings = model, data, validation, settings
         self.random = np.random.default_rng(settings.seed)
-        self.loop = Loop(part, settings)
-        self.outcome = Outcome()
+        self.loop = Loop(model, settings)
+        self.result = TrainingResult()
         if settings.keep_best and validation is not None:
             losses, correct = self.loop.losses(validation)
-            self.outcome.before = _means(losses, correct)
-            self.best, self.best_score = _state(part.trainable_variables), _score(**self.outcome.before)
+            self.result.before = _means(losses, correct)
+            self.best, self.best_score = _state(model.trainable_variables), _score(**self.result.before)
 
-    def run(self) -> Outcome:
+    def run(self) -> TrainingResult:
         settings, steps = self.settings, -(-len(self.data) // self.settings.batch_size)
         callbacks = keras.callbacks.CallbackList(
-            list(settings.callbacks), model=self.part, epochs=settings.epochs, steps=steps, verbose=0
+            list(settings.callbacks), model=self.model, epochs=settings.epochs, steps=steps, verbose=0
         )
         self.hooks = callbacks if any(map(_has_batch_hooks, settings.callbacks)) else None
-        self.part.stop_training = False
+        self.model.stop_training = False
         logs: dict[str, float] = {}
-        with Bar(settings.title, settings.epochs * steps, "steps", settings.verbose) as self.bar:
+        with settings.console.bar(settings.title, settings.epochs * steps, "steps") as self.bar:
             callbacks.on_train_begin()
             for epoch in range(1, settings.epochs + 1):
                 callbacks.on_epoch_begin(epoch - 1)
@@ -98,12 +96,12 @@ class _Run:
                 logs = self._epoch(epoch)
                 self._record(epoch, logs)
                 callbacks.on_epoch_end(epoch - 1, logs)
-                if self.part.stop_training:
+                if self.model.stop_training:
                     break
             callbacks.on_train_end(logs)
         self._keep()
         self._refuse_wrong_weights("after the last epoch")
-        return self.outcome
+        return self.result
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         """The figures of one epoch, as callbacks get them."""
@@ -137,23 +135,22 @@ class _Run:
 
     def _record(self, epoch: int, logs: dict[str, float]) -> None:
         for name, value in logs.items():
-            self.outcome.metrics.setdefault(name, []).append(value)
-        if not self.outcome.before:
-            self.outcome.kept = epoch
+            self.result.metrics.setdefault(name, []).append(value)
+        if not self.result.before:
+            self.result.kept = epoch
         elif (score := _score(logs["val_loss"], logs["val_accuracy"])) > self.best_score:
-            self.best, self.best_score, self.outcome.kept = _state(self.part.trainable_variables), score, epoch
-        if self.settings.verbose == 2:
-            figures = ", ".join(f"{name} {value:.4g}" for name, value in logs.items())
-            say(f"{self.settings.title}, epoch {epoch} of {self.settings.epochs}: {figures}", 2)
+            self.best, self.best_score, self.result.kept = _state(self.model.trainable_variables), score, epoch
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in logs.items())
+        self.settings.console.say(f"{self.settings.title}, epoch {epoch} of {self.settings.epochs}: {figures}", level=2)
 
     def _keep(self) -> None:
         """Bring back the best state; without one, note if a callback brought back an earlier epoch of its own."""
-        if self.outcome.before:
+        if self.result.before:
             _restore(self.best)
             return
         for callback in self.settings.callbacks:
             if isinstance(callback, keras.callbacks.EarlyStopping) and callback.restore_best_weights:
-                self.outcome.kept = callback.best_epoch + 1
+                self.result.kept = callback.best_epoch + 1
 
     def _refuse_wrong_step(self, epoch: int, numbers: npt.NDArray[np.float32], images: npt.NDArray[np.int64]) -> None:
         """Stop at the first step whose loss or weights are not finite."""

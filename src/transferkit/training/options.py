@@ -10,11 +10,12 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
+from .._console import Console
 from ..cache import Store
 from ..errors import InvalidInputError, bad_argument
 from ..features import FixedViews
 
-__all__ = ["LearningRate", "Options", "check_callbacks", "check_rate"]
+__all__ = ["FitOptions", "LearningRate", "check_callbacks", "check_rate"]
 
 LearningRate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
@@ -24,7 +25,7 @@ HIGHEST_RATE = 100.0
 
 
 @dataclass(frozen=True)
-class Options:
+class FitOptions:
     """What a call of `fit` or `fine_tune` was given, checked.
 
     Attributes:
@@ -33,7 +34,6 @@ class Options:
         views: fixed changed versions of each training image, or None; `augment` is then for values that are not stored.
         store: where computed values are kept, or None.
         seed: of the order of images.
-        precision: of the frozen part, ``"float32"`` or ``"bfloat16"``.
     """
 
     epochs: int
@@ -41,12 +41,11 @@ class Options:
     rate: LearningRate
     callbacks: list[keras.callbacks.Callback]
     skip: bool
-    verbose: str | int
+    console: Console
     augment: Callable[[Any], Any] | None
     views: FixedViews | None
     store: Store | None
     seed: int
-    precision: str
 
 
 def check_callbacks(callbacks: object) -> list[keras.callbacks.Callback]:

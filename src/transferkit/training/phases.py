@@ -1,4 +1,4 @@
-"""The two phases of training: cut the network, compute what crosses the cut, train the rest."""
+"""The two phases of training: compute what crosses the cut, train the rest."""
 
 from __future__ import annotations
 
@@ -10,142 +10,137 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from .._console import readable, say
+from .._console import readable
 from ..cache import DEFAULT_LIMIT
-from ..checks import Examined, examine
-from ..features import Findings, LiveValues, NoRoomError, Plan, Rows, StoredValues, Values, compute, inspect, is_kept
-from ..images import Images, Material, class_weights
-from ..network import At, Cut, FrozenPart, Network
+from ..features import (
+    Extraction,
+    LiveValues,
+    NoRoomError,
+    Plan,
+    Storage,
+    StoredValues,
+    Values,
+    extract,
+    inspect,
+    is_kept,
+)
+from ..images import ClassWeight, Split, TrainingData, class_weights
+from ..network import Cut, Network
 from ..results import Phase
-from .loop import Outcome, train
-from .options import Options
+from .loop import TrainingResult, train
+from .options import FitOptions
 from .steps import Data, Settings
 
-__all__ = ["fit_head", "inspected", "tune"]
+__all__ = ["extract_features", "train_head", "tune"]
 
 # Where nothing outlives the call, activations of more bytes than this are computed again in each epoch.
 ACTIVATION_BYTES = DEFAULT_LIMIT
 # Images that the size of features is measured on, where the features are not stored, and where they are.
 SAMPLE = 256
 SAMPLE_OF_STORED = 16384
+ACTIVATIONS = "computing activations"  # the title of a progress bar
 
 Both = tuple[Values, Values | None]  # of the training images, and of the validation images if there are any
 
 
-def fit_head(network: Network, material: Material, class_weight: object, options: Options) -> tuple[Phase, Examined]:
-    """The first phase: train the head on features of the frozen backbone."""
-    cut = network.cut_before_head()
-    part = FrozenPart(cut.frozen, network.size, network.computation(cut.frozen, "features"), options.precision)
-    say(_intention_of_fit(network, material), options.verbose)
-    started = time.monotonic()
+def extract_features(cut: Cut, data: TrainingData, options: FitOptions) -> Extraction:
+    """The features of all images, and what the data check needs; with augmentation, only that."""
+    images, storage = data.all_images, Storage(options.store)
     if options.augment is None:
-        examined = inspected(material, network.size, options, part)
-        (tensors, others), (rows, other_rows) = examined.computed, examined.rows
-        values: Both = StoredValues(tensors, rows[np.newaxis]), StoredValues(others, other_rows[np.newaxis])
+        title = "computing features"
+        return extract(cut.extractor, Plan(images), storage, options.console, title, options.skip, inspects=True)
+    started = time.monotonic()
+    inspection = inspect(images, cut.extractor.size, options.store, options.console, options.skip)
+    return Extraction([], inspection, time.monotonic() - started)
+
+
+def train_head(
+    network: Network, cut: Cut, extraction: Extraction, split: Split, class_weight: ClassWeight, options: FitOptions
+) -> Phase:
+    """The first phase: train the head on features of the frozen backbone."""
+    started = time.monotonic()
+    if extraction.values:
+        held_out = StoredValues(extraction.values, split.rows[1][np.newaxis]) if split.validation is not None else None
+        values: Both = StoredValues(extraction.values, split.rows[0][np.newaxis]), held_out
     else:
-        examined = inspected(material, network.size, options)
-        values = _values(cut, part, examined, options)
+        values = _values(cut, split, options)
     network.set_feature_scale(_unit_scale(_sample(values[0])))
-    return _trained("fit", cut, values, examined, class_weight, options, started), examined
+    seconds = extraction.seconds + time.monotonic() - started
+    return _trained("fit", cut, values, split, class_weight, options, seconds)
 
 
-def tune(network: Network, at: At, examined: Examined, class_weight: object, options: Options) -> Phase:
-    """A later phase: train everything from `at` on, on the values before it.
+def tune(network: Network, cut: Cut, split: Split, class_weight: ClassWeight, options: FitOptions) -> Phase:
+    """A later phase: train everything behind the cut, on the values before it.
 
     Layers before the cut, and the statistics of BatchNormalization everywhere, stay as they are. With
     validation, the best epoch is kept, or the state from before if no epoch is better.
     """
-    cut = network.cut_at(at)
-    part = FrozenPart(cut.frozen, network.size, network.computation(cut.frozen, cut.index), options.precision)
-    say(_intention(cut, network), options.verbose)
+    options.console.say(_intention(cut, network))
     started = time.monotonic()
-    values = _values(cut, part, examined, options)
+    values = _values(cut, split, options)
     with network.changing():
-        return _trained("fine_tune", cut, values, examined, class_weight, options, started)
+        return _trained("fine_tune", cut, values, split, class_weight, options, time.monotonic() - started)
 
 
-def inspected(material: Material, size: tuple[int, int], options: Options, part: FrozenPart | None = None) -> Examined:
-    """The data check, together with the values of `part` if it is given: each image is read once for both."""
-
-    def look(images: Images, findings: Findings) -> list[Rows] | None:
-        if part is not None:
-            title = "computing features"
-            return compute(part, Plan(images), options.store, options.verbose, title, findings=findings)
-        inspect(images, size, options.store, findings, options.verbose, "checking images")
-        return None
-
-    examined = examine(material, options.skip, look)
-    if skipped := examined.skipped:
-        say(
-            f"{len(skipped):,} images cannot be read and are left out; history_.skipped names them with the reasons.",
-            options.verbose,
-        )
-    if examined.report.faults:
-        say(f"The data check read {examined.report.summary()}; report_ lists the faults.", options.verbose)
-    return examined
-
-
-def _values(cut: Cut, part: FrozenPart, examined: Examined, options: Options) -> Both:
+def _values(cut: Cut, split: Split, options: FitOptions) -> Both:
     """The values before a cut: stored where that is possible, else computed again in each epoch, and a message why."""
     if cut.from_pixels:
         why = "Trained from pixels, every epoch sees newly changed images: views are for stored values."
-        return _live(cut, part, examined, options, why if options.views is not None else "")
+        return _live(cut, split, options, why if options.views is not None else "")
     if options.augment is not None and options.views is None:
         why = (
             "With augmentation, every epoch computes the values before the cut of newly changed images; views=8 would "
             "compute 8 changed versions of each image once."
         )
-        return _live(cut, part, examined, options, why)
+        return _live(cut, split, options, why)
     views = options.views.count if options.views is not None else 1
-    rows = len(examined.training) * views + len(examined.validation or ())
+    rows = len(split.training) * views + len(split.validation or ())
     for half in (False, True):  # half precision is better than computing them again in each epoch
-        if is_kept(part, rows, options.store, ACTIVATION_BYTES, half):
+        storage = Storage(options.store, half, in_memory=False)
+        if is_kept(cut.extractor, rows, storage, ACTIVATION_BYTES):
             with suppress(NoRoomError):
-                return _stored(part, examined, options, half)
+                return _stored(cut, split, storage, options)
     limit = max(ACTIVATION_BYTES, options.store.limit if options.store is not None else 0)
     why = (
-        f"In half precision, the values before {cut.first_layer!r} would take {readable(part.value_bytes(rows) / 2)} for "
-        f"{rows} images, more than {readable(limit)} or than the disk has room for: every epoch computes them again, from "
-        f"pixels."
+        f"In half precision, the values before {cut.first_layer!r} would take "
+        f"{readable(cut.extractor.value_bytes(rows) / 2)} for {rows} images, more than {readable(limit)} or than the disk "
+        f"has room for: every epoch computes them again, from pixels."
     )
-    return _live(cut, part, examined, options, why)
+    return _live(cut, split, options, why)
 
 
-def _stored(part: FrozenPart, examined: Examined, options: Options, half: bool) -> Both:
+def _stored(cut: Cut, split: Split, storage: Storage, options: FitOptions) -> Both:
     """Values that are computed once."""
-
-    def computed(plan: Plan) -> list[Rows]:
-        title = "computing activations"
-        return compute(part, plan, options.store, options.verbose, title, half, in_memory=False)
-
-    images = examined.training.images
+    images = split.training.images
     plan = Plan(images, options.views, len(images))
-    values = StoredValues(computed(plan), plan.rows_of_views())
-    if examined.validation is None:
+    values = StoredValues(
+        extract(cut.extractor, plan, storage, options.console, ACTIVATIONS).values, plan.rows_of_views()
+    )
+    if split.validation is None:
         return values, None
-    return values, StoredValues.of(computed(Plan(examined.validation.images)))
+    others = extract(cut.extractor, Plan(split.validation.images), storage, options.console, ACTIVATIONS)
+    return values, StoredValues.of(others.values)
 
 
-def _live(cut: Cut, part: FrozenPart, examined: Examined, options: Options, why: str) -> Both:
+def _live(cut: Cut, split: Split, options: FitOptions, why: str) -> Both:
     """Values that are computed again in each epoch; for validation images once, where there is room for them."""
     if why:
-        say(why, options.verbose)
-    values = LiveValues(examined.training.images, part, options.augment)
-    if examined.validation is None:
+        options.console.say(why)
+    values = LiveValues(split.training.images, cut.extractor, options.augment)
+    if split.validation is None:
         return values, None
-    images = examined.validation.images
-    if cut.from_pixels or not is_kept(part, len(images), options.store, ACTIVATION_BYTES):
-        return values, LiveValues(images, part)
+    images, storage = split.validation.images, Storage(options.store)
+    if cut.from_pixels or not is_kept(cut.extractor, len(images), storage, ACTIVATION_BYTES):
+        return values, LiveValues(images, cut.extractor)
     title = "computing validation features"
-    return values, StoredValues.of(compute(part, Plan(images), options.store, options.verbose, title))
+    return values, StoredValues.of(extract(cut.extractor, Plan(images), storage, options.console, title).values)
 
 
 def _trained(
-    name: str, cut: Cut, values: Both, examined: Examined, class_weight: object, options: Options, started: float
+    name: str, cut: Cut, values: Both, split: Split, class_weight: ClassWeight, options: FitOptions, seconds: float
 ) -> Phase:
-    """Train behind the cut; the values took the time since `started`."""
-    seconds = time.monotonic() - started
-    data, validation, held_out = examined.training, examined.validation, values[1]
+    """Train behind the cut; computing the values took `seconds`."""
+    data, validation, held_out = split.training, split.validation, values[1]
     settings = Settings(
         keras.optimizers.Adam(options.rate),
         options.epochs,
@@ -155,15 +150,14 @@ def _trained(
         options.callbacks,
         keep_best=name == "fine_tune",
         title=name,
-        verbose=options.verbose,
+        console=options.console,
     )
     others = None
     if validation is not None and held_out is not None:
         others = Data(held_out, validation.codes, validation.images)
-    outcome = train(cut.trained, Data(values[0], data.codes, data.images), others, settings)
-    skipped = examined.skipped
-    phase = Phase(name, cut.first_layer, outcome.metrics, outcome.kept, outcome.seconds, seconds, skipped)
-    say(_summary(phase, outcome), options.verbose)
+    result = train(cut.trainable, Data(values[0], data.codes, data.images), others, settings)
+    phase = Phase(name, cut.first_layer, result.metrics, result.kept, result.seconds, seconds)
+    options.console.say(_summary(phase, result))
     return phase
 
 
@@ -181,18 +175,6 @@ def _unit_scale(features: npt.NDArray[Any]) -> float:
     return 1.0 / size if size > 0 and np.isfinite(size) else 1.0
 
 
-def _intention_of_fit(network: Network, material: Material) -> str:
-    (height, width), count = network.size, len(material.images)
-    if material.apart is None:
-        held_out = f"{100 * material.share:g} % of them" if material.share else "none"
-    else:
-        held_out = f"{len(material.apart)} others"
-    return (
-        f"fit trains a head for {len(material.images.classes)} classes on {network.record.name} at {height} x {width} px: "
-        f"{count} images, {held_out} for validation."
-    )
-
-
 def _intention(cut: Cut, network: Network) -> str:
     layers = network.trained_layers()
     trained = sum(int(np.prod(weight.shape)) for layer in layers for weight in layer.trainable_weights)
@@ -203,19 +185,17 @@ def _intention(cut: Cut, network: Network) -> str:
     )
 
 
-def _summary(phase: Phase, outcome: Outcome) -> str:
+def _summary(phase: Phase, result: TrainingResult) -> str:
     """One line on the result of a phase."""
     epochs = "1 epoch" if phase.epochs == 1 else f"{phase.epochs} epochs"
     timing = f"{phase.name}: {epochs} in {phase.seconds:.1f} s, after {phase.pass_seconds:.1f} s over the images"
-    figures = {
-        name: f"{values[phase.kept - 1 if outcome.before else -1]:.4f}" for name, values in phase.metrics.items()
-    }
+    figures = {name: f"{values[phase.kept - 1 if result.before else -1]:.4f}" for name, values in phase.metrics.items()}
     if "val_loss" not in figures:
         return f"{timing}; training accuracy {figures['accuracy']}, no validation"
     accuracy, loss = figures["val_accuracy"], figures["val_loss"]
-    if not outcome.before:
+    if not result.before:
         return f"{timing}; validation accuracy {accuracy}, loss {loss}"
-    before = {name: f"{value:.4f}" for name, value in outcome.before.items()}
+    before = {name: f"{value:.4f}" for name, value in result.before.items()}
     if phase.kept == 0:
         return (
             f"{timing}; no epoch was better than before (validation accuracy {before['accuracy']}, loss {before['loss']}), "

@@ -1,4 +1,4 @@
-"""The compiled steps of training: a batch of values at the cut -> a better trained part, and the numbers of the step.
+"""The compiled steps of training: a batch of values at the cut -> a better model, and the numbers of the step.
 
 Where the values are stored feature vectors, many steps are one compiled loop: Keras's own `fit` spends several times
 the arithmetic of a small head on each step.
@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from .._console import Console
 from ..features import Values
 from ..images import Codes, Images
-from ..network import TrainedPart
 
 __all__ = ["CORRECT", "LOSS", "RATE", "WEIGHTS", "Data", "Loop", "Settings"]
 
@@ -61,20 +61,20 @@ class Settings:
     callbacks: Sequence[keras.callbacks.Callback]
     keep_best: bool
     title: str
-    verbose: str | int
+    console: Console
 
 
 class Loop:
     """The compiled functions of one phase."""
 
-    def __init__(self, part: TrainedPart, settings: Settings) -> None:
-        self.part = part
-        self.optimizer = part.optimizer  # compile wraps it where mixed precision needs the loss scaled
+    def __init__(self, model: keras.Model, settings: Settings) -> None:
+        self.model = model
+        self.optimizer = model.optimizer  # compile wraps it where mixed precision needs the loss scaled
         self.batch_size = settings.batch_size
-        self.variables = part.trainable_variables
+        self.variables = model.trainable_variables
         self.class_weights = tf.constant(settings.class_weights)
         self.optimizer.build(self.variables)
-        values = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in part.inputs]
+        values = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs]
         signature = [values, tf.TensorSpec((None,), tf.int64)]
         self._one_step, self._many_steps, self._score = (
             tf.function(function, input_signature=signature, autograph=False)
@@ -89,12 +89,12 @@ class Loop:
 
     def sum_of_weights(self) -> float:
         """NaN or infinite if one of the weights is, trained or not."""
-        fixed = [variable for variable in self.part.non_trainable_variables if "float" in str(variable.dtype)]
+        fixed = [variable for variable in self.model.non_trainable_variables if "float" in str(variable.dtype)]
         return float(self._sum_of_weights()) + sum(float(tf.reduce_sum(variable.value)) for variable in fixed)
 
     def losses(self, data: Data) -> tuple[npt.NDArray[np.float32], float]:
         """The cross-entropy of each image `(n,)` and the number of right answers, without dropout and class weights."""
-        size = self.batch_size if len(self.part.inputs[0].shape) > 2 else SCORED_ROWS
+        size = self.batch_size if len(self.model.inputs[0].shape) > 2 else SCORED_ROWS
         batches = [np.arange(start, min(start + size, len(data))) for start in range(0, len(data), size)]
         losses, correct = np.empty(len(data), np.float32), 0.0
         for batch, values in zip(batches, data.values.batches(batches), strict=True):
@@ -104,7 +104,7 @@ class Loop:
 
     def _as_inputs(self, values: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         """What was stored in half precision, in the precision of the computation."""
-        return [array.astype(to.dtype, copy=False) for array, to in zip(values, self.part.inputs, strict=True)]
+        return [array.astype(to.dtype, copy=False) for array, to in zip(values, self.model.inputs, strict=True)]
 
     def _step(self, values: list[tf.Tensor], codes: tf.Tensor) -> tf.Tensor:
         rate = tf.cast(self.optimizer.learning_rate, tf.float32)  # before the step counts as done
@@ -112,7 +112,7 @@ class Loop:
             losses, correct = self._scores(values, codes, training=True)
             loss = tf.reduce_mean(losses * tf.gather(self.class_weights, codes))
             # A backbone of the user's may carry regularizers; Keras collects their losses.
-            scaled = self.optimizer.scale_loss(tf.add_n([loss, *self.part.losses]))
+            scaled = self.optimizer.scale_loss(tf.add_n([loss, *self.model.losses]))
         gradients = tape.gradient(scaled, [variable.value for variable in self.variables])
         # Gradients are not checked: where the loss is scaled, infinite ones are expected, and their step is left out.
         self.optimizer.apply(gradients, self.variables)
@@ -142,6 +142,6 @@ class Loop:
 
     def _scores(self, values: list[tf.Tensor], codes: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """The cross-entropy of each image `(n,)` and the number of right answers."""
-        logits = self.part(values if len(values) > 1 else values[0], training=training)
+        logits = self.model(values if len(values) > 1 else values[0], training=training)
         correct = tf.reduce_sum(tf.cast(tf.argmax(logits, axis=-1) == codes, tf.float32))
         return tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits), correct
