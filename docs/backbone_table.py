@@ -1,4 +1,4 @@
-"""Writes the tables of `backbones.md` from those of the library: ``python docs/backbone_table.py``."""
+"""Write the tables of `backbones.md` from the registry: ``python docs/backbone_table.py``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transferkit.backbones.tiny import TINY
 PAGE = Path(__file__).with_name("backbones.md")
 BEGIN, END = "<!-- table: written by docs/backbone_table.py -->\n", "<!-- end of table -->\n"
 HEAD = """\
-| backbone | parameters | input, px | least, px | features | preprocessing | inside | weights for, px | hash | stages |
+| backbone | parameters | default, px | minimum, px | features | preprocessing | contains | weights for, px | hash | stages |
 |---|--:|--:|--:|--:|---|---|---|---|---|
 """
 FAMILY_HEAD = """\
@@ -43,11 +43,11 @@ def checked_by(record: tk.Backbone) -> str:
     file = record.weights_file(record.input_size(None))
     if file is None:
         return "in the package"
-    return file.digest.partition(":")[0] if file.digest else "none known"
+    return file.digest.partition(":")[0] if file.digest else "unknown"
 
 
 def stages(names: tuple[str, ...]) -> str:
-    """Runs of numbered names as the first and the last of them."""
+    """Each run of numbered names, shortened to its first and last name."""
     runs: list[list[str]] = []
     for name in names:
         stem, number = re.fullmatch(r"(.*?)(\d*)", name).groups()  # type: ignore[union-attr]
@@ -61,7 +61,7 @@ def stages(names: tuple[str, ...]) -> str:
 
 
 def rendered(page: str) -> str:
-    """The page with its tables written again."""
+    """The page with its tables replaced."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     table = HEAD + "".join(map(row, (TINY, *TABLE)))
