@@ -1,4 +1,4 @@
-"""Test accuracy with defaults and with five epochs, over three seeds.
+"""Test accuracy with the defaults and with five epochs, over three seeds.
 
 python benchmarks/accuracy.py [--assets FOLDER] [--seeds 3]
 """

@@ -1,10 +1,10 @@
-"""From the bytes of a JPEG to pixels of one size: this decoder against the bare TensorFlow calls.
+"""Decode and resize JPEGs: the decoder of transferkit against the bare TensorFlow calls.
 
     python benchmarks/decoding.py [--count 300] [--rounds 7]
 
-CPU time of one photo, files already in memory, 224 x 224 px; sides run in turns in this process. Photos of cats_dogs
-(400 px or so), of flowers (500 px), and the largest of cats_dogs enlarged to 12 megapixels, as a phone takes them. The
-bare calls neither look at EXIF nor guard against anything, and only those that reduce or antialias avoid aliasing.
+Measures the CPU time per photo, from files in memory to 224 x 224 px. The decoders run in turns in this process. The photos
+are those of cats_dogs (about 400 px) and flowers (500 px), and the largest of cats_dogs enlarged to 12 megapixels, the size
+of phone photos. The bare calls ignore EXIF and check nothing, and only those that reduce or antialias avoid aliasing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def bare(data: bytes) -> Any:
 
 
 def reduced(data: bytes) -> Any:
-    """Reduced while it is decoded, as far as Pillow reduces it; the size is asked of libjpeg."""
+    """Reduced while decoding, as far as Pillow reduces it; libjpeg gives the size."""
     height, width = tf.io.extract_jpeg_shape(data).numpy()[:2]
     ratio = next(power for power in (8, 4, 2, 1) if power <= max(1, min(height // SIZE[0], width // SIZE[1])))
     image = tf.io.decode_jpeg(data, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")

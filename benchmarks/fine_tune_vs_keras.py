@@ -1,10 +1,10 @@
-"""`fine_tune` against plain Keras from the same layer on: seconds, accuracy, and the ratio.
+"""`fine_tune` against plain Keras, from the same layer on: seconds, accuracy, and the ratio.
 
     python benchmarks/fine_tune_vs_keras.py [--at block_13] [--epochs 10] [--rounds 1]
 
-Both sides start from a trained head (5 epochs here; 2 there, to save time), which is not timed. What is timed is all of
-the fine-tuning: here the pass that computes the values before the cut and the epochs on them, there the epochs through the
-whole network. BatchNormalization stays as it is on both sides.
+Both start from a trained head (5 epochs for transferkit; 2 for Keras, to save time), which is not timed. All of the
+fine-tuning is timed: for transferkit, computing the values before the cut and the epochs on them; for Keras, the epochs
+through the whole network. Both leave BatchNormalization fixed.
 """
 
 from __future__ import annotations

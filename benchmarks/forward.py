@@ -1,9 +1,9 @@
-"""The forward pass: photos on disk against arrays in memory, against `Model.predict`, in float32 and bfloat16.
+"""The forward pass in float32 and bfloat16: photos on disk and arrays in memory, against `Model.predict`.
 
     python benchmarks/forward.py [--backbone MobileNetV2] [--count 256] [--rounds 5]
 
-Photos of cats_dogs where they are there, else noise (arrays only). Sides run in turns in this process; all of them
-compute the pooled features of the same network, `clf.predict` its head as well.
+Uses the photos of cats_dogs, or noise (arrays only) if there are none. The variants run in turns in this process. All of
+them compute the pooled features of the same network; `clf.predict` also computes the head.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def unfolded(model: Any, size: tuple[int, int]) -> dict[str, frozen.Forward]:
-    """The same functions without normalizations folded into convolutions."""
+    """The same functions, without folding normalizations into convolutions."""
     found, frozen._foldable = frozen._foldable, lambda _: iter(())
     try:
         return {"float32": frozen.compiled(model, size)[0], "bfloat16": frozen.compiled(model, size, half=True)[0]}
@@ -103,7 +103,7 @@ def unfolded(model: Any, size: tuple[int, int]) -> dict[str, frozen.Forward]:
 
 
 def nearest(model: Any, size: tuple[int, int]) -> frozen.Forward:
-    """The function of bfloat16 without the rounding that keeps the sums of depthwise kernels."""
+    """The bfloat16 function, without the rounding that preserves the sums of depthwise kernels."""
     found, frozen._round_depthwise = frozen._round_depthwise, lambda *_: None
     try:
         return frozen.compiled(model, size, half=True)[0]

@@ -1,8 +1,8 @@
-"""Fine-tuning on activations that are stored in float16, against float32: accuracy and loss.
+"""Fine-tuning on activations stored in float16 against float32: accuracy and loss.
 
     python benchmarks/half_precision.py [--seeds 3]
 
-Both sides fine-tune the same classifier, from the same cut, at a rate at which it changes.
+Both fine-tune the same classifier from the same cut, at a rate high enough to change it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Seconds that ``import transferkit`` takes in a fresh process, against ``import keras``.
+"""Seconds of ``import transferkit`` in a new process, against ``import keras``.
 
 python benchmarks/import_time.py [--rounds 5]
 """

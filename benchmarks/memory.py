@@ -1,8 +1,8 @@
-"""The most memory that `fit` takes, for many images and for a tenth of them.
+"""Peak memory of `fit`, for many images and for a tenth of them.
 
     python benchmarks/memory.py [--count 200000]
 
-A tiny backbone on small PNG files, drawn into a temporary folder; each side is a process of its own.
+A tiny backbone on small PNG files that are drawn into a temporary folder; each run is a separate process.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What the doctor takes for the same picture: copies that were changed a little, and pictures that are not the same.
+"""What the data check takes for near duplicates: slightly changed copies, and images that are not the same.
 
     python benchmarks/near_duplicates.py [--count 500]
 
-Each photo of cats_dogs and flowers is compared with changed copies of its own, among all others. The pairs among the
-photos as they are get printed, to be looked at: each should be two pictures of one scene.
+Compares each photo of cats_dogs and flowers with changed copies of itself, among all the others. It also prints the pairs
+among the unchanged photos, for you to look at: each pair should show one scene.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""`fit` against what people write and use today, on the same photos and weights: seconds, accuracy, ratios.
+"""`fit` against what people use today, on the same photos and weights: seconds, accuracy, ratios.
 
     python benchmarks/peers.py [--epochs 5] [--rounds 3] [--sides transferkit bfloat16 keras hub sklearn]
 
-All sides run in this process, in turns; what counts is the time from photos on disk to a trained classifier, the
-building of the network left out. Nothing is found stored from the round before.
+All programs run in this process, in turns, each with an empty cache. The time is that from photos on disk to a trained
+classifier, without building the network.
 
-- bfloat16: transferkit with precision="bfloat16", for which the processor needs instructions.
-- keras: the script that articles show: image_dataset_from_directory, preprocess_input, a frozen base, average
+- bfloat16: transferkit with precision="bfloat16", if the processor supports it.
+- keras: the script that tutorials show: image_dataset_from_directory, preprocess_input, a frozen base, average
   pooling, dropout, a dense layer, Model.fit.
-- hub: keras_hub.models.ImageClassifier on the same backbone, frozen, fit on the same dataset.
-- sklearn: the strongest script by hand: features with Model.predict, once, then LogisticRegression on them.
+- hub: keras_hub.models.ImageClassifier on the same frozen backbone and the same dataset.
+- sklearn: the best script that one writes by hand: features by Model.predict, once, then LogisticRegression on them.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def logistic_regression(number: int) -> Mapping[str, float]:
     model = keras.Sequential([base, keras.layers.GlobalAveragePooling2D()])
 
     def features(dataset: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
-        fixed = list(dataset)  # shuffled anew in each pass: read it once
+        fixed = list(dataset)  # it is shuffled each time it is read, so read it once
         images, labels = (np.concatenate([part[n] for part in fixed]) for n in range(2))
         return model.predict(images, verbose=0), labels
 

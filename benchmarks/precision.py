@@ -2,7 +2,7 @@
 
     python benchmarks/precision.py [--rounds 3] [--data cats_dogs flowers_large]
 
-Sides run in turns in this process, with another seed in each round; nothing is stored from before. The difference of the
+The precisions run in turns in this process, with an empty cache and a new seed in each round. The difference of the
 accuracies is paired, photo by photo, over the mean of the rounds; its standard error is that of the test photos.
 """
 

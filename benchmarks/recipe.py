@@ -2,11 +2,11 @@
 
     python benchmarks/recipe.py [--assets FOLDER] [--seeds 9] [--photos N]
 
-With --photos, only so many photos of each class are trained on. Differences of less than 0.01 are within
-what the seeds vary by; where recipes do equally well, the plainest is the default.
+--photos limits how many photos of each class are used for training. Differences of less than 0.01 are within the variation
+of the seeds; if recipes do equally well, the simplest is the default.
 
-Each recipe trains the same head on the same features (brought to unit size) of the same images; the split
-and the order of images change with the seed. Mean test accuracy over the seeds is printed.
+Each recipe trains the same head on the same features (scaled to unit size) of the same images; the split
+and the order of images change with the seed. The program prints the mean test accuracy over the seeds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the benchmarks share: where the photos and weights lie, and sides that run in turns."""
+"""What the benchmarks share: where the photos and weights are, and how the programs that they compare run in turns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Side = Callable[[int], Mapping[str, float]]  # the round -> "seconds" and other 
 
 
 def folder_of(data: str) -> Path:
-    """A folder with train/ and test/; the program ends where the photos are missing."""
+    """A folder with train/ and test/; ends the program if the photos are missing."""
     folder = ASSETS / "data" / data
     if not (folder / "train").is_dir():
         print(f"skipped: no photos in {folder} (set TRANSFERKIT_TEST_ASSETS)")
@@ -27,14 +27,14 @@ def folder_of(data: str) -> Path:
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds, and what came out."""
+    """The seconds that a call takes, and its result."""
     started = time.perf_counter()
     result = work()
     return time.perf_counter() - started, result
 
 
 def in_turns(sides: Mapping[str, Side], rounds: int, warm_up: bool = False) -> dict[str, dict[str, float]]:
-    """Run every side once a round, print what each gave, and return the medians."""
+    """Run every side once per round, print the figures, and return the medians."""
     figures: dict[str, list[Mapping[str, float]]] = {name: [] for name in sides}
     width = max(map(len, sides))
     for number in range(-1 if warm_up else 0, rounds):
@@ -52,7 +52,7 @@ def in_turns(sides: Mapping[str, Side], rounds: int, warm_up: bool = False) -> d
 
 
 def print_table(medians: Mapping[str, Mapping[str, float]], ours: str, figure: str = "seconds") -> None:
-    """The medians, and how many times each takes what ours takes (of a rate: what ours is of it)."""
+    """Print the medians, and how much longer each side takes than ours (for rates: how much faster ours is)."""
     print("  medians")
     width = max(map(len, medians))
     for name, found in medians.items():

@@ -1,9 +1,9 @@
-"""One photo at a time, as a server is asked for them: `clf.predict` against the bare network.
+"""One photo at a time, as a server gets them: `clf.predict` against the bare network.
 
     python benchmarks/single.py [--calls 200]
 
-Sides take turns call by call in one process, after a first call that compiles. Photos are arrays in memory, each one new to
-the store. The bare call is the whole network as one `tf.function`, which neither checks, hashes, nor names anything.
+The two take turns, call by call, in one process, after a first call that compiles. Photos are arrays in memory, each new to
+the cache. The bare call is the whole network as one `tf.function`, which does not check, hash or name anything.
 """
 
 from __future__ import annotations

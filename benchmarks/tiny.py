@@ -1,12 +1,12 @@
-"""The backbone in the box: what it sees against ImageNet and random weights, how fast, and when to move on.
+"""TransferKitTiny: its accuracy against ImageNet and random weights, its speed, and when to move on.
 
     python benchmarks/tiny.py [probe] [fit] [steps] [speed] [--seeds 3] [--rounds 5]
 
-probe: logistic regression on standardized features, its strength chosen by cross-validation on the training photos.
-fit: the classifier with its defaults. Both against the same network with random weights, and against MobileNetV2 0.35
-with the ImageNet weights of 224 px, all at 96 px. (Keras has weights of 96 px too; they are not among the test assets.)
-steps: what fine-tuning adds, and what MobileNetV2 at 224 px does, with the seconds that they take, nothing stored from
-before. speed: images/s from arrays, in turns, against MobileNetV2 at 224 px.
+probe: logistic regression on standardized features; cross-validation on the training photos chooses its regularization.
+fit: the classifier with its defaults. Both are compared with the same network with random weights, and with MobileNetV2 0.35
+with the ImageNet weights for 224 px, all at 96 px. (Keras also has weights for 96 px; they are not among the test assets.)
+steps: what fine-tuning adds, and what MobileNetV2 at 224 px reaches, with the seconds of each, from an empty cache.
+speed: images per second from arrays, in turns, against MobileNetV2 at 224 px.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from transferkit.images.images import Images
 from transferkit.network.extractor import FeatureExtractor
 from transferkit.network.network import assemble
 
-# Photos like those of the first three were in the pool that it was trained on, without labels; digits were not.
+# It was trained on photos like those of the first three, without labels; it has not seen digits.
 DATA = ("cats_dogs", "flowers", "cifar10", "mnist_png")
 SIZE = (96, 96)
 SMALL = ASSETS / "weights" / "mobilenet_v2_0.35_224_imagenet_notop.weights.h5"
@@ -103,7 +103,7 @@ def listed(scores: list[float]) -> str:
 
 
 def probed(data: str, side: Side, seed: int) -> float:
-    """The seed draws random weights, and the folds."""
+    """The seed determines the random weights and the folds."""
     from sklearn.linear_model import LogisticRegressionCV
     from sklearn.model_selection import StratifiedKFold
     from sklearn.pipeline import make_pipeline

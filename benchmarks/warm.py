@@ -1,8 +1,8 @@
-"""A second `fit`, in a new process, with other settings of the head, on photos whose features are stored.
+"""A second `fit` in a new process, with other settings of the head, on photos whose features are stored.
 
     python benchmarks/warm.py [--rounds 3]
 
-Each side is a process of its own with the same cache folder; what counts is the time of `fit`, imports left out.
+Each call runs in a separate process with the same cache folder. The time is that of `fit`, without imports.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Train a head, then the last part of the backbone, and see what the second step gained.
+"""Train a head, then fine-tune the last part of the backbone, and show what the second step gained.
 
     python examples/fine_tune.py photos/train --test photos/test
     python examples/fine_tune.py photos/train --at block_15
@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported: it remarks on missing GPUs
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # set before the import: no message about missing GPUs
 
 import transferkit as tk
 
@@ -21,11 +21,9 @@ import transferkit as tk
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Compare a classifier before and after fine-tuning.")
     parser.add_argument("folder", type=Path, help="holds one folder per class")
-    parser.add_argument("--at", default="block_13", help="the stage or layer from which on to train")
-    parser.add_argument(
-        "--weights", default="pretrained", help="a file of MobileNetV2's weights, instead of a download"
-    )
-    parser.add_argument("--test", type=Path, help="a folder like the first, of photos that were not trained on")
+    parser.add_argument("--at", default="block_13", help="the first stage or layer to train")
+    parser.add_argument("--weights", default="pretrained", help="a weights file of MobileNetV2, instead of a download")
+    parser.add_argument("--test", type=Path, help="a folder like the first, with photos that are not used for training")
     parser.add_argument("--output", type=Path, default=Path("transferkit-fine-tuned.keras"), metavar="FILE.keras")
     args = parser.parse_args(arguments)
 

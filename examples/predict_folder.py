@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported: it remarks on missing GPUs
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # set before the import: no message about missing GPUs
 
 import transferkit as tk
 

@@ -1,10 +1,10 @@
-"""From a folder of photos to a saved classifier, without a network: the backbone comes with the library.
+"""From a folder of photos to a saved classifier, without a network: the backbone is part of the package.
 
     python examples/quickstart.py photos                 # one folder per class in photos/
-    python examples/quickstart.py                        # draws a small set of shapes itself
+    python examples/quickstart.py                        # draws a small set of shapes
 
-Every fifth photo of a class is set aside for the test. The classifier ends up in transferkit-quickstart.keras, or
-where --output says.
+Every fifth photo of a class is set aside for the test. The classifier is saved as transferkit-quickstart.keras, or as
+--output says.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported: it remarks on missing GPUs
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # set before the import: no message about missing GPUs
 
 import numpy as np
 import numpy.typing as npt
@@ -40,19 +40,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         training, test = divided(folder)
         if len({path.parent for path in training}) < 2 or not test:
             parser.error(
-                f"{folder} holds {len(training) + len(test)} photos in folders: a folder for each of two classes or more, "
-                f"with {EVERY} photos or more in each, is what it takes"
+                f"{folder} holds {len(training) + len(test)} photos in folders: it must hold a folder for each of two or "
+                f"more classes, with {EVERY} or more photos in each"
             )
         train_and_save(folder, training, test, args.output)
         return
-    print("No folder was given, so shapes are drawn. For photos of yours: make quickstart PHOTOS=FOLDER")
+    print("No folder given, so this draws shapes. For your own photos: make quickstart PHOTOS=FOLDER")
     with tempfile.TemporaryDirectory() as drawn:
         draw_shapes(Path(drawn))
         train_and_save(Path(drawn), *divided(Path(drawn)), args.output)
 
 
 def divided(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The photos of all classes to train on, and those to test with; hidden folders and other files are left out."""
+    """The training photos and the test photos of all classes; hidden folders and other files are ignored."""
     training: list[Path] = []
     test: list[Path] = []
     for kind in sorted(folder.glob("[!.]*/")):
@@ -63,7 +63,7 @@ def divided(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def train_and_save(folder: Path, training: list[Path], test: list[Path], output: Path) -> None:
-    """The main job: train a head, fine-tune the last blocks, compare on photos that were set aside, save."""
+    """Train a head, fine-tune the last blocks, compare the two on the test photos, and save the classifier."""
     labels, truth = ([path.parent.name for path in paths] for paths in (training, test))
     clf = tk.TransferClassifier("TransferKitTiny", seed=0)
 
@@ -96,7 +96,7 @@ def draw_shapes(folder: Path, count: int = 100, seed: int = 0) -> None:
 
 
 def draw(shape: str, rng: np.random.Generator, side: int = 96) -> npt.NDArray[np.uint8]:
-    """A bright shape on a dark ground, in random colours, at a random place and angle: uint8 `(side, side, 3)`."""
+    """A bright shape on a dark background, in random colours, at a random position and angle: uint8 `(side, side, 3)`."""
     y, x = np.mgrid[:side, :side] - side / 2 + rng.uniform(-side / 8, side / 8, (2, 1, 1))
     turn = rng.uniform(0, 2 * np.pi)
     angle, radius = np.arctan2(y, x) + turn, rng.uniform(side / 4, side / 2.5)
@@ -114,7 +114,7 @@ def draw(shape: str, rng: np.random.Generator, side: int = 96) -> npt.NDArray[np
 
 
 def polygon(angle: npt.NDArray[np.float64], corners: int) -> npt.NDArray[np.float64]:
-    """The distance of a regular polygon's outline from its middle, where the corners are 1 away."""
+    """The distance from the centre of a regular polygon to its outline; the corners are at distance 1."""
     step = 2 * np.pi / corners
     return np.cos(step / 2) / np.cos(angle % step - step / 2)
 
