@@ -46,7 +46,7 @@ def transferkit(number: int, at: str, epochs: int) -> Mapping[str, float]:
     seconds, _ = timed(lambda: clf.fine_tune(at=at, epochs=epochs, verbose=0))
     return {
         "seconds": seconds,
-        "of which the pass": clf.history_.phases[-1].pass_seconds,
+        "of which feature extraction": clf.history_.phases[-1].pass_seconds,
         "accuracy": clf.evaluate(peers.FOLDER / "test", verbose=0).accuracy,
     }
 

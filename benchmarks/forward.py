@@ -72,7 +72,7 @@ def main() -> None:
             sides[f"arrays, bfloat16, not folded, chunks of {chunk}"] = rate(lambda: chunked(plain["bfloat16"]))
         sides[f"arrays, {precision}, chunks of {chunk}"] = rate(lambda part=part: chunked(part))
         if paths:
-            sides[f"photos on disk, {precision}, the pass of fit"] = rate(
+            sides[f"photos on disk, {precision}, feature extraction of fit"] = rate(
                 lambda part=part: extract(part, Plan(files), Storage(None), Console(0), "")
             )
     if paths and asked.backbone == "MobileNetV2" and MOBILENET.exists():

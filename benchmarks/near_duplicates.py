@@ -34,7 +34,7 @@ CHANGES: dict[str, tuple[Callable[[Image.Image], Image.Image], int]] = {
         lambda photo: photo.crop((photo.width // 50, photo.height // 50, photo.width, photo.height)),
         90,
     ),
-    "mirrored (another picture)": (lambda photo: photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT), 90),
+    "mirrored (a different image)": (lambda photo: photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT), 90),
 }
 
 

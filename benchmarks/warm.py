@@ -42,10 +42,10 @@ def main() -> None:
     print("cats_dogs, MobileNetV2 at 224 px, 5 epochs, a process for each fit")
     with tempfile.TemporaryDirectory() as folder:
         sides = {
-            "first fit, empty store": lambda n: fit(f"{folder}/{n}", photos, 0.1, 1e-3),
-            "second fit, warm store": lambda n: fit(f"{folder}/{n}", photos, 0.4, 3e-3),
+            "first fit, empty cache": lambda n: fit(f"{folder}/{n}", photos, 0.1, 1e-3),
+            "second fit, warm cache": lambda n: fit(f"{folder}/{n}", photos, 0.4, 3e-3),
         }
-        print_table(in_turns(sides, asked.rounds), "second fit, warm store")
+        print_table(in_turns(sides, asked.rounds), "second fit, warm cache")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Sphinx builds the documentation by this file: python -m sphinx -W --keep-going -b html docs docs/_build/html"""
+"""Configuration of Sphinx: python -m sphinx -W --keep-going -b html docs docs/_build/html"""
 
 import os
 import re
