@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,8 @@ ASSETS = Path(os.environ.get("TRANSFERKIT_TEST_ASSETS") or ROOT.parent / "shared
 ODD_IMAGES = ASSETS / "data" / "odd_images"
 MOBILENET = "mobilenet_v2_1.0_224_imagenet_notop.weights.h5"
 
+Error = TypeVar("Error", bound=Exception)
+
 # The same examples on every run. The function-scoped fixtures of conftest only change folder and registry.
 steady = settings(
     derandomize=True,
@@ -41,7 +43,7 @@ steady = settings(
 
 
 @contextmanager
-def refused(kind: type[Exception], *parts: str) -> Iterator[pytest.ExceptionInfo[Exception]]:
+def refused(kind: type[Error], *parts: str) -> Iterator[pytest.ExceptionInfo[Error]]:
     """The block raises exactly `kind`, in a message that holds each part and is one of transferkit's."""
     with pytest.raises(kind) as caught:
         yield caught

@@ -6,6 +6,7 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import ROOT
@@ -13,7 +14,7 @@ from helpers import ROOT
 BENCHMARKS = ROOT / "benchmarks"
 
 
-def imported(path: Path) -> object:
+def imported(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(f"benchmark_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

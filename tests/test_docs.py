@@ -44,6 +44,9 @@ def docstring_examples() -> list[doctest.DocTest]:
 
 EXAMPLES = docstring_examples()
 
+# What only a page runs has no test.
+pytestmark = pytest.mark.no_cover
+
 
 @pytest.fixture(scope="module")
 def workplace(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

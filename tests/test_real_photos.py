@@ -12,6 +12,9 @@ from helpers import MOBILENET
 
 import transferkit as tk
 
+# What only this runs has no test of its own.
+pytestmark = pytest.mark.no_cover
+
 
 def some(folder: Path, count: int) -> tuple[list[Path], list[str]]:
     """The first photos of each class."""

@@ -75,9 +75,9 @@ def test_the_same_folder_is_divided_as_it_was(make, photos, tmp_path):
     clf.save(tmp_path / "pets.keras")
     loaded = tk.TransferClassifier.load(tmp_path / "pets.keras")
     seen = []
-    original = classifier._checked
+    original = vars(classifier)["inspected"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classifier, "_checked", lambda *a: seen.append(original(*a)) or seen[-1])
+        patch.setattr("transferkit.classifier._checked", lambda *a: seen.append(original(*a)) or seen[-1])
         loaded.fine_tune(photos / "train", at="stage2", epochs=1, verbose=0)
     assert seen[0].split.validation.names == clf._fitted.split.validation.names
     assert loaded.seed is None
@@ -121,7 +121,7 @@ class TestSaving:
         def fail(*args, **kwargs):
             raise OSError("no space left on device")
 
-        monkeypatch.setattr(bundle.json, "dumps", fail)
+        monkeypatch.setattr("json.dumps", fail)
         with pytest.raises(OSError, match="no space"):
             loaded.save(saved_file)
         assert saved_file.read_bytes() == before

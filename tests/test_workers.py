@@ -24,7 +24,7 @@ def test_work_in_the_background_does_not_run_far_ahead() -> None:
     next(results)
     time.sleep(0.05)
     assert len(started) <= 6
-    results.close()
+    results.close()  # type: ignore[attr-defined]
     assert len(started) <= 6
 
 
@@ -49,7 +49,7 @@ def test_work_that_nobody_waits_for_any_more_is_not_begun() -> None:
 
     results = in_background(work, range(1000), 2, 20)
     next(results)
-    results.close()
+    results.close()  # type: ignore[attr-defined]
     count = len(begun)
     time.sleep(0.05)
     assert len(begun) == count <= 22
@@ -67,4 +67,4 @@ def test_what_is_to_be_done_is_asked_for_only_as_it_is_needed() -> None:
     results = in_background(abs, numbers(), 2, 3)
     assert next(results) == 0
     assert asked == [0, 1, 2, 3]
-    results.close()
+    results.close()  # type: ignore[attr-defined]

@@ -31,6 +31,7 @@ ROWS = {record.name: record for record in TABLE}
 # One row of each kind that is built and run in a second or two; the others are proved by the tier `table`.
 LIGHT = {"VGG16", "MobileNet_0.25", "MobileNetV2_0.35", "MobileNetV3Small", "EfficientNetB0"}
 every_row = pytest.mark.parametrize("name", ROWS)
+pytestmark = pytest.mark.no_cover  # these are tests of a table, and slow where they are measured
 PHOTOS = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3), dtype=np.uint8)
 
 
@@ -203,8 +204,8 @@ def test_every_stage_cuts_the_network_in_two_that_give_the_whole(built: tuple[tk
     assert bool(before) is record.batch_norm
     cut = network.cut_at(0)
     cut.trainable(images, training=True)
-    for name, values in statistics(network).items():
-        np.testing.assert_array_equal(values, before[name], err_msg=name)
+    for name, after in statistics(network).items():
+        np.testing.assert_array_equal(after, before[name], err_msg=name)
 
 
 def test_stored_equals_unstored(built: tuple[tk.Backbone, keras.Model], tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ def resnet_preset(tmp_path_factory: pytest.TempPathFactory) -> str:
 def features(record: tk.Backbone, images: np.ndarray) -> np.ndarray:
     size = images.shape[1:3]
     backbone = record.build(size)
+    assert callable(record.pretrained)
     record.pretrained(backbone)
     network = assemble(record, backbone, size, 2, 0.0, 0)
     found = network.features_model()(images.astype(np.float32), training=False)

@@ -374,7 +374,7 @@ def test_the_store_never_holds_more_than_its_limit(tmp_path_factory, limit: int,
 
 
 def test_no_room_on_the_disk_stops_storing_without_an_error(store, monkeypatch):
-    monkeypatch.setattr(store_module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": store_module.RESERVE}))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": store_module.RESERVE}))
     session = store.session("network", FORM)
     session.put(keys(0), row(0))
     session.flush()

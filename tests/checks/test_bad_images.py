@@ -18,7 +18,7 @@ from helpers import MOBILENET, lock, refused
 from networks import TINY
 
 import transferkit as tk
-from transferkit.checks.checks import Fault
+from transferkit.checks.report import Fault
 from transferkit.features import extraction as features
 
 Make = Callable[..., tk.TransferClassifier]

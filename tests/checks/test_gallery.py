@@ -24,7 +24,7 @@ def titles(figure: Figure) -> list[str]:
 
 
 def pixels(figure: Figure) -> np.ndarray:
-    return np.stack([axes.images[0].get_array() for axes in figure.axes])
+    return np.stack([np.asarray(axes.images[0].get_array()) for axes in figure.axes])
 
 
 @pytest.fixture

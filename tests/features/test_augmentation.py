@@ -54,19 +54,19 @@ def test_other_settings_are_other_views(image):
 
 
 def test_other_weights_of_a_layer_are_other_views(image):
-    def shifted(mean: float) -> layers.Layer:
+    def shifted(mean: float) -> keras.layers.Layer:
         return keras.Sequential([layers.Normalization(mean=np.full(3, mean), variance=np.ones(3))])
 
     first, second = (fixed_views(shifted(mean), SIZE, 1) for mean in (-1.0, -2.0))
     assert first.key(b"a" * 16, 0) != second.key(b"a" * 16, 0)
 
 
-class Unseeded(layers.Layer):
+class Unseeded(keras.layers.Layer):
     def call(self, images: object, training: object = None) -> object:
         return images + tf.random.uniform(())
 
 
-class Hiding(layers.Layer):
+class Hiding(keras.layers.Layer):
     """Draws by numbers of its own, which a compiled function sees once."""
 
     def call(self, images: object, training: object = None) -> object:

@@ -60,12 +60,12 @@ def test_settings_and_connections_count(change):
     assert digest(model(**change)) != digest(model())
 
 
-def with_layer(layer: layers.Layer) -> keras.Model:
+def with_layer(layer: keras.layers.Layer) -> keras.Model:
     inputs = keras.Input((8, 8, 3))
     return keras.Model(inputs, layer(inputs))
 
 
-class Scale(layers.Layer):
+class Scale(keras.layers.Layer):
     """A layer of somebody's own, whose settings do not tell what it does."""
 
     factor = 2.0
@@ -93,7 +93,7 @@ def scale(factor: float) -> Scale:
 class Whole(keras.Model):
     """A subclassed model."""
 
-    def __init__(self, pool: layers.Layer) -> None:
+    def __init__(self, pool: keras.layers.Layer) -> None:
         super().__init__()
         self.pool = pool
 
@@ -122,7 +122,7 @@ def test_what_computes_something_else_has_another_digest(build):
 
 
 def test_which_weight_is_used_where_counts():
-    class Two(layers.Layer):
+    class Two(keras.layers.Layer):
         def __init__(self, turned: bool) -> None:
             super().__init__()
             self.turned = turned
@@ -139,8 +139,8 @@ def test_which_weight_is_used_where_counts():
 
 
 def test_a_model_that_draws_on_the_world_is_like_no_other():
-    class Outside(layers.Layer):
-        def call(self, values: object) -> object:
+    class Outside(keras.layers.Layer):
+        def call(self, values: tf.Tensor) -> tf.Tensor:
             return tf.ensure_shape(tf.numpy_function(lambda x: x, [values], tf.float32), values.shape)
 
     digests = {digest(with_layer(Outside())) for _ in range(2)}

@@ -147,7 +147,7 @@ def test_a_model_with_a_call_of_its_own_is_not_looked_into():
     convolution, normalization = layers.Conv2D(3, 3, padding="same"), layers.BatchNormalization()
     plain = keras.Model(inputs, normalization(convolution(inputs)))
 
-    class Own(type(plain)):
+    class Own(type(plain)):  # type: ignore[misc]
         def call(self, values: object, training: object = None, mask: object = None) -> object:
             return convolution(values) + normalization(convolution(values), training=False)
 
@@ -155,7 +155,7 @@ def test_a_model_with_a_call_of_its_own_is_not_looked_into():
     assert close(computed(model, images())[0], model(images(), training=False))
 
 
-class Hidden(layers.Layer):
+class Hidden(keras.layers.Layer):
     """A layer of the user's own that convolves and adds."""
 
     def __init__(self) -> None:
@@ -221,7 +221,7 @@ def test_weights_that_are_too_many_for_a_graph_stay_variables(monkeypatch):
 
 
 def test_a_layer_with_a_variable_that_keras_does_not_know():
-    class Shifted(layers.Layer):
+    class Shifted(keras.layers.Layer):
         def __init__(self) -> None:
             super().__init__()
             self.shift = tf.Variable(3.0)

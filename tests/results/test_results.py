@@ -164,7 +164,7 @@ def test_the_figures_are_those_of_scikit_learn(drawn: tuple[np.ndarray, list[int
 
 def test_a_class_without_images_has_no_recall_and_one_never_predicted_no_precision() -> None:
     scores = evaluation([0, 0, 0, 0], np.repeat(ROWS[:2], 2, axis=0)).per_class
-    assert scores["cat"] == (1.0, 0.5, pytest.approx(2 / 3), 4)
+    assert tuple(scores["cat"]) == (1.0, 0.5, pytest.approx(2 / 3), 4)
     assert (scores["owl"].precision, scores["owl"].f1, scores["owl"].support) == (0.0, 0.0, 0)
     assert math.isnan(scores["owl"].recall)
     assert all(math.isnan(value) for value in scores["dog"][:3])
