@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS ?= --constraint constraints.txt
 WORKERS ?= --numprocesses 2 --dist worksteal
+COVERAGE ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: quickstart test test-table test-slow test-newest check docs bench clean
@@ -15,8 +16,11 @@ quickstart: export PHOTOS := $(value PHOTOS)
 quickstart: $(VENV)/installed
 	$(BIN)/python examples/quickstart.py $${PHOTOS:+"$$PHOTOS"}
 
+# It tells which lines were run; make test COVERAGE=--cov-fail-under=95 fails where too few were. From Python 3.12 on,
+# measuring costs next to nothing.
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest $(WORKERS)
+	COVERAGE_CORE=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') \
+		$(BIN)/python -m pytest $(WORKERS) --cov $(COVERAGE)
 
 # Each fact of the larger backbones, asked of Keras: some minutes.
 test-table: $(VENV)/installed-dev
