@@ -76,9 +76,9 @@ UNREADABLE: dict[str, tuple[str, Plant]] = {
 
 # File name -> the kind of fault, a part of the detail, and what makes it. All of these can be read.
 ODD: dict[str, tuple[str, str, Plant]] = {
-    "wrong.jpg": ("wrong extension", "it is a PNG", content(saved(photo(601), "PNG"))),
-    "wrong.png": ("wrong extension", "it is a WEBP", content(saved(photo(602), "WEBP"))),
-    "wrong.bmp": ("wrong extension", "it is an ICO", content(saved(photo(603), "ICO", sizes=[(48, 48)]))),
+    "wrong.jpg": ("wrong extension", "the content is PNG", content(saved(photo(601), "PNG"))),
+    "wrong.png": ("wrong extension", "the content is WEBP", content(saved(photo(602), "WEBP"))),
+    "wrong.bmp": ("wrong extension", "the content is ICO", content(saved(photo(603), "ICO", sizes=[(48, 48)]))),
     "lying.jpg": ("sideways", "EXIF orientation 6", content(saved(photo(604), "JPEG", exif=exif(6)))),
     "cmyk.jpg": ("unusual mode", "CMYK", content(saved(photo(605).convert("CMYK"), "JPEG"))),
     "deep.png": (
@@ -104,7 +104,7 @@ ODD: dict[str, tuple[str, str, Plant]] = {
         content(saved(photo(613), "WEBP", save_all=True, append_images=[photo(614)])),
     ),
     "small.png": ("tiny", "50 x 31 pixels", content(saved(photo(615).resize((50, 31)), "PNG"))),
-    "grey.png": ("flat", "one colour", content(saved(Image.new("RGB", (60, 60), (90, 120, 40)), "PNG"))),
+    "grey.png": ("flat", "a single colour", content(saved(Image.new("RGB", (60, 60), (90, 120, 40)), "PNG"))),
 }
 
 

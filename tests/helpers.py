@@ -5,6 +5,7 @@ TensorFlow is not imported here, so that tests in processes of their own start f
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import subprocess
@@ -120,3 +121,15 @@ def odd_image(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"no real photos: {path} is missing (set TRANSFERKIT_TEST_ASSETS)")
     return path
+
+
+def public_things() -> dict[str, Any]:
+    """Every public class and function by the name that users write after ``tk.``."""
+    things = {name: getattr(tk, name) for name in tk.__all__ if name not in ("__version__", "cache")}
+    for room in ("cache", "checks", "results"):
+        module = importlib.import_module(f"transferkit.{room}")
+        named = {name: getattr(module, name) for name in module.__all__}
+        things |= {
+            f"{room}.{name}": thing for name, thing in named.items() if room == "cache" or isinstance(thing, type)
+        }
+    return things

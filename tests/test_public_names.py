@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.metadata
 import inspect
 import re
@@ -12,13 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, public_things
 
 import transferkit as tk
 
 HOUSE = Path(tk.__file__).parent
 
 PUBLIC = [name for name in tk.__all__ if name not in ("__version__", "cache")]
+THINGS = public_things()
 
 
 def runs(code: str) -> str:
@@ -48,11 +50,13 @@ def test_all_names_what_the_modules_mark_as_public() -> None:
     assert marked == set(PUBLIC)
 
 
-def test_names_for_type_checkers_are_those_of_all() -> None:
-    tree = ast.parse((HOUSE / "__init__.py").read_text(encoding="utf-8"))
-    block = next(node for node in tree.body if isinstance(node, ast.If))
-    named = {alias.name for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert named | {"show_versions"} == {*PUBLIC, "cache"}
+@pytest.mark.parametrize("room", ["results", "checks"])
+def test_the_types_of_results_are_imported_from_their_room(room: str) -> None:
+    module = importlib.import_module(f"transferkit.{room}")
+    types = [value for name in module.__all__ if isinstance(value := getattr(module, name), type)]
+    assert types
+    for kind in types:
+        assert (kind.__module__, kind.__qualname__) == (f"transferkit.{room}", kind.__name__)
 
 
 def test_a_star_import_brings_the_public_names_and_no_others() -> None:
@@ -87,19 +91,19 @@ def members(kind: type) -> Iterator[tuple[str, object]]:
             yield name, member
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.parametrize("name", THINGS)
 def test_a_public_object_and_its_members_have_docstrings(name: str) -> None:
-    thing = getattr(tk, name)
+    thing = THINGS[name]
     assert (thing.__doc__ or "").strip()
-    assert not (thing.__doc__ or "").startswith(f"{name}(")  # what dataclass and NamedTuple write themselves
+    assert not (thing.__doc__ or "").startswith(f"{thing.__name__}(")  # what dataclass and NamedTuple write themselves
     if inspect.isclass(thing):
         bare = [member for member, value in members(thing) if not (inspect.getdoc(value) or "").strip()]
         assert bare == []
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.parametrize("name", THINGS)
 def test_a_public_callable_is_fully_annotated(name: str) -> None:
-    thing = getattr(tk, name)
+    thing = THINGS[name]
     functions = {name: thing}
     if inspect.isclass(thing):
         functions = {n: m.fget if isinstance(m, property) else m for n, m in members(thing)}
@@ -112,6 +116,8 @@ def test_a_public_callable_is_fully_annotated(name: str) -> None:
             p.name for p in signature.parameters.values() if p.annotation is p.empty and p.name not in ("self", "cls")
         ]
         assert bare == [], label
+        vague = [name for name, a in function.__annotations__.items() if re.search(r"\b(Any|object)\b", str(a))]
+        assert vague == [], f"{label}: say what it takes"
 
 
 # ---- the package ----

@@ -5,7 +5,7 @@ from importlib import metadata
 
 from ._public import public
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 PACKAGES = (
     "transferkit",

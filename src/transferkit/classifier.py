@@ -41,9 +41,13 @@ from .features import Augmentation, Inspection, Predictor, augmenter, fixed_view
 from .images import (
     VALIDATION,
     ClassWeight,
+    ImageData,
+    ImageLike,
     Images,
+    Labels,
     Split,
     TrainingData,
+    Validation,
     check_class_weight,
     read_images,
     read_labelled,
@@ -97,8 +101,8 @@ class TransferClassifier(Estimator):
     """An image classifier: a pretrained backbone with a new head.
 
     Args:
-        backbone: a name from `list_backbones` or of a family (``"ResNet"`` is ResNet50; `repr` shows which), in any
-            case, or a record. `load` finds backbones by name: register a record of your own (`register_backbone`).
+        backbone: a name from `list_backbones` or of a family (``"ResNet"`` is ResNet50; `repr` shows which), case does
+            not matter, or a record. `load` finds backbones by name: register a record of your own (`register_backbone`).
         weights: ``"pretrained"`` (of the backbone's record), ``"imagenet"`` (the same, and an error
             where they were not trained on ImageNet), the path of a weights file, or None (random).
         input_size: None = the backbone's default, an int, or (height, width) in pixels.
@@ -110,18 +114,18 @@ class TransferClassifier(Estimator):
             the image alone, not on `seed`.
         cache: True = computed values are stored in the user's cache folder, for later calls and other processes
             (`transferkit.cache` shows, limits and clears it); the path of another folder for that; False = nothing
-            outlives the call.
+            is stored after the call.
         precision: of the frozen part of the network: ``"float32"``; ``"bfloat16"``, about twice as fast on a CPU with
-            AVX-512 BF16 or AMX, and float16 on a GPU with tensor cores; or ``"auto"``, which takes bfloat16 where the
+            AVX-512 BF16 or AMX, and float16 on a GPU with tensor cores; or ``"auto"``, which uses bfloat16 if the
             machine is fast at it. It costs up to half a point of accuracy: see the page on performance.
             Training is in float32.
-        seed: of the split, the order of images, dropout and augmentation; None = a new one for each `fit`.
+        seed: for the split, the order of images, dropout and augmentation; None = a new one for each `fit`.
 
     Attributes:
         classes_: class names `(n_classes,)`, sorted; str, int64 or bool as the labels were.
         network_: a `keras.Model` from RGB 0-255 float32 `(n, h, w, 3)` to probabilities `(n, n_classes)`.
         history_: a `History`, the epochs of all phases.
-        report_: a `Report`, the result of the data check in the last `fit`, or in the `fine_tune` that brought its own
+        report_: a `Report`, the result of the data check in the last `fit`, or in the `fine_tune` that was given
             images; not part of a saved classifier.
 
     The constructor only stores its arguments; `fit` checks them. `copy.deepcopy` and `pickle` take what `save` writes, so
@@ -165,10 +169,10 @@ class TransferClassifier(Estimator):
 
     def fit(
         self,
-        data: object,
-        labels: object = None,
+        data: ImageData,
+        labels: Labels | None = None,
         *,
-        validation: object = VALIDATION,
+        validation: Validation = VALIDATION,
         epochs: int = 30,
         batch_size: int = 32,
         learning_rate: LearningRate = 1e-3,
@@ -190,7 +194,7 @@ class TransferClassifier(Estimator):
                 pandas DataFrame with the columns ``path`` or ``image``, and ``label``; a batched `tf.data.Dataset` of
                 ``(image, label)``.
             labels: one per image: text, whole numbers, booleans or one-hot rows.
-            validation: the share of images held out, drawn from each class alike; or data in any of these
+            validation: the share of images held out, drawn in proportion from each class; or data in any of these
                 forms, arrays and paths as a pair ``(data, labels)``; None or 0 = no validation.
             epochs: passes over the stored features.
             batch_size: images per step.
@@ -213,7 +217,7 @@ class TransferClassifier(Estimator):
             TrainingError: the loss or the weights became NaN or infinite, or the loss too large to learn from; it names
                 the images of the batch.
 
-        If it fails, a classifier that was fitted before stays as it was.
+        If it fails, a classifier that was fitted before is unchanged.
         """
         record = get_backbone(self.backbone)
         size = record.input_size(check_size(self.input_size))
@@ -243,11 +247,11 @@ class TransferClassifier(Estimator):
 
     def fine_tune(
         self,
-        data: object = None,
-        labels: object = None,
+        data: ImageData | None = None,
+        labels: Labels | None = None,
         *,
         at: At,
-        validation: object = None,
+        validation: Validation = None,
         epochs: int = 5,
         batch_size: int = 32,
         learning_rate: LearningRate = 1e-5,
@@ -265,7 +269,7 @@ class TransferClassifier(Estimator):
         Args:
             data: None = the images of `fit`, divided as they were; or data in any form that `fit` takes, of
                 the classes that the classifier knows.
-            labels: one per image, where `data` brings none.
+            labels: one per image; needed unless `data` contains them.
             at: the first trained layer: its index in ``backbone.layers`` (negative counts from the end), its
                 name, or a stage of the backbone's record. 0 trains the whole backbone, from pixels.
             validation: None, or the share that `fit` held out = the validation images of `fit`; with new data, a share
@@ -278,7 +282,7 @@ class TransferClassifier(Estimator):
             InvalidInputError: an argument or the data break a rule, or `data` is None and there is none of `fit`.
             ImageReadError, TrainingError: as for `fit`.
 
-        If it fails or is stopped with Ctrl-C, the classifier is as it was before.
+        If it fails or is stopped with Ctrl-C, the classifier is unchanged.
 
         Example:
             >>> import transferkit as tk
@@ -300,13 +304,18 @@ class TransferClassifier(Estimator):
         return self
 
     def evaluate(
-        self, data: object, labels: object = None, *, on_bad_image: OnBadImage = "raise", verbose: Verbose = "auto"
+        self,
+        data: ImageData,
+        labels: Labels | None = None,
+        *,
+        on_bad_image: OnBadImage = "raise",
+        verbose: Verbose = "auto",
     ) -> Evaluation:
         """Loss, accuracy, confusion matrix and per-class figures on labelled images.
 
         Args:
-            data: as for `fit`; some classes may be missing, none may be unknown.
-            labels: one per image, where `data` brings none.
+            data: as for `fit`; classes may be missing, but not unknown.
+            labels: one per image; needed unless `data` contains them.
             on_bad_image: as for `fit`; with ``"skip"``, ``.predictions.skipped`` names what is left out.
             verbose: 0 = no progress bar.
 
@@ -320,10 +329,12 @@ class TransferClassifier(Estimator):
         test = read_labelled(data, labels, fitted.classes, "test data", lenient=skip)
         predictions, inspection = self._predicted(fitted, test.images, skip, console, "evaluating")
         if not len(predictions):
-            refuse_unreadable(inspection.failures, " None is left to evaluate on.")
+            refuse_unreadable(inspection.failures, " No image is left to evaluate.")
         return Evaluation(predictions, test.codes[inspection.readable()])
 
-    def predict(self, images: object, *, on_bad_image: OnBadImage = "raise", verbose: Verbose = "auto") -> Predictions:
+    def predict(
+        self, images: ImageData | ImageLike, *, on_bad_image: OnBadImage = "raise", verbose: Verbose = "auto"
+    ) -> Predictions:
         """The most probable class of each image.
 
         Args:
@@ -356,14 +367,14 @@ class TransferClassifier(Estimator):
         paths = [images.path(index) for index in inspection.readable().tolist()]
         return Predictions(fitted.classes, probabilities, paths, inspection.reasons(images)), inspection
 
-    def predict_proba(self, images: object, *, verbose: Verbose = "auto") -> npt.NDArray[np.float32]:
+    def predict_proba(self, images: ImageData | ImageLike, *, verbose: Verbose = "auto") -> npt.NDArray[np.float32]:
         """The probabilities of all classes, float32 `(n, n_classes)`; columns in the order of `classes_`.
 
         Arguments and errors as for `predict`; images that cannot be read are always an error.
         """
         return self.predict(images, verbose=verbose).probabilities
 
-    def score(self, data: object, labels: object = None) -> float:
+    def score(self, data: ImageData, labels: Labels | None = None) -> float:
         """The accuracy on labelled images, 0 to 1; arguments and errors as for `evaluate`."""
         return self.evaluate(data, labels, verbose=0).accuracy
 
@@ -387,14 +398,14 @@ class TransferClassifier(Estimator):
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
-        """Read a classifier that `save` wrote; nothing that the file describes is run.
+        """Read a classifier that was saved with `save`, without running anything that the file describes.
 
         The network is built from the registry and filled with the file's weights; a small self-test
         compares its features with the saved ones. The training images are not part of the file:
         `fine_tune` then needs data.
 
         Raises:
-            BundleError: no such file, damaged, foreign, or its backbone is not registered here.
+            BundleError: no such file, damaged, not a classifier of transferkit, or its backbone is not registered here.
             InvalidInputError: `path` is not a path.
         """
         manifest = saving.read_manifest(path)
@@ -409,8 +420,8 @@ class TransferClassifier(Estimator):
         if manifest.precision != "float32" and not has_fast_half():
             manifest = replace(manifest, precision="float32")
             warnings.warn(
-                f"The classifier in {str(path)!r} was trained with precision='bfloat16', for which this machine has no "
-                f"instructions: it computes in float32, and confidences may differ a little.",
+                f"The classifier in {str(path)!r} was trained with precision='bfloat16', which this machine does not "
+                f"support, so it computes in float32; confidences may differ slightly.",
                 stacklevel=3,
             )
         network, classes = saving.rebuild(path, record, manifest), np.array(manifest.classes)
@@ -439,7 +450,7 @@ class TransferClassifier(Estimator):
                 self._restore(path, record or _registered(manifest, path), manifest)
 
     def show_images(
-        self, data: object, labels: object = None, *, count: int = 12, augmentation: bool = False
+        self, data: ImageData, labels: Labels | None = None, *, count: int = 12, augmentation: bool = False
     ) -> Figure:
         """Draw images as this classifier's network will see them (extra ``plot``).
 
@@ -475,7 +486,7 @@ class TransferClassifier(Estimator):
 
     def _fitted_or_raise(self, method: str) -> _Fitted:
         if not self.__sklearn_is_fitted__():
-            raise NotFittedError(f"{method} needs a fitted classifier, and this one is not. Call fit or load first.")
+            raise NotFittedError(f"{method} needs a fitted classifier. Call fit or load first.")
         return self._fitted
 
     def _described(self, name: str) -> str:
@@ -487,9 +498,9 @@ class TransferClassifier(Estimator):
 
     def __getattr__(self, name: str) -> Any:
         if name == "report_":
-            raise AttributeError("report_ is there after fit; a saved classifier does not have it. Call check_images.")
+            raise AttributeError("report_ is available after fit and is not saved. Call check_images for a report.")
         if name in RESULTS:
-            raise AttributeError(f"{name} is there once the classifier is fitted. Call fit first.")
+            raise AttributeError(f"{name} is available after fit. Call fit first.")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
@@ -529,7 +540,7 @@ def _intention(network: Network, data: TrainingData) -> str:
     (height, width), count = network.size, len(data.images)
     held_out = f"{100 * data.share:g} % of them" if data.share else "none"
     if data.validation is not None:
-        held_out = f"{len(data.validation)} others"
+        held_out = f"{len(data.validation)} separate images"
     return (
         f"fit trains a head for {len(data.images.classes)} classes on {network.record.name} at {height} x {width} px: "
         f"{count} images, {held_out} for validation."
@@ -537,7 +548,7 @@ def _intention(network: Network, data: TrainingData) -> str:
 
 
 def _images_to_tune_on(
-    fitted: _Fitted, data: object, labels: object, validation: object, options: FitOptions
+    fitted: _Fitted, data: ImageData | None, labels: Labels | None, validation: Validation, options: FitOptions
 ) -> _Checked:
     """New images, checked and split, or those of `fit` as they are."""
     if data is not None:
@@ -545,8 +556,8 @@ def _images_to_tune_on(
         images = read_labelled(data, labels, fitted.classes, "data to fine-tune on", lenient=options.skip)
     elif fitted.split is None:
         raise InvalidInputError(
-            "fine_tune was called without data on a classifier that was loaded or copied: the images of fit are not part "
-            "of it. Pass data."
+            "fine_tune was called without data on a classifier that was loaded or copied, which does not contain the "
+            "images of fit. Pass data."
         )
     elif _keeps_division(validation, fitted.share):
         return _Checked(fitted.split, None, {})
@@ -557,15 +568,14 @@ def _images_to_tune_on(
     return _checked(read, inspection, fitted.seed, options.console)
 
 
-def _keeps_division(validation: object, share: float) -> bool:
+def _keeps_division(validation: Validation, share: float) -> bool:
     """Whether to use the validation images of `fit` again: `validation` is None, or the share that `fit` held out."""
     wanted = validation_share(validation)
     if wanted and wanted != share:
         raise bad_argument(
             "validation",
             validation,
-            f"differs from the share that fit held out ({share:g}): the images of fit are not divided again, since the "
-            f"head was trained on some of them",
+            f"differs from the share that fit held out ({share:g}), and the head was trained on the other images",
             "Leave it out to use the same validation images, or pass others",
         )
     return validation is None or bool(wanted)

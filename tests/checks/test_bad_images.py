@@ -18,6 +18,7 @@ from helpers import MOBILENET, lock, refused
 from networks import TINY
 
 import transferkit as tk
+from transferkit import checks
 from transferkit.checks.report import Fault
 from transferkit.features import extraction as features
 
@@ -250,7 +251,7 @@ def test_fit_finds_what_the_doctor_finds_alone(make: Make, clean: Path) -> None:
     clf = make().fit(clean / "train", validation=clean / "test", epochs=1, verbose=0)
     known = tk.check_images(clean / "train", validation=clean / "test", verbose=0)
 
-    def certain(report: tk.Report) -> set[Fault]:
+    def certain(report: checks.Report) -> set[Fault]:
         # What looks alike may differ with the size that images are brought to.
         return {fault for fault in report.faults if fault.kind != "near duplicate"}
 
@@ -281,7 +282,7 @@ def test_copies_of_an_image_do_not_flatter_the_validation(make: Make, clean: Pat
 
 def test_a_report_is_of_the_last_fit_and_not_of_a_file(make: Make, clean: Path, spoilt: Spoilt, tmp_path: Path) -> None:
     clf = make()
-    with pytest.raises(AttributeError, match="report_ is there after fit"):
+    with pytest.raises(AttributeError, match="report_ is available after fit"):
         clf.report_  # noqa: B018
     clf.fit(spoilt[0] / "train", epochs=1, on_bad_image="skip", verbose=0)
     assert not clf.report_.ok
@@ -292,7 +293,7 @@ def test_a_report_is_of_the_last_fit_and_not_of_a_file(make: Make, clean: Path, 
         assert Path(name).name.encode() not in content
     loaded = tk.TransferClassifier.load(tmp_path / "clf.keras")
     assert loaded.history_.skipped == {}
-    with pytest.raises(AttributeError, match=r"a saved classifier does not have it.*check_images"):
+    with pytest.raises(AttributeError, match=r"is not saved.*check_images"):
         loaded.report_  # noqa: B018
     assert not hasattr(loaded, "report_")
     assert clf.fit(clean / "train", epochs=1, verbose=0).report_.ok
@@ -377,7 +378,7 @@ def test_an_evaluation_of_nothing_is_an_error_with_the_reasons(trained: tk.Trans
     for kind in ("red", "lying"):
         (tmp_path / "bad" / kind).mkdir(parents=True)
         (tmp_path / "bad" / kind / "empty.jpg").write_bytes(b"")
-    with refused(tk.ImageReadError, "2 images cannot be read", "None is left to evaluate on") as caught:
+    with refused(tk.ImageReadError, "2 images cannot be read", "No image is left to evaluate") as caught:
         trained.evaluate(tmp_path / "bad", on_bad_image="skip", verbose=0)
     assert list(caught.value.failures.values()) == ["the file is empty"] * 2
 

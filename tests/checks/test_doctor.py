@@ -153,7 +153,7 @@ def test_a_photo_in_two_classes_is_a_conflict_and_names_both(folder: Path) -> No
     original = str(folder / "cats" / "003.png")
     twin = shutil.copy(original, folder / "dogs" / "again.png")
     report = check(folder)
-    detail = f"the same image as {original}, which is of the class cats"
+    detail = f"the same image as {original}, which is in class cats"
     assert report.faults == [Fault("conflicting duplicate", str(twin), detail, True, original)]
     assert not report.ok
 
@@ -187,7 +187,7 @@ def test_a_leak_into_another_class_says_so(folder: Path, tmp_path: Path) -> None
     shutil.copy(original, tmp_path / "test" / "dogs")
     (fault,) = check(folder, test=tmp_path / "test").faults
     assert fault.kind == "leak"
-    assert "of the class cats" in fault.detail
+    assert "in class cats" in fault.detail
 
 
 def test_validation_and_test_data_are_compared_with_each_other(folder: Path, tmp_path: Path) -> None:
@@ -226,9 +226,9 @@ def test_a_photo_that_looks_like_one_of_another_class_or_set_says_so(folder: Pat
     ]
     found = faults(check(folder, test=tmp_path / "test"), "near duplicate")
     assert [(fault.where, fault.other) for fault in found] == [(str(copy), str(original)) for copy in copies]
-    assert "of the class cats" in found[0].detail
+    assert "in class cats" in found[0].detail
     assert "training data" not in found[0].detail
-    assert "of the class cats" in found[1].detail
+    assert "in class cats" in found[1].detail
     assert "in the training data" in found[1].detail
 
 
@@ -343,9 +343,9 @@ def test_arrays_are_named_by_their_position() -> None:
     images[17] = 50
     assert check(images, [0, 1] * 10).faults == [
         Fault(
-            "conflicting duplicate", "image 13", "the same image as image 2, which is of the class 0", True, "image 2"
+            "conflicting duplicate", "image 13", "the same image as image 2, which is in class 0", True, "image 2"
         ),
-        Fault("flat", "image 17", "one colour all over, as far as can be seen", False),
+        Fault("flat", "image 17", "the image appears to be a single colour", False),
     ]
 
 

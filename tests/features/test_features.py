@@ -206,7 +206,7 @@ def test_values_that_are_no_numbers_are_an_error_that_names_the_image(network, p
     kernel = network.backbone.get_layer("stage2_conv").kernel
     kernel.assign(np.full(kernel.shape, value, np.float32))
     part = FeatureExtractor(network.features_model(), (32, 32), "tiny/features")
-    with pytest.raises(tk.WeightsError, match=r"NaN or infinite for .*red\.png"):
+    with pytest.raises(tk.WeightsError, match=r"NaN or infinite values for .*red\.png"):
         values_of(part, read_images(photos / "new" / "red.png"), store)
     assert not list(store.shards())
 

@@ -160,7 +160,7 @@ def test_a_weight_that_is_nan_is_found_though_no_loss_shows_it(hook: str, epoch:
     setattr(spoiling, hook, spoil)
     idle = Idle()
     part = part_of(idle, keras.layers.Dense(CLASSES))
-    with refused(tk.TrainingError, message, "as it was before") as caught:
+    with refused(tk.TrainingError, message, "the classifier is unchanged") as caught:
         train(part, data(features()), None, settings(callbacks=[spoiling]))
     assert caught.value.images == (names(BATCHES[0]) if hook == "on_train_batch_begin" else [])
     assert idle.scale.numpy().tolist() == [1.0, 1.0]
@@ -367,7 +367,7 @@ def test_weights_that_a_callback_spoils_at_the_very_end_are_no_classifier(traine
     clf, is_unchanged = trained
     spoiling = keras.callbacks.Callback()
     spoiling.on_train_end = spoil
-    with refused(tk.TrainingError, "after the last epoch", "Look at the callbacks") as caught:
+    with refused(tk.TrainingError, "after the last epoch", "Check the callbacks") as caught:
         clf.fit(*given, epochs=1, callbacks=[spoiling], verbose=0)
     assert caught.value.images == []
     is_unchanged()
@@ -386,7 +386,7 @@ class _SpoilsWhatIsNotTrained(keras.callbacks.Callback):
 def test_weights_that_are_not_trained_are_looked_at_and_come_back_too(make, photos, epochs: int) -> None:
     clf = make().fit(photos / "train", epochs=1, verbose=0)
     before = [variable.numpy() for variable in clf.network_.variables]
-    with pytest.raises(tk.TrainingError, match="Look at the callbacks"):
+    with pytest.raises(tk.TrainingError, match="Check the callbacks"):
         clf.fine_tune(at="stage2", epochs=epochs, callbacks=[_SpoilsWhatIsNotTrained()], verbose=0)
     after = [variable.numpy() for variable in clf.network_.variables]
     assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))

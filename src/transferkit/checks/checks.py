@@ -14,7 +14,7 @@ from .._console import Console, Verbose
 from .._public import public
 from ..cache import open_store
 from ..features import Inspection, inspect
-from ..images import Images, LabelledImages, read_labelled, split_pair
+from ..images import ImageData, Images, LabelledImages, Labels, read_labelled, split_pair
 from .near_duplicates import pairs_alike, spread
 from .report import Fault, Report
 
@@ -41,19 +41,19 @@ class CheckedSet(NamedTuple):
 
 @public
 def check_images(
-    data: object,
-    labels: object = None,
+    data: ImageData,
+    labels: Labels | None = None,
     *,
-    validation: object = None,
-    test: object = None,
+    validation: ImageData | tuple[ImageData, Labels] | None = None,
+    test: ImageData | tuple[ImageData, Labels] | None = None,
     cache: bool | str | PathLike[str] = True,
     verbose: Verbose = "auto",
 ) -> Report:
-    """Look for every fault of a labelled data set: each image is read and decoded once.
+    """Find the faults of a labelled data set: each image is read and decoded once.
 
     Args:
         data: as for `TransferClassifier.fit`.
-        labels: one per image, where `data` brings none.
+        labels: one per image; needed unless `data` contains them.
         validation: images to check too, and to compare with the others: data in any of these forms, arrays and paths
             as a pair ``(data, labels)``.
         test: the same.
@@ -132,7 +132,7 @@ def _odd(one: CheckedSet) -> Iterator[Fault]:
         yield from (Fault(kind, one.name(index), detail, False) for kind, detail in oddities)
     good = one.inspection.readable()
     for index in good[spread(one.inspection.thumbnails[good]) < FLAT].tolist():
-        yield Fault("flat", one.name(index), "one colour all over, as far as can be seen", False)
+        yield Fault("flat", one.name(index), "the image appears to be a single colour", False)
 
 
 Place = tuple[CheckedSet, int]
@@ -174,7 +174,7 @@ def _duplicate(first: Place, second: Place, same: bool) -> Fault:
     conflict, leak = bool(one.data.codes[index] != other.data.codes[position]), one is not other
     detail = f"the same image as {name}" if same else f"looks like {name}"
     if conflict:
-        detail += f", which is of the class {one.data.classes[one.data.codes[index]]}"
+        detail += f", which is in class {one.data.classes[one.data.codes[index]]}"
     if leak:
         detail += f", which is in the {one.what} data"
     kind = "leak" if leak else "conflicting duplicate" if conflict else "duplicate"
@@ -189,10 +189,10 @@ def _class_faults(one: CheckedSet) -> Iterator[Fault]:
         if good == 0:
             yield Fault("empty class", str(name), "none of its images can be read" if count else "no images", True)
         elif good < FEW:
-            yield Fault("small class", str(name), f"{good} images, {FEW} or more are advised", False)
+            yield Fault("small class", str(name), f"only {good} images; use at least {FEW}", False)
     if max(readable) > UNBALANCED * max(1, min(readable)):
         most, least = names[readable.index(max(readable))], names[readable.index(min(readable))]
-        detail = f"{max(readable)} images of {most}, {min(readable)} of {least}: think of class_weight='balanced'"
+        detail = f"{max(readable)} images of {most}, {min(readable)} of {least}: consider class_weight='balanced'"
         yield Fault("unbalanced classes", str(least), detail, False)
 
 
@@ -203,9 +203,9 @@ def _folder_faults(data: LabelledImages) -> Iterator[Fault]:
     for path, reason in found.unreadable:
         yield Fault("unreadable folder", str(path), reason, True)
     for kind, paths, detail in (
-        ("beside the class folders", found.beside_classes, "is left out"),
-        ("other file", found.not_regular, "is not a regular file, and is left out"),
-        ("other file", found.not_images, "is not an image, and is left out"),
-        ("hidden or of the system", found.hidden, "is left out"),
+        ("beside the class folders", found.beside_classes, "is ignored"),
+        ("other file", found.not_regular, "is not a regular file, and is ignored"),
+        ("other file", found.not_images, "is not an image, and is ignored"),
+        ("hidden or of the system", found.hidden, "is ignored"),
     ):
         yield from (Fault(kind, str(path), detail, False) for path in paths)

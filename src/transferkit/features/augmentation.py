@@ -90,13 +90,13 @@ def fixed_views(choice: object, size: tuple[int, int], count: object) -> FixedVi
     number = check_count("views", count, example=4)
     if choice is None:
         remedy = "Pass augmentation='light', or drop views"
-        raise bad_argument("views", count, "needs an augmentation, which makes the views", remedy)
+        raise bad_argument("views", count, "needs an augmentation to make the views", remedy)
     layer = _layer(choice, size, 0)
     views = FixedViews(layer, size, number)
     if not _follows_its_seeds(views, layer, size):
         raise InvalidInputError(
-            "views cannot be used with this augmentation, which does not draw from the seeds that it is given: its layers "
-            "must draw from keras.random.SeedGenerator. Drop views."
+            "views cannot be used with this augmentation: its layers must draw their randomness from "
+            "keras.random.SeedGenerator. Remove views."
         )
     return views
 

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from .._console import Console
-from .._workers import in_background
 from ..cache import KEY, Keys, Records, RowsOnDisk, Session, Store, Tensors, has_room_for_temporary, record_dtype
 from ..errors import ImageReadError, WeightsError, some_of
 from ..images import Images, Pixels
@@ -25,6 +24,7 @@ from .augmentation import FixedViews
 from .forecast import Forecast
 from .inspection import ImageReader, Inspection, OpenedImage, refuse_unreadable
 from .values import Rows
+from .workers import in_background
 
 __all__ = ["Extraction", "NoRoomError", "Plan", "Storage", "extract", "is_kept"]
 
@@ -294,8 +294,8 @@ class _Run:
             return
         names = [self.plan.images.name(self.plan.image(row)) for row in rows[~finite].tolist()]
         raise WeightsError(
-            f"The frozen layers give values that are NaN or infinite for {some_of(names)}: they must be finite. Check the "
-            f"weights file, the record's preprocessing, and an augmentation of your own."
+            f"The frozen layers produce NaN or infinite values for {some_of(names)}: values must be finite. Check the "
+            f"weights file, the record's preprocessing, and your augmentation layers."
         )
 
 

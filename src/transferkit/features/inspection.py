@@ -14,7 +14,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from .._console import Console
-from .._workers import in_background
 from ..cache import KEY, KEY_BYTES, Store, content_key
 from ..errors import ImageReadError
 from ..images import (
@@ -32,6 +31,7 @@ from ..images import (
 )
 from ..network import THREADS
 from .thumbnails import THUMBNAIL_BYTES, thumbnail
+from .workers import in_background
 
 __all__ = ["ImageReader", "Inspection", "OpenedImage", "inspect", "refuse_unreadable"]
 
@@ -235,7 +235,7 @@ def refuse_unreadable(failures: Mapping[int, ImageReadError], remedy: str = REME
     more = f"; and {len(reasons) - NAMED} more in .failures of this error" if len(reasons) > NAMED else ""
     raise ImageReadError(
         f"{len(failures)} images cannot be read ({named}{more}): every image must be whole and of a known format. Repair "
-        f"them or take them out; check_images(data) lists all faults of a data set.{remedy}",
+        f"or remove them; check_images(data) lists all faults of a data set.{remedy}",
         reasons,
         kinds,
     )
@@ -257,8 +257,7 @@ def _oddities(header: Header, suffix: str | None) -> tuple[Oddity, ...]:
     if header.oddity:
         found.append(("unusual mode", f"{header.oddity}; it is converted to 8-bit RGB"))
     if header.frames > 1:
-        found.append(("animated", f"{header.frames} pictures; the first one counts"))
+        found.append(("animated", f"{header.frames} pictures; only the first is used"))
     if suffix is not None and suffix not in EXTENSIONS.get(header.format, (suffix,)):
-        article = "an" if header.format in ("ICO", "AVIF") else "a"
-        found.append(("wrong extension", f"it is {article} {header.format}, despite its name"))
+        found.append(("wrong extension", f"the content is {header.format}"))
     return tuple(found)

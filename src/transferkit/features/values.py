@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._workers import in_background
 from ..cache import RowsOnDisk
 from ..images import Images, Pixels, load
 from ..network import THREADS, FeatureExtractor
+from .workers import in_background
 
 __all__ = ["LiveValues", "Rows", "StoredValues", "Values"]
 

@@ -5,6 +5,7 @@ Images are RGB, 0 to 255, upright. Files are read when they are needed, and noth
 
 from .decoding import PIXEL_RULE, content_of, decode, load, to_pixels
 from .folders import EXTENSIONS, list_files
+from .forms import ImageData, ImageLike, Labels, Validation
 from .images import Content, Images, LabelledImages
 from .labels import ClassWeight, Codes, check_class_weight, class_weights
 from .opening import Header, header_of, open_image
@@ -13,8 +14,8 @@ from .resizing import Pixels, Size, resize
 from .splits import VALIDATION, Indices, Split, TrainingData, read_training_data, validation_share
 
 __all__ = [
-    "EXTENSIONS", "PIXEL_RULE", "VALIDATION", "ClassWeight", "Codes", "Content", "Header", "Images", "Indices",
-    "LabelledImages", "Pixels", "Size", "Split", "TrainingData", "check_class_weight", "class_weights", "content_of",
-    "decode", "header_of", "list_files", "load", "open_image", "read_images", "read_labelled", "read_training_data",
-    "resize", "split_pair", "to_pixels", "validation_share",
+    "EXTENSIONS", "PIXEL_RULE", "VALIDATION", "ClassWeight", "Codes", "Content", "Header", "ImageData", "ImageLike",
+    "Images", "Indices", "LabelledImages", "Labels", "Pixels", "Size", "Split", "TrainingData", "Validation",
+    "check_class_weight", "class_weights", "content_of", "decode", "header_of", "list_files", "load", "open_image",
+    "read_images", "read_labelled", "read_training_data", "resize", "split_pair", "to_pixels", "validation_share",
 ]  # fmt: skip

@@ -29,7 +29,7 @@ BLOCK_BYTES = 2**23
 # A mean cross-entropy of so many nats says that the wrong class was held for certain, up to e^-1000, image after image.
 # No training that learns gets there; weights that ran away without becoming infinite do.
 HIGHEST_LOSS = 1000.0
-UNCHANGED = "the classifier is as it was before the call."
+UNCHANGED = "the classifier is unchanged."
 NOT_FINITE = "loss became NaN or infinite"
 BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
 
@@ -183,8 +183,8 @@ class _Run:
             f"The mean loss of epoch {epoch} was {loss:.4g}",
             "the highest in the batch of",
             self.data.names(order[worst * size :][:size]),
-            f"a training that learns stays below {limit:g}",
-            "check whether these images hold far larger values than the others",
+            f"in training that learns, the loss stays below {limit:g}",
+            "check whether these images contain far larger values than the others",
         )
 
     def _validated(self, epoch: int, validation: Data) -> dict[str, float]:
@@ -212,8 +212,8 @@ class _Run:
         """Each step checks the weights itself: this finds what changed them between steps."""
         if not math.isfinite(self.loop.sum_of_weights()):
             raise TrainingError(
-                f"The weights hold NaN or infinite values {when}, which no step of training made: training needs finite "
-                f"numbers. Look at the callbacks, and at the weights that it started from; {UNCHANGED}"
+                f"The weights hold NaN or infinite values {when}, which did not come from a training step: training "
+                f"needs finite numbers. Check the callbacks, and the weights that training started from; {UNCHANGED}"
             )
 
 

@@ -85,12 +85,12 @@ def tune(network: Network, cut: Cut, split: Split, class_weight: ClassWeight, op
 def _values(cut: Cut, split: Split, options: FitOptions) -> Both:
     """The values before a cut: stored where that is possible, else computed again in each epoch, and a message why."""
     if cut.from_pixels:
-        why = "Trained from pixels, every epoch sees newly changed images: views are for stored values."
+        why = "Training starts from pixels, so every epoch sees newly changed images; views are not used."
         return _live(cut, split, options, why if options.views is not None else "")
     if options.augment is not None and options.views is None:
         why = (
-            "With augmentation, every epoch computes the values before the cut of newly changed images; views=8 would "
-            "compute 8 changed versions of each image once."
+            "With augmentation, every epoch computes the values before the cut again. With views=8, 8 versions of each "
+            "image are computed once."
         )
         return _live(cut, split, options, why)
     views = options.views.count if options.views is not None else 1
@@ -103,8 +103,8 @@ def _values(cut: Cut, split: Split, options: FitOptions) -> Both:
     limit = max(ACTIVATION_BYTES, options.store.limit if options.store is not None else 0)
     why = (
         f"In half precision, the values before {cut.first_layer!r} would take "
-        f"{readable(cut.extractor.value_bytes(rows) / 2)} for {rows} images, more than {readable(limit)} or than the disk "
-        f"has room for: every epoch computes them again, from pixels."
+        f"{readable(cut.extractor.value_bytes(rows) / 2)} for {rows} images, which is more than the limit of "
+        f"{readable(limit)} or than the free disk space, so every epoch computes them again from pixels."
     )
     return _live(cut, split, options, why)
 
@@ -179,8 +179,8 @@ def _intention(cut: Cut, network: Network) -> str:
     layers = network.trained_layers()
     trained = sum(int(np.prod(weight.shape)) for layer in layers for weight in layer.trainable_weights)
     return (
-        f"fine_tune trains from layer {cut.index} ({cut.first_layer!r}) on: {len(layers)} layers with weights, the first "
-        f"is {layers[0].name!r}; {trained:,} of {network.model.count_params():,} parameters. "
+        f"fine_tune trains from layer {cut.index} ({cut.first_layer!r}) on: {len(layers)} layers with weights, "
+        f"starting with {layers[0].name!r}; {trained:,} of {network.model.count_params():,} parameters. "
         f"BatchNormalization keeps its statistics."
     )
 
@@ -188,7 +188,7 @@ def _intention(cut: Cut, network: Network) -> str:
 def _summary(phase: Phase, result: TrainingResult) -> str:
     """One line on the result of a phase."""
     epochs = "1 epoch" if phase.epochs == 1 else f"{phase.epochs} epochs"
-    timing = f"{phase.name}: {epochs} in {phase.seconds:.1f} s, after {phase.pass_seconds:.1f} s over the images"
+    timing = f"{phase.name}: {epochs} in {phase.seconds:.1f} s, after {phase.pass_seconds:.1f} s of feature extraction"
     figures = {name: f"{values[phase.kept - 1 if result.before else -1]:.4f}" for name, values in phase.metrics.items()}
     if "val_loss" not in figures:
         return f"{timing}; training accuracy {figures['accuracy']}, no validation"
@@ -199,9 +199,9 @@ def _summary(phase: Phase, result: TrainingResult) -> str:
     if phase.kept == 0:
         return (
             f"{timing}; no epoch was better than before (validation accuracy {before['accuracy']}, loss {before['loss']}), "
-            f"so the classifier is the one from before"
+            f"so the classifier is unchanged"
         )
     return (
-        f"{timing}; validation accuracy {before['accuracy']} -> {accuracy}, loss {before['loss']} -> {loss}; the best "
-        f"epoch, {phase.kept}, was kept"
+        f"{timing}; validation accuracy {before['accuracy']} -> {accuracy}, loss {before['loss']} -> {loss}; best "
+        f"epoch: {phase.kept}"
     )
