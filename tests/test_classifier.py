@@ -573,7 +573,7 @@ class TestErrors:
             ({"seed": -1}, tk.InvalidInputError, "seed"),
             ({"weights": "nowhere.h5"}, tk.WeightsError, "nowhere.h5"),
             ({"weights": "imagenet"}, tk.WeightsError, "weights='imagenet'"),
-            ({"weights": "pretrained"}, tk.WeightsError, "names no weights"),
+            ({"weights": "pretrained"}, tk.WeightsError, "has no pretrained weights"),
             ({"weights": 4}, tk.InvalidInputError, "weights=4"),
         ],
     )
@@ -593,10 +593,10 @@ class TestErrors:
             (one, None, "only the class 'red'"),
             (tmp_path / "none", None, "does not exist"),
             (photos / "train" / "red", None, "no folder per class"),
-            (photos, None, "splits and not classes"),
+            (photos, None, "splits, not classes"),
             (["a.png", "b.png"], ["x", "y"], "no file 'a.png', 'b.png'"),
             (np.zeros((2, 8, 8, 3), np.uint8), ["a"], "1 labels were given for 2 images"),
-            (np.zeros((2, 8, 8, 3), np.uint8), None, "without labels"),
+            (np.zeros((2, 8, 8, 3), np.uint8), None, "has no labels"),
             ([], [], "holds no images"),
         ]
         for data, labels, message in cases:

@@ -130,7 +130,7 @@ def test_a_near_miss_is_suggested(wrong: str, meant: str) -> None:
 
 @pytest.mark.parametrize("name", ["qqqqqqq", "", None, 3])
 def test_a_name_like_no_other_points_to_the_list(name: object) -> None:
-    with refused(tk.UnknownBackboneError, f"no backbone {name!r}", f"{len(TABLE)} others", "list_backbones()"):
+    with refused(tk.UnknownBackboneError, f"no backbone {name!r}", f"{len(TABLE)} backbones", "list_backbones()"):
         tk.get_backbone(name)  # type: ignore[arg-type]
 
 
@@ -149,7 +149,10 @@ def test_a_registered_backbone_is_found_and_listed_last() -> None:
 def test_a_name_that_is_taken_is_refused_and_nothing_changes(name: str) -> None:
     record = tk.register_backbone(own())
     with refused(
-        tk.InvalidInputError, f"{tk.get_backbone(name).name!r}", "each name is given once", "Choose another name"
+        tk.InvalidInputError,
+        f"{tk.get_backbone(name).name!r}",
+        "a name can be registered only once",
+        "Choose another name",
     ):
         tk.register_backbone(own(name))
     assert tk.get_backbone("MyNet") is record

@@ -166,7 +166,7 @@ def test_files_of_one_name_at_two_addresses_are_kept_apart(server, cache, monkey
         load(name)
     assert server.requests == [f"/folder/{NAME}", f"/elsewhere/{NAME}"]
     assert not cache.exists()
-    with refused(tk.InvalidInputError, "have one name", repr(NAME), "two folders"):
+    with refused(tk.InvalidInputError, "have the same name", repr(NAME), "two folders"):
         tk.download_weights(["Far", "Other"], to="to")
 
 
@@ -208,15 +208,15 @@ def never_ends(request: BaseHTTPRequestHandler) -> None:
 
 # Kind of fault -> what makes the answer from the right content, a part of the error, how many requests it takes.
 FAULTS: dict[str, tuple[Callable[[bytes], Answer], str, int]] = {
-    "a stall": (lambda _: stalls, "the server sent nothing for", 2),
-    "a stall before the answer": (lambda _: lambda request: time.sleep(0.8), "the server sent nothing for", 2),
+    "a stall": (lambda _: stalls, "the server sent no data for", 2),
+    "a stall before the answer": (lambda _: lambda request: time.sleep(0.8), "the server sent no data for", 2),
     "a cut": (lambda data: cuts(data, 9000), "9000 bytes read", 2),
     "a cut at once": (lambda _: lambda request: request.connection.close(), "Connection aborted", 2),
     "wrong bytes": (lambda data: sends(flipped(data)), "SHA256 hash of downloaded file .* does not match", 2),
     "a login page": (lambda _: sends(HTML, Content_Type="text/html; charset=utf-8"), "perhaps the login page", 1),
     "no such file": (lambda _: sends(HTML, 404, Content_Type="text/html"), "the server answered 404 Not Found", 1),
     "a server that fails": (lambda _: sends(b"", 500), "the server answered 500", 2),
-    "a body that never ends": (lambda _: never_ends, "more than the .* bytes that are expected at most", 1),
+    "a body that never ends": (lambda _: never_ends, "more than the expected maximum of .* bytes", 1),
     "a redirect to a file": (lambda _: sends(b"", 302, Location="file:///etc/hosts"), "No connection adapters", 1),
     "a redirect loop": (lambda _: sends(b"", 302, Location=NAME), "Exceeded 30 redirects", 31),
 }
@@ -423,7 +423,7 @@ def test_download_weights_copies_what_the_cache_holds(content, cache, tmp_path):
 def test_download_weights_does_not_touch_a_wrong_file_in_the_folder(tmp_path):
     put(tmp_path, b"mine")
     record(f"https://nowhere.invalid/{NAME}")
-    with refused(tk.WeightsError, str(tmp_path / NAME), "is not an HDF5 file", "good copy"):
+    with refused(tk.WeightsError, str(tmp_path / NAME), "is not an HDF5 file", "intact copy"):
         tk.download_weights("Far", to=tmp_path)
     assert (tmp_path / NAME).read_bytes() == b"mine"
 
@@ -432,7 +432,7 @@ def test_download_weights_checks_all_arguments_first(server, tmp_path):
     record(server.url)
     with pytest.raises(tk.UnknownBackboneError):
         tk.download_weights(["Far", "Nowhere"], to="to")
-    with refused(tk.WeightsError, "'TinyNet'", "no address of a file"):
+    with refused(tk.WeightsError, "'TinyNet'", "its record has no URL"):
         tk.download_weights(["Far", TINY], to="to")
     for names in ([], 3):
         with refused(tk.InvalidInputError, f"`names={names}`", "must name a backbone"):

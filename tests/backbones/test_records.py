@@ -240,7 +240,7 @@ def test_a_record_prints_what_one_picks_it_by() -> None:
     text = str(tk.get_backbone("xception"))
     for part in ("Xception", "299 px, each side 71 px or more", "tf", "2048", "20,861,480", "imagenet", "block14"):
         assert part in text
-    assert "a function of its own" in str(record(preprocessing=abs))
+    assert "custom function" in str(record(preprocessing=abs))
     assert "224, 192" not in text
     assert str(record()).count("not stated") == 3  # features, parameters, what is inside
     assert "BatchNormalization, Dropout" in str(tk.get_backbone("efficientnetb0"))

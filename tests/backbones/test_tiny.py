@@ -51,7 +51,7 @@ def test_the_weights_are_in_the_wheel(tmp_path):
 
 def test_there_is_nothing_to_download(tmp_path, capsys):
     assert tk.download_weights(["TransferKitTiny"], tmp_path) == []
-    assert "'TransferKitTiny' need no download" in capsys.readouterr().out
+    assert "'TransferKitTiny' need not be downloaded" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -64,7 +64,7 @@ def test_imagenet_is_refused_since_they_are_its_own():
 def test_another_size_takes_the_same_weights_and_says_so(capsys):
     clf = tk.TransferClassifier("TransferKitTiny", input_size=(64, 48), seed=0)
     clf.fit(np.zeros((8, 96, 96, 3), np.uint8), ["a", "b"] * 4, epochs=1, validation=None, verbose=2)
-    assert "were trained at 64 x 48 px: 'tiny.weights.h5' for 96 px is used" in capsys.readouterr().out
+    assert "has no weights for 64 x 48 px, so 'tiny.weights.h5' for 96 px is used" in capsys.readouterr().out
 
 
 def test_its_record_is_had_without_tensorflow():

@@ -51,10 +51,12 @@ def test_pretrained_means_what_the_record_says(tmp_path):
     ):
         record = replace(TINY, pretrained=source)
         assert check_weights(record, "pretrained", SIZE) == expected
-        with refused(tk.WeightsError, "`weights='imagenet'`", "no weights trained on ImageNet", "weights='pretrained'"):
+        with refused(
+            tk.WeightsError, "`weights='imagenet'`", "no pretrained weights trained on ImageNet", "weights='pretrained'"
+        ):
             check_weights(record, "imagenet", SIZE)
         assert check_weights(replace(record, trained_on="ImageNet"), "imagenet", SIZE) == expected
-    with refused(tk.WeightsError, "'TinyNet'", "names no weights", "weights=None"):
+    with refused(tk.WeightsError, "'TinyNet'", "has no pretrained weights", "weights=None"):
         check_weights(TINY, "pretrained", SIZE)
     with refused(tk.WeightsError, "There is no weights file"):
         check_weights(replace(TINY, pretrained=tmp_path / "missing.h5"), "pretrained", SIZE)
@@ -69,10 +71,10 @@ def test_a_size_without_a_file_of_its_own_says_which_is_used():
         assert (
             note == ""
             if size == trained
-            else "at 100 px" in note and "for 224 px is used" in note and source.name in note
+            else "for 100 px, so" in note and "for 224 px is used" in note and source.name in note
         )
     source = check_weights(record, "pretrained", (160, 224))
-    assert "at 160 x 224 px: " in size_note(record, source, (160, 224))
+    assert "for 160 x 224 px, so " in size_note(record, source, (160, 224))
     assert size_note(record, None, (100, 100)) == ""
 
 
@@ -83,7 +85,7 @@ def test_fit_says_which_file_is_used(tmp_path, monkeypatch, photos, capsys):
     monkeypatch.setattr("transferkit.backbones.registry._registry", {"far": record})
     for size, said in ((32, False), (40, True)):
         tk.TransferClassifier("Far", input_size=size).fit(photos / "train", epochs=1)
-        assert ("trained at 40 px: 'far.weights.h5' for 32 px is used" in capsys.readouterr().out) is said
+        assert ("has no weights for 40 px, so 'far.weights.h5' for 32 px is used" in capsys.readouterr().out) is said
 
 
 @pytest.mark.parametrize("path", ["x" * 5000, "a\0b", ""])

@@ -169,27 +169,27 @@ def test_a_file_that_was_cut_off_is_refused_and_never_half_read(kind: str, share
         (b"", "the file is empty"),
         (b"<!DOCTYPE html>", "it is not an image"),
         (bytes(100), "it is not an image"),
-        (b"\xff\xd8\xff", "the JPEG is cut off"),
-        (b"\x89PNG\r\n\x1a\n", "the PNG is cut off"),
-        (b"GIF89a", "the GIF is cut off"),
-        (b"RIFF\x20\0\0\0WEBPVP8 ", "the WEBP is cut off"),
+        (b"\xff\xd8\xff", "the JPEG is truncated"),
+        (b"\x89PNG\r\n\x1a\n", "the PNG is truncated"),
+        (b"GIF89a", "the GIF is truncated"),
+        (b"RIFF\x20\0\0\0WEBPVP8 ", "the WEBP is truncated"),
         (b"II*\0\x08\0\0\0", "the TIFF cannot be decoded: "),
     ],
 )
 def test_the_reason_is_told_in_words(data: bytes, reason: str) -> None:
-    with refused(ImageReadError, "The image 'photo.jpg'", f"({reason}", "Repair it") as caught:
+    with refused(ImageReadError, "The image 'photo.jpg'", f"({reason}", "Repair or remove it") as caught:
         decode(data, "photo.jpg")
     assert "[Op:" not in str(caught.value)
     assert caught.value.failures["photo.jpg"].startswith(reason)
     assert "0x" not in str(caught.value)
     kinds = {"the file is empty": "empty file", "it is not an image": "not an image"}
-    assert caught.value.kinds["photo.jpg"] == kinds.get(reason, "truncated" if "cut off" in reason else "unreadable")
+    assert caught.value.kinds["photo.jpg"] == kinds.get(reason, "truncated" if "truncated" in reason else "unreadable")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
 def test_a_file_whose_end_is_missing_is_cut_off_and_not_merely_damaged(kind: str) -> None:
     data = saved(NOISE, kind)
-    with refused(ImageReadError, "photo.x", "is cut off") as caught:
+    with refused(ImageReadError, "photo.x", "is truncated") as caught:
         decode(data[: len(data) // 2], "photo.x")
     assert caught.value.kinds == {"photo.x": "truncated"}
 
@@ -330,14 +330,14 @@ def test_a_file_of_too_many_bytes_is_not_read(tmp_path: Path, monkeypatch: pytes
     path = tmp_path / "large.png"
     path.touch()
     os.truncate(path, decoding.MAX_BYTES + 1)  # of nothing: it takes no space
-    with refused(ImageReadError, repr(str(path)), "its 1,073,741,825 bytes are too many for a picture") as caught:
+    with refused(ImageReadError, repr(str(path)), "the file is too large (1,073,741,825 bytes)") as caught:
         content_of(Images([path]), 0)
     assert caught.value.kinds == {str(path): "huge"}
     small = write(tmp_path / "small.png")
     monkeypatch.setattr(decoding, "MAX_BYTES", small.stat().st_size)
     assert content_of(Images([small]), 0) == small.read_bytes()
     monkeypatch.setattr(decoding, "MAX_BYTES", small.stat().st_size - 1)
-    with refused(ImageReadError, repr(str(small)), "bytes are too many"):
+    with refused(ImageReadError, repr(str(small)), "the file is too large"):
         content_of(Images([small]), 0)
 
 

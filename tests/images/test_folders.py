@@ -219,7 +219,7 @@ def test_data_that_cannot_be_looked_into_at_all_are_refused(tmp_path: Path, leni
 @pytest.mark.usefixtures("locked")
 def test_a_split_that_cannot_be_looked_into_does_not_hide_what_is_wrong(tmp_path: Path) -> None:
     class_folder(tmp_path, {"train/cats": 1, "test/cats": 1, "test/locked": 1})
-    with refused(InvalidInputError, "splits and not classes"):
+    with refused(InvalidInputError, "splits, not classes"):
         list_class_folder(tmp_path, lenient=True)
 
 
@@ -281,7 +281,7 @@ def test_the_parent_of_the_splits_is_refused(tmp_path: Path, splits: tuple[str, 
     for split in splits:
         class_folder(tmp_path / split, {"cats": 1, "dogs": 1})
     remedy = f"for example {str(tmp_path / splits[0])!r}"
-    with refused(InvalidInputError, repr(str(tmp_path)), "splits and not classes", *map(repr, splits), remedy):
+    with refused(InvalidInputError, repr(str(tmp_path)), "splits, not classes", *map(repr, splits), remedy):
         list_class_folder(tmp_path)
 
 

@@ -328,7 +328,7 @@ def test_paths_that_are_no_regular_files_are_refused_before_they_hang_the_reader
     [(BATCH, "an array of shape (5, 24, 32, 3)"), ([BATCH[0]], "a list"), (["a.jpg"], "a list")],
 )
 def test_data_that_needs_labels_is_refused_without(data: object, description: str) -> None:
-    with refused(InvalidInputError, "The data came without labels", description, "Pass labels="):
+    with refused(InvalidInputError, "The data has no labels", description, "Pass labels="):
         read_labelled(data)
 
 
@@ -395,7 +395,7 @@ def test_a_data_frame_with_a_missing_label_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_list_of_paths_and_arrays_is_refused(tmp_path: Path) -> None:
-    with refused(InvalidInputError, "list of paths holds array(", "at 1", "split the list in two"):
+    with refused(InvalidInputError, "list of paths holds array(", "at 1", "split it in two"):
         read_images([write(tmp_path / "a.png"), BATCH[0]])
 
 

@@ -118,7 +118,7 @@ def test_labels_of_mixed_types_are_refused(labels: list, as_array: bool) -> None
 
 @pytest.mark.parametrize("value", [0.5, float("inf")])
 def test_a_number_that_is_not_whole_is_refused_with_its_place(value: float) -> None:
-    with refused(InvalidInputError, f"label at 1 is {value!r}", "whole numbers", "round the values"):
+    with refused(InvalidInputError, f"label at 1 is {value!r}", "whole numbers", "convert the values"):
         label_array([1.0, value], 2)
 
 

@@ -17,19 +17,19 @@ from transferkit.images.images import Images
 
 # Whoever makes one of these readable, or makes another one refused, changes this table. File -> (kind, reason).
 REFUSED = {
-    "truncated_jpeg.jpg": ("truncated", "the JPEG is cut off"),
-    "ultrahdr.jpg": ("truncated", "the JPEG is cut off"),
-    "oss-fuzz-36829.jpeg": ("truncated", "the JPEG is cut off"),
-    "cat_first_half.jpg": ("truncated", "the JPEG is cut off"),
-    "cat_20_bytes.jpg": ("truncated", "the JPEG is cut off"),
-    "truncated_image.png": ("truncated", "the PNG is cut off"),
-    "truncated_end_chunk.png": ("truncated", "the PNG is cut off"),
-    "broken.png": ("truncated", "the PNG is cut off"),
-    "broken_data_stream.png": ("truncated", "the PNG is cut off"),
-    "zero_width.gif": ("truncated", "the GIF is cut off"),
-    "zero-loop-count.gif": ("truncated", "the GIF is cut off"),
-    "l2rgb_read.bmp": ("truncated", "the BMP is cut off"),
-    "shortfile.bmp": ("truncated", "the BMP is cut off"),
+    "truncated_jpeg.jpg": ("truncated", "the JPEG is truncated"),
+    "ultrahdr.jpg": ("truncated", "the JPEG is truncated"),
+    "oss-fuzz-36829.jpeg": ("truncated", "the JPEG is truncated"),
+    "cat_first_half.jpg": ("truncated", "the JPEG is truncated"),
+    "cat_20_bytes.jpg": ("truncated", "the JPEG is truncated"),
+    "truncated_image.png": ("truncated", "the PNG is truncated"),
+    "truncated_end_chunk.png": ("truncated", "the PNG is truncated"),
+    "broken.png": ("truncated", "the PNG is truncated"),
+    "broken_data_stream.png": ("truncated", "the PNG is truncated"),
+    "zero_width.gif": ("truncated", "the GIF is truncated"),
+    "zero-loop-count.gif": ("truncated", "the GIF is truncated"),
+    "l2rgb_read.bmp": ("truncated", "the BMP is truncated"),
+    "shortfile.bmp": ("truncated", "the BMP is truncated"),
     "decompression_bomb.gif": ("huge", "the GIF has too many pixels"),
     "badwidth.bmp": ("huge", "pixels"),
     "unknown_compression_method.png": ("unreadable", "the PNG cannot be decoded: Unknown compression method"),
@@ -71,7 +71,7 @@ def test_an_odd_image_is_read_as_by_pillow_or_refused_by_name(row: dict[str, str
         as_by_pillow(path.read_bytes(), 4)
         return
     kind, reason = REFUSED[row["file"]]
-    with refused(ImageReadError, name, "cannot be read (", reason, "Repair it or take it out") as caught:
+    with refused(ImageReadError, name, "cannot be read (", reason, "Repair or remove it") as caught:
         load(Images([path]), 0, (32, 32))
     assert caught.value.kinds == {name: kind}
     assert list(caught.value.failures) == [name]

@@ -69,8 +69,8 @@ def fetch(record: Backbone, file: WeightsFile, folder: Path, console: Console, c
         keep_digest(path, file)
     except (DownloadError, ValueError, OSError) as error:  # ValueError: another hash; requests raises OSErrors
         raise WeightsError(
-            f"The weights of {record.name!r} could not be downloaded from {shown_url(file.url)} ({_reason(error)}): they "
-            f"are fetched once and then kept. Connect to the internet, or put the file {file.name!r} into "
+            f"The weights of {record.name!r} could not be downloaded from {shown_url(file.url)} ({_reason(error)}): a "
+            f"download is needed once. Connect to the internet, or put the file {file.name!r} into "
             f"{str(folder)!r} or into a folder that the environment variable {VARIABLE} names, or pass weights=PATH."
         ) from error
     return path
@@ -112,7 +112,7 @@ def _download(url: str, target: Path, record: Backbone, console: Console) -> Non
                     out.write(piece)
                     bar.advance(len(piece) / 1e6)
                     if out.tell() > most:
-                        raise DownloadError(f"the server sends more than the {most:,} bytes that are expected at most")
+                        raise DownloadError(f"the server sent more than the expected maximum of {most:,} bytes")
     except LASTING as error:
         raise DownloadError(_reason(error)) from error
 
@@ -136,7 +136,7 @@ def _reason(error: BaseException) -> str:
         if isinstance(inner, BaseException):
             return _reason(inner)
     text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
-    return f"the server sent nothing for {READ:.0f} s" if "Read timed out" in text else shown_url(text).rstrip(".")
+    return f"the server sent no data for {READ:.0f} s" if "Read timed out" in text else shown_url(text).rstrip(".")
 
 
 # ---- checks of a file ----

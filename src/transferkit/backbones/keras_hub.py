@@ -134,7 +134,7 @@ def _from_preset(kind: Any, preset: str, **options: Any) -> Any:
     except Exception as error:  # KerasHub, Kaggle and others raise many kinds
         raise WeightsError(
             f"The KerasHub preset {preset!r} could not be loaded ({first_line(error)}): KerasHub downloads it once, or "
-            f"reads it from a folder. Check its name and the connection."
+            f"reads it from a folder. Check its name and the network connection."
         ) from error
 
 
@@ -183,8 +183,8 @@ def _converter(hub: Any, preset: str) -> Preprocessing:
         converter = hub.layers.ImageConverter.from_preset(preset)
     except Exception as error:
         raise InvalidInputError(
-            f"The KerasHub preset {preset!r} has no image converter, so the scale of its pixels is not known: a backbone "
-            f"needs a rule. Pass preprocessing='tf' or another rule, or a function."
+            f"The KerasHub preset {preset!r} has no image converter, so the scale of its pixels is not known. Pass "
+            f"preprocessing='tf', another rule, or a function."
         ) from error
     scale = 1.0 if converter.scale is None else converter.scale
     offset = 0.0 if converter.offset is None else converter.offset

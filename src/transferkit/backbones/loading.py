@@ -72,9 +72,9 @@ def _load_file(model: keras.Model, record: Backbone, path: Path) -> None:
         raise WeightsError(
             f"The weights file {str(path)!r} does not fit {record.name!r} ({first_line(error)}): it must hold the weights "
             f"of this backbone without its top, as model.save_weights or Keras Applications write them. Check that "
-            f"backbone and file belong together."
+            f"backbone and file match."
         ) from error
-    _mend_normalization(model)
+    _fix_normalization(model)
 
 
 @contextmanager
@@ -97,11 +97,11 @@ def _load_by_function(model: keras.Model, record: Backbone, function: Callable[[
     except Exception as error:  # it is the user's, or downloads something
         raise WeightsError(
             f"The weights of {record.name!r} could not be loaded ({first_line(error)}): the function in its record must "
-            f"load them into the model. Check it and the connection."
+            f"load them into the model. Check the function and the network connection."
         ) from error
 
 
-def _mend_normalization(model: keras.Model) -> None:
+def _fix_normalization(model: keras.Model) -> None:
     """Make an EfficientNet with Keras's ImageNet weights compute what it computes in Keras.
 
     Its files hold standard deviations where the Normalization layer expects variances

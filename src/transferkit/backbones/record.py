@@ -99,7 +99,7 @@ class Backbone:
         trained_on: the data that they were trained on, ``"imagenet"`` in Keras Applications.
         options: further keyword arguments of the builder.
         family: the family that `list_backbones` lists it under.
-        batch_norm, dropout: whether BatchNormalization and Dropout layers are inside; None = not stated.
+        batch_norm, dropout: whether it contains BatchNormalization and Dropout layers; None = not stated.
         fixed_size: the network can be built for `default_size` only.
 
     Example:
@@ -201,8 +201,8 @@ class Backbone:
                 builder = pkgutil.resolve_name(builder)
             except (ImportError, AttributeError, ValueError) as error:
                 raise InvalidInputError(
-                    f"The builder {self.builder!r} of {self.name!r} cannot be imported ({error}): it must be the text "
-                    f"'package.module:name' of a function. Correct the record, or install the package."
+                    f"The builder {self.builder!r} of {self.name!r} cannot be imported ({error}): it must name a "
+                    f"function as 'package.module:name'. Correct the record, or install the package."
                 ) from error
         model = builder(input_shape=(*size, 3), **{**self.options, **options})
         import keras
@@ -266,10 +266,10 @@ class Backbone:
         rows = {
             "family": self.family,
             "input": f"{side} px only" if self.fixed_size else f"{side} px, each side {self.min_size} px or more",
-            "preprocessing": self.preprocessing if isinstance(self.preprocessing, str) else "a function of its own",
+            "preprocessing": self.preprocessing if isinstance(self.preprocessing, str) else "custom function",
             "features": str(self.feature_dim or "not stated"),
             "parameters": f"{self.parameters:,}" if self.parameters else "not stated",
-            "inside": ", ".join(name for name, is_there in layers.items() if is_there) or neither,
+            "contains": ", ".join(name for name, is_there in layers.items() if is_there) or neither,
             "weights": weights,
             "stages": ", ".join(self.stages) or "none named",
         }

@@ -98,13 +98,13 @@ def get_backbone(name: str | Backbone) -> Backbone:
     if record is None:
         near = difflib.get_close_matches(key, _registry, n=3, cutoff=0.5)
         hint = f"Did you mean {some_of(_registry[key].name for key in near)}?" if near else "See list_backbones()."
-        raise UnknownBackboneError(f"There is no backbone {name!r}: the registry holds {len(_registry)} others. {hint}")
+        raise UnknownBackboneError(f"There is no backbone {name!r}: {len(_registry)} backbones are registered. {hint}")
     return record
 
 
 @public
 def register_backbone(record: Backbone) -> Backbone:
-    """Add a backbone of your own, under a name that is not taken yet; returns it.
+    """Add a backbone of your own, under a name that is not taken yet, and return it.
 
     It then works like any other, by its name. `TransferClassifier.load` looks backbones up here, so
     the program that loads a classifier must register its backbone too.
@@ -118,8 +118,8 @@ def register_backbone(record: Backbone) -> Backbone:
     taken = _registry.get(_default_of.get(key, key))
     if taken is not None:
         raise InvalidInputError(
-            f"The registry already holds {taken.name!r} under the name {record.name!r}: each name is given once. Choose "
-            f"another name."
+            f"The registry already holds {taken.name!r} under the name {record.name!r}: a name can be registered only "
+            f"once. Choose another name."
         )
     _registry[key] = record
     return record

@@ -47,8 +47,8 @@ def check_weights(record: Backbone, choice: object, size: tuple[int, int]) -> So
     if record.pretrained is None or (choice == "imagenet" and record.trained_on.lower() != "imagenet"):
         lacks, own = ("", "") if record.pretrained is None else (" trained on ImageNet", "weights='pretrained', ")
         raise WeightsError(
-            f"`weights={choice!r}` does not fit {record.name!r}: its record names no weights{lacks}. Pass {own}the path "
-            f"of a weights file, or weights=None for random weights."
+            f"`weights={choice!r}` does not fit {record.name!r}: this backbone has no pretrained weights{lacks}. Pass "
+            f"{own}the path of a weights file, or weights=None for random weights."
         )
     if callable(record.pretrained):
         return record.pretrained
@@ -75,7 +75,7 @@ def size_note(record: Backbone, source: Source, size: tuple[int, int]) -> str:
     if trained_at is None or size == (trained_at, trained_at):
         return ""
     wanted = f"{size[0]} px" if size[0] == size[1] else f"{size[0]} x {size[1]} px"
-    return f"No weights of {record.name!r} were trained at {wanted}: {source.name!r} for {trained_at} px is used."
+    return f"{record.name!r} has no weights for {wanted}, so {source.name!r} for {trained_at} px is used."
 
 
 @public
@@ -86,7 +86,7 @@ def download_weights(
     input_size: int | tuple[int, int] | None = None,
     verbose: Verbose = "auto",
 ) -> list[Path]:
-    """Put the pretrained weights of backbones into a folder, for a machine without a connection.
+    """Download the pretrained weights of backbones into a folder, for use offline.
 
     Copy the folder there and name it in the environment variable ``TRANSFERKIT_WEIGHTS``. A file that is already in
     a cache is copied; one that is already in the folder is kept.
@@ -114,18 +114,19 @@ def download_weights(
     pairs = []
     for record in map(get_backbone, listed):
         if isinstance(record.pretrained, Path) and record.pretrained.is_file():
-            console.say(f"The weights of {record.name!r} need no download: they are {str(record.pretrained)!r}.")
+            place = str(record.pretrained)
+            console.say(f"The weights of {record.name!r} need not be downloaded: they are in {place!r}.")
         elif (file := record.weights_file(record.input_size(wanted))) is None:
             raise WeightsError(
-                f"The weights of {record.name!r} cannot be downloaded: its record names no address of a file. Leave it out."
+                f"The weights of {record.name!r} cannot be downloaded: its record has no URL. Leave it out."
             )
         else:
             pairs.append((record, file))
     for (_, file), (_, other) in itertools.combinations(pairs, 2):
         if file.name == other.name and file.url != other.url:
             raise InvalidInputError(
-                f"The files at {shown_url(file.url)} and {shown_url(other.url)} have one name, {file.name!r}: a folder "
-                f"holds one file of a name. Download them into two folders."
+                f"The files at {shown_url(file.url)} and {shown_url(other.url)} have the same name, {file.name!r}: a "
+                f"folder can hold only one of them. Download them into two folders."
             )
     folder = _made(to)
     return [_put(record, file, folder, console) for record, file in pairs]
@@ -186,7 +187,7 @@ def _refuse_damaged(record: Backbone, file: WeightsFile, path: Path) -> Path:
     if fault:
         raise WeightsError(
             f"The file {str(path)!r} {fault}: it must hold the weights of {record.name!r} that are at "
-            f"{shown_url(file.url)}. Replace it by a good copy, or pass weights=PATH for weights of your own."
+            f"{shown_url(file.url)}. Replace it with an intact copy, or pass weights=PATH for weights of your own."
         )
     return path
 
@@ -203,7 +204,8 @@ def _in_caches(record: Backbone, file: WeightsFile, console: Console) -> Path | 
                     return path
                 names = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
                 aside = path.rename(next(name for name in names if not name.exists()))
-                console.say(f"The weights file {str(path)!r} {fault}: it is not used; its new name is {aside.name!r}.")
+                renamed = f"it was renamed to {aside.name!r} and is not used"
+                console.say(f"The weights file {str(path)!r} {fault}, so {renamed}.")
     return None
 
 
@@ -216,7 +218,7 @@ def _new_cache(file: WeightsFile) -> Path:
             if is_private(folder) and os.access(folder, os.W_OK):
                 return folder
     raise WeightsError(
-        f"There is no folder to keep weights in: {some_of(map(str, folders))} cannot be written to, or other users could "
+        f"No folder is available for weights: {some_of(map(str, folders))} cannot be written to, or other users could "
         f"change their content. Set KERAS_HOME or XDG_CACHE_HOME to a folder of your own, or {VARIABLE} to one that holds "
         f"the files."
     )

@@ -1,6 +1,6 @@
 """Images in memory, checked: arrays (channels last, 0-255, uint8 or float), bytes of files, Pillow images.
 
-RGB arrays and bytes are not copied. Grey becomes RGB, and transparent pixels are laid on white.
+RGB arrays and bytes are not copied. Grey becomes RGB, and transparent pixels are drawn on white.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _shape_remedy(array: npt.NDArray[Any]) -> str:
     if array.ndim in (3, 4) and array.shape[-3] in CHANNELS:
         return "Channels come last here: use np.moveaxis(x, -3, -1)."
     if array.ndim in (2, 3):
-        return "Give grey images a channel with x[..., np.newaxis]."
+        return "Add a channel axis to grey images with x[..., np.newaxis]."
     return "Reshape it."
 
 
@@ -104,7 +104,7 @@ def _check_values(image: npt.NDArray[Any], name: str) -> None:
     if low < -0.5 or high > 255.5:
         raise InvalidInputError(
             f"{name} holds values from {low:g} to {high:g}: pixels must be on the scale 0-255, as they are in a file. "
-            f"Undo the scaling; transferkit preprocesses by itself."
+            f"Undo the scaling; transferkit does the preprocessing."
         )
 
 

@@ -1,7 +1,7 @@
 """Files, bytes, arrays -> upright RGB of one size, the same for training, prediction and the data check.
 
 16-bit grey is scaled by its whole range, 0-65535, as PNG requires; 32-bit and float grey by the range of its values,
-as their scale is unknown. The first image of an animation counts. Transparent pixels are laid on white.
+as their scale is unknown. The first image of an animation is used. Transparent pixels are drawn on white.
 
 A JPEG of a megapixel or more, at least three times as large as needed, is reduced while it is decoded, by a power of two
 up to 8 (DCT scaling). The result is within one grey level of 255, on average over a photo, of the full decode.
@@ -60,7 +60,7 @@ def content_of(images: Images, index: int) -> Content:
             if not stat.S_ISREG(state.st_mode):
                 raise unreadable(name, "it is not a regular file", "not a regular file")
             if state.st_size > MAX_BYTES:
-                raise unreadable(name, f"its {state.st_size:,} bytes are too many for a picture", "huge")
+                raise unreadable(name, f"the file is too large ({state.st_size:,} bytes)", "huge")
             return file.read()
     except ImageReadError:
         raise

@@ -61,7 +61,7 @@ class FileList:
             raise InvalidInputError(
                 f"The folder {some_of(str(folder) for folder, _ in self.unreadable)} cannot be read "
                 f"({', '.join(reasons)}): every folder below the data must be readable. Change its permissions or move "
-                f"it away."
+                f"it elsewhere."
             )
 
 
@@ -164,7 +164,7 @@ def _refuse_wrong_level(found: ClassFolder, folders: list[Path]) -> None:
     nested = all(next(_walk(folder, FileList()), (folder, [], []))[1] for folder in splits.values())
     if 0 < len(training) < len(splits) and nested:
         raise InvalidInputError(
-            f"The folder {str(found.root)!r} holds {some_of(splits)}, which are splits and not classes. Pass one of them, "
+            f"The folder {str(found.root)!r} holds {some_of(splits)}, which are splits, not classes. Pass one of them, "
             f"for example {str(splits[training[0]])!r}."
         )
 

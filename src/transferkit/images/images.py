@@ -1,4 +1,4 @@
-"""Images with or without labels: in files, read when they are needed, or in memory, never written to."""
+"""Images with or without labels, in files or in memory."""
 
 from __future__ import annotations
 

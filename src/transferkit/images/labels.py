@@ -93,7 +93,7 @@ def _whole_numbers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if bad.size:
         raise InvalidInputError(
             f"The label at {int(bad[0])} is {shown(array[bad[0]].item())}: labels must be text, whole numbers or "
-            f"booleans. This is a classifier; round the values into classes first."
+            f"booleans. This is a classifier; convert the values into classes first."
         )
     return array.astype(np.int64)
 

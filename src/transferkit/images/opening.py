@@ -63,7 +63,7 @@ def open_image(data: bytes, name: str = "image") -> Image.Image:
         image: Image.Image = Image.OPEN[known][0](io.BytesIO(data), "")
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise unreadable(name, f"{width} x {height} pixels are too many", "huge")
+        raise unreadable(name, f"it has too many pixels ({width} x {height})", "huge")
     return image
 
 
@@ -88,7 +88,7 @@ def orientation_of(image: Image.Image) -> int:
 
 def unreadable(name: str, reason: str, kind: str = "unreadable") -> ImageReadError:
     """The one wording of an image that cannot be read."""
-    rule = "every image must be whole and of a known format. Repair it or take it out."
+    rule = "every image must be complete and of a known format. Repair or remove it."
     return ImageReadError(f"The image {name!r} cannot be read ({reason}): {rule}", {name: reason}, {name: kind})
 
 
@@ -98,7 +98,7 @@ def reading(name: str, data: bytes = b"") -> Iterator[None]:
 
     Args:
         name: the name of the image.
-        data: the bytes of its file, which tell whether it is cut off.
+        data: the bytes of its file, which tell whether it is truncated.
     """
     try:
         with _quiet():
@@ -107,8 +107,8 @@ def reading(name: str, data: bytes = b"") -> Iterator[None]:
         known = _format_of(data) or "image"
         if isinstance(error, Image.DecompressionBombError):
             raise unreadable(name, f"the {known} has too many pixels", "huge") from error
-        if _is_cut_off(data, known):
-            raise unreadable(name, f"the {known} is cut off", "truncated") from error
+        if _is_truncated(data, known):
+            raise unreadable(name, f"the {known} is truncated", "truncated") from error
         raise unreadable(name, f"the {known} cannot be decoded: {_in_words(error)}") from error
 
 
@@ -134,7 +134,7 @@ def _format_of(data: bytes) -> str | None:
     return next((name for name in FORMATS if Image.OPEN[name][1](start) is True), None)
 
 
-def _is_cut_off(data: bytes, known: str) -> bool:
+def _is_truncated(data: bytes, known: str) -> bool:
     """Whether the end of a damaged file is missing."""
     if known == "JPEG":
         return data.find(b"\xff\xd9", max(0, data.rfind(b"\xff\xda"))) < 0

@@ -66,7 +66,7 @@ def read_labelled(
 def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, object, Sequence[str] | None]:
     """Data without a folder: the images, the labels, and the class names of a dataset."""
     if is_dataset(data):
-        _no_labels(labels, "a dataset brings its own labels")
+        _no_labels(labels, "a dataset contains its labels")
         arrays, labels = dataset_arrays(data, labelled=True)
         return Images(arrays), labels, getattr(data, "class_names", None)
     if _is_frame(data):
@@ -75,7 +75,7 @@ def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, ob
     if labels is None:
         form = f"an array of shape {data.shape}" if isinstance(data, np.ndarray) else f"a {type(data).__name__}"
         raise InvalidInputError(
-            f"The {what} came without labels: {form} must come with `labels`, one per image. "
+            f"The {what} has no labels: {form} must come with `labels`, one per image. "
             f"Pass labels=[...], or a folder with one folder per class."
         )
     return _sequence(data, what), labels, None
@@ -134,7 +134,7 @@ def _from_folder(
 
 def _class_folder(path: Path, lenient: bool) -> ClassFolder:
     if not path.exists():
-        raise InvalidInputError(f"The folder {str(path)!r} does not exist: data must be there. Check the path.")
+        raise InvalidInputError(f"The folder {str(path)!r} does not exist. Check the path.")
     if not path.is_dir():
         raise InvalidInputError(
             f"{str(path)!r} is a file: training data must be a folder with one folder per class. Pass the folder, or "
@@ -160,7 +160,7 @@ def _sequence(data: Any, what: str) -> Images:
     if wrong:
         raise InvalidInputError(
             f"The list of paths holds {', '.join(wrong[:5])}: a list must hold paths (text or Path) alone, or images alone. "
-            f"Fill the gap, or split the list in two."
+            f"Complete the list, or split it in two."
         )
     return Images([Path(item) for item in data])
 
@@ -173,9 +173,7 @@ def _check_files(paths: Sequence[Path], lenient: bool) -> None:
         raise InvalidInputError(f"There is no file {some_of(missing)}: every path must exist. Check the paths.")
     odd = [str(path) for path in paths if not os.path.isfile(path)]  # noqa: PTH113  # Path.is_file may raise
     if odd:
-        raise InvalidInputError(
-            f"{some_of(odd)} is not a regular file: an image must be an ordinary file. Leave it out of the list."
-        )
+        raise InvalidInputError(f"{some_of(odd)} is not a regular file. Leave it out of the list.")
 
 
 def _refuse_two_labels(paths: Sequence[Path], codes: Codes, classes: npt.NDArray[Any]) -> None:

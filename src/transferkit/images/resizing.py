@@ -1,6 +1,6 @@
-"""Files and arrays resized alike, by Pillow's bilinear filter, whose support grows with the reduction (antialiasing).
+"""Files and arrays resized by the same rule: Pillow's bilinear filter, whose support grows with the reduction.
 
-The aspect ratio is not kept, as in Keras's own image loading.
+That is antialiasing. The aspect ratio is not kept, as in Keras's own image loading.
 """
 
 from __future__ import annotations

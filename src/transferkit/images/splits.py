@@ -141,13 +141,13 @@ class TrainingData:
         codes, classes = self.images.codes, self.images.classes
         if lost := classes[np.setdiff1d(codes, codes[rows])].tolist():
             raise InvalidInputError(
-                f"None of the training images of the class {some_of(lost)} can be read: every class needs some. Repair them, "
-                f"or take the class out; check_images(data) names the faults."
+                f"None of the training images of the class {some_of(lost)} can be read: every class needs at least "
+                f"one. Repair them, or remove the class; check_images(data) names the faults."
             )
         if self.validation is not None and not len(others):
             raise InvalidInputError(
-                f"None of the {len(self.validation)} validation images can be read: some must be. Repair them, or pass "
-                f"others; check_images(data, validation=...) names the faults."
+                f"None of the {len(self.validation)} validation images can be read: at least one is required. "
+                f"Repair them, or pass others; check_images(data, validation=...) names the faults."
             )
 
 
@@ -175,6 +175,6 @@ def _one_name(keys: npt.NDArray[np.uint8], names: Sequence[str]) -> list[str]:
 
 def _too_few(share: float, count: int) -> InvalidInputError:
     return InvalidInputError(
-        f"`validation={share}` of {count} images leaves none for validation: a class must have two images or more before "
-        f"one can be held out. Pass validation=None, or more images."
+        f"`validation={share}` of {count} images leaves none for validation: at least one class needs two or more "
+        f"images. Pass validation=None, or more images."
     )
