@@ -1,4 +1,4 @@
-"""The network in PyTorch, layer for layer and name for name the one that `transferkit.backbones.residual` builds in Keras."""
+"""The network in PyTorch, layer for layer and name for name the one that `transferkit.backbones.tiny` builds in Keras."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images in memory, checked: arrays (channels last, 0-255, uint8 or float), bytes of files, Pillow images.
+"""Images in memory, checked: arrays (channels last, 0-255, uint8 or float), bytes of files, Pillow images, `tf.data`.
 
 RGB arrays and bytes are not copied. Grey becomes RGB, and transparent pixels are drawn on white.
 """
@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..errors import InvalidInputError
+from ..errors import InvalidInputError, shown
 from .decoding import to_rgb
 from .images import Content
 from .opening import reading
 
-__all__ = ["image_contents"]
+__all__ = ["dataset_arrays", "image_contents", "is_dataset", "named_labels"]
 
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 
@@ -119,3 +119,50 @@ def _refuse_scaled(arrays: Sequence[npt.NDArray[Any]], name: str) -> None:
             f"{name} has values from {low:g} to {high:g}: pixels must be on the scale 0-255. Multiply by 255, or pass "
             f"uint8 if the picture really is that dark."
         )
+
+
+# ---- tf.data, without an import of TensorFlow ----
+
+
+def is_dataset(data: object) -> bool:
+    """Whether this is a `tf.data.Dataset`."""
+    return hasattr(data, "element_spec") and hasattr(data, "as_numpy_iterator")
+
+
+def dataset_arrays(data: Any, labelled: bool) -> tuple[list[Content], Any]:
+    """Every image and label of a batched `tf.data.Dataset`.
+
+    Raises:
+        InvalidInputError: not batched, of another form, or without an end.
+    """
+    spec = data.element_spec
+    pair = isinstance(spec, tuple) and len(spec) == 2
+    image = spec[0] if pair else spec
+    rank = getattr(getattr(image, "shape", None), "rank", None)
+    if (labelled and not pair) or rank not in (4, None) or isinstance(image, (tuple, dict)):
+        wanted = "(image, label)" if labelled else "images"
+        raise InvalidInputError(
+            f"The dataset yields {shown(spec)}: it must yield batches of {wanted}, with images of shape "
+            f"(batch, height, width, 3). Map it to that form and call .batch(32) on it."
+        )
+    if int(data.cardinality()) == -1:
+        raise InvalidInputError(
+            "The dataset never ends: it must be finite. Drop its .repeat(), or call .take(n) on it."
+        )
+    arrays: list[Content] = []
+    labels: list[npt.NDArray[Any]] = []
+    for element in data.as_numpy_iterator():
+        arrays.extend(image_contents(element[0] if pair else element, "dataset"))
+        if labelled:
+            labels.append(np.asarray(element[1]))
+    return arrays, np.concatenate(labels) if labels else np.zeros(0, np.int64)
+
+
+def named_labels(raw: npt.NDArray[Any], names: Sequence[str]) -> npt.NDArray[Any]:
+    """Indices into `names` -> the names."""
+    if raw.dtype.kind not in "ib" or raw.min() < 0 or raw.max() >= len(names):
+        raise InvalidInputError(
+            f"The dataset names {len(names)} classes but its labels go from {raw.min()} to {raw.max()}: labels must "
+            f"count from 0 to {len(names) - 1}. Check its `class_names`."
+        )
+    return np.array(list(names))[raw.astype(np.int64)]

@@ -12,8 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..errors import InvalidInputError, bad_argument, shown, some_of
-from .arrays import image_contents
-from .datasets import dataset_arrays, is_dataset, named_labels
+from .arrays import dataset_arrays, image_contents, is_dataset, named_labels
 from .folders import ClassFolder, list_class_folder, list_files
 from .images import Images, LabelledImages
 from .labels import Codes, class_names, encode, label_array
