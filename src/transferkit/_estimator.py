@@ -20,7 +20,7 @@ class Estimator:
         return {name: getattr(self, name) for name in self._defaults()}
 
     def set_params(self, **params: Any) -> Self:
-        """Change arguments of the constructor; they count from the next `fit` on.
+        """Change arguments of the constructor; they take effect at the next `fit`.
 
         Raises:
             InvalidInputError: no such argument.

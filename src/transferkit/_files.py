@@ -46,7 +46,7 @@ def _user_cache() -> Path | None:
 
 
 def expanded(text: str) -> Path | None:
-    """A path with ``~`` filled in; None if there is no such folder."""
+    """A path with ``~`` expanded; None if there is no such folder."""
     try:
         return Path(text).expanduser().absolute()
     except (OSError, RuntimeError, ValueError):  # no such user, no home, no current folder

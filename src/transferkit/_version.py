@@ -40,4 +40,4 @@ def _installed(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return "is not installed"
+        return "not installed"

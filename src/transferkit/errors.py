@@ -3,16 +3,16 @@
 ::
 
     TransferKitError
-    ├── InvalidInputError(ValueError)      an argument, a folder, an array or labels break a stated rule
-    ├── UnknownBackboneError(ValueError)   a name that is not in the registry
+    ├── InvalidInputError(ValueError)      an argument, a folder, an array or labels break a rule
+    ├── UnknownBackboneError(ValueError)   no backbone of this name is registered
     ├── ImageReadError(ValueError)         one or more image files cannot be read; ``.failures`` names them
-    ├── WeightsError(RuntimeError)         weights cannot be found, fetched, or do not fit the backbone
-    ├── NotFittedError(RuntimeError)       predict, evaluate, fine_tune or save before fit
-    ├── TrainingError(RuntimeError)        a loss that is NaN, infinite or far too large; ``.images`` names the batch
-    ├── BundleError(RuntimeError)          a saved classifier that is damaged, foreign or incomplete
-    └── MissingExtraError(ImportError)     an optional package is not installed; names the command
+    ├── WeightsError(RuntimeError)         weights cannot be found or downloaded, or do not fit the backbone
+    ├── NotFittedError(RuntimeError)       predict, evaluate, fine_tune or save was called before fit
+    ├── TrainingError(RuntimeError)        the loss is NaN, infinite or far too large; ``.images`` names the batch
+    ├── BundleError(RuntimeError)          a file is not a complete, undamaged saved classifier
+    └── MissingExtraError(ImportError)     an optional package is not installed; gives the command to install it
 
-Each message is one sentence of three parts: what was given, the rule, the remedy.
+A message has three parts: what was given, the rule, and the remedy.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class TransferKitError(Exception):
 
 @public
 class InvalidInputError(TransferKitError, ValueError):
-    """An argument, a folder, an array or labels break a stated rule."""
+    """An argument, a folder, an array or labels break a rule."""
 
 
 @public
 class UnknownBackboneError(TransferKitError, ValueError):
-    """The registry has no backbone of this name."""
+    """No backbone of this name is registered."""
 
 
 @public
@@ -76,7 +76,7 @@ class ImageReadError(TransferKitError, ValueError):
 
 @public
 class WeightsError(TransferKitError, RuntimeError):
-    """Weights cannot be found, fetched or read, or do not fit the backbone."""
+    """Weights cannot be found, downloaded or read, or do not fit the backbone."""
 
 
 @public
@@ -99,7 +99,7 @@ class TrainingError(TransferKitError, RuntimeError):
 
 @public
 class BundleError(TransferKitError, RuntimeError):
-    """A saved classifier is damaged, foreign, or needs something that is missing."""
+    """A file is damaged, not a classifier of transferkit, or needs something that is missing."""
 
 
 @public

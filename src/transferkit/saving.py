@@ -86,7 +86,7 @@ class Manifest:
 
 
 def self_test(network: Network) -> npt.NDArray[np.float64]:
-    """Up to 64 features, float64 `(n,)`, of a picture that every version draws alike: waves in each channel."""
+    """Up to 64 features, float64 `(n,)`, of a test image that is the same in every version: waves in each channel."""
     y, x = np.mgrid[: network.size[0], : network.size[1]].astype(np.float32)
     waves = [np.sin(x / 7 + k) + np.cos(y / 5 - k) for k in range(3)]
     picture = (127.5 + 63.75 * np.stack(waves, axis=-1))[np.newaxis].astype(np.float32)
@@ -150,7 +150,7 @@ def save(
 
 
 def _save_model(network: Network, path: Path) -> None:
-    """What `keras.Model.save` writes; where a layer cannot be described, the weights alone, which is all `rebuild` reads.
+    """What `keras.Model.save` writes; where a layer cannot be serialized, the weights, all that `rebuild` reads.
 
     Some layers of other libraries fail in `get_config`: the training must not be lost for that.
     """
@@ -164,8 +164,8 @@ def _save_model(network: Network, path: Path) -> None:
         with zipfile.ZipFile(path, "w") as archive:
             archive.write(weights, WEIGHTS)
         Console(1).say(
-            f"A layer of {network.record.name!r} cannot be described ({type(error).__name__}: {error}), so {path.name!r} "
-            f"opens with TransferClassifier.load, not with keras.saving.load_model."
+            f"A layer of {network.record.name!r} cannot be serialized ({type(error).__name__}: {error}), so Keras cannot "
+            f"open {path.name!r}; TransferClassifier.load can."
         )
 
 
@@ -177,7 +177,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     """
     path = _as_path(path)
     if not path.is_file():
-        raise BundleError(f"There is no file {str(path)!r}: load needs a classifier that save wrote. Check the path.")
+        raise BundleError(f"There is no file {str(path)!r}: load needs a classifier saved by save. Check the path.")
     with _opened(path) as archive:
         if MEMBER not in archive.namelist():
             raise BundleError(
@@ -188,8 +188,8 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         version = content.get("format_version")
         if version != FORMAT_VERSION:
             raise BundleError(
-                f"{str(path)!r} has the format version {version!r}, this transferkit reads version {FORMAT_VERSION}: the two "
-                f"must agree. Install the transferkit that wrote it ({content.get('transferkit_version', 'unknown')})."
+                f"{str(path)!r} has the format version {version!r}, and this transferkit reads version "
+                f"{FORMAT_VERSION}. Install the transferkit that wrote it ({content.get('transferkit_version', 'unknown')})."
             )
         return _checked(Manifest(**content))
 
@@ -208,7 +208,7 @@ def _checked(manifest: Manifest) -> Manifest:
         "self_test": np.isfinite(np.array(manifest.self_test, np.float64)).all(),
     }
     if wrong := [name for name, holds in rules.items() if not holds]:
-        raise ValueError(f"{MEMBER} holds values of {some_of(wrong)} that make no sense")
+        raise ValueError(f"{MEMBER} holds invalid values of {some_of(wrong)}")
     manifest.history_record()
     manifest.class_weight_choice()
     return replace(manifest, input_size=(height, width))
@@ -236,7 +236,7 @@ def rebuild(path: str | os.PathLike[str], record: Backbone, manifest: Manifest) 
     tolerance = TOLERANCE * float(np.abs(expected).max(initial=0))
     if features.shape != expected.shape or not np.allclose(features, expected, rtol=0, atol=tolerance):
         raise BundleError(
-            f"The classifier in {str(path)!r} computes other features than when it was saved: the backbone "
+            f"The classifier in {str(path)!r} computes different features than when it was saved: the backbone "
             f"{manifest.backbone!r} as registered here is not the one that it was trained with. Register the same one."
         )
     return network
@@ -272,7 +272,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     except Exception as error:  # zipfile, zlib, json and a foreign record raise many kinds
         raise BundleError(
             f"{str(path)!r} cannot be read as a classifier ({error}): the file is damaged or was not written by "
-            f"transferkit. Take a good copy, or save the classifier again."
+            f"transferkit. Use an intact copy, or save the classifier again."
         ) from error
 
 

@@ -260,7 +260,7 @@ def test_rows_that_go_while_they_are_used_are_an_error(store):
     rows = RowsOnDisk(store.session("network", FORM), np.frombuffer(key(1) + key(2), KEY), "f0")
     assert rows[np.array([1, 0])][:, 0, 0].tolist() == [2, 1]
     Store(store.folder).clear()
-    with pytest.raises(TransferKitError, match=r"1 values that this call had stored .* are damaged or gone"):
+    with pytest.raises(TransferKitError, match=r"1 values that this call stored .* were damaged or removed"):
         rows[np.array([1])]
 
 

@@ -73,7 +73,7 @@ def test_a_good_folder_has_no_faults(folder: Path) -> None:
     assert report.ok
     assert report.counts == {"cats": 10, "dogs": 11}
     assert report.n_images == 21
-    assert str(report) == "21 images of 2 classes: no faults found"
+    assert str(report) == "21 images in 2 classes: no faults found"
 
 
 @pytest.mark.parametrize("cache", [True, False])

@@ -72,7 +72,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_report_prints_five_faults_of_a_kind_and_counts_the_rest() -> None:
     text = str(Report([*MANY, TINY], {"a": 7, "b": 8}, 15))
-    assert text.startswith("15 images of 2 classes: 13 serious faults, 14 in all")
+    assert text.startswith("15 images in 2 classes: 13 serious faults, 14 in all")
     assert "4.jpg: empty" in text
     assert "5.jpg" not in text
     assert "and 8 more" in text
@@ -100,9 +100,9 @@ def test_every_fault_is_one_line_whatever_the_names_hold(tmp_path: Path) -> None
 
 def test_a_summary_is_one_line_with_a_count_per_kind() -> None:
     assert Report([*MANY, TINY], {"a": 700, "b": 800}, 1500).summary() == (
-        "1,500 images of 2 classes: 13 unreadable, 1 tiny"
+        "1,500 images in 2 classes: 13 unreadable, 1 tiny"
     )
-    assert Report([], {"a": 1, "b": 2}, 3).summary() == "3 images of 2 classes: no faults found"
+    assert Report([], {"a": 1, "b": 2}, 3).summary() == "3 images in 2 classes: no faults found"
 
 
 def test_a_report_is_good_if_nothing_serious_was_found() -> None:

@@ -85,7 +85,7 @@ def test_a_later_cut_freezes_what_an_earlier_one_trained():
 
 def test_a_stage_without_layers_is_a_fault_of_the_record():
     record = dataclasses.replace(TINY, stages=(*TINY.stages, "stage9"))
-    with pytest.raises(tk.InvalidInputError, match="The stage 'stage9' of 'TinyNet' has no layer"):
+    with pytest.raises(tk.InvalidInputError, match="The stage 'stage9' of 'TinyNet' matches no layer"):
         network(record).resolve("stage9")
 
 
@@ -141,7 +141,7 @@ def test_a_backbone_that_gives_something_else_is_refused():
         return keras.Model(inputs, keras.layers.Reshape((-1, 3))(inputs))
 
     record = tk.Backbone("Odd", build, "none", default_size=8, min_size=8)
-    with pytest.raises(tk.InvalidInputError, match="'Odd' gives values of shape"):
+    with pytest.raises(tk.InvalidInputError, match="'Odd' returns values of shape"):
         assemble(record, build((8, 8, 3)), (8, 8), 2, 0.0, 0)
 
 

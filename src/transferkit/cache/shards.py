@@ -78,7 +78,7 @@ class OpenShard(NamedTuple):
         return rows
 
     def note_use(self) -> None:
-        """Give it the time of now: shards used longest ago go first."""
+        """Give it the time of now: shards used longest ago are removed first."""
         with contextlib.suppress(OSError):  # another process removed it, or the folder is read-only
             os.utime(self.rows)
 

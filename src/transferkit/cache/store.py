@@ -1,7 +1,7 @@
 """Values on disk, keyed by content: what was computed once for an image is found again under its hash.
 
 Knows keys, arrays and files, nothing of networks or images. Each computation (one network, one cut, one image size) has
-a folder, its table. The shards that were used longest ago go first when the store reaches its limit.
+a folder, its table. The shards used longest ago are removed first when the store reaches its limit.
 """
 
 from __future__ import annotations

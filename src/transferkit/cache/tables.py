@@ -37,8 +37,8 @@ from .shards import (
 
 __all__ = ["RowsOnDisk", "Session", "Table"]
 
-# A shard is written when it has so many bytes, or so many seconds after the last: what an interrupted pass had computed
-# by then is not lost.
+# A shard is written when it has so many bytes, or so many seconds after the last: what an interrupted feature
+# extraction had computed by then is not lost.
 SHARD_BYTES = 32 * 2**20
 SHARD_SECONDS = 60.0
 TOUCH_SECONDS = 600.0  # between two notes that a shard is in use
@@ -62,7 +62,7 @@ class Table:
         return len(self._index[0])
 
     def refresh(self) -> None:
-        """Look at what other processes wrote and removed; one `stat` where the folder did not change."""
+        """Pick up what other processes wrote and removed; one `stat` where the folder did not change."""
         with self._lock:
             changed = _time_stamp(self.folder)
             if changed is not None and changed == self._seen:
@@ -211,8 +211,8 @@ class RowsOnDisk:
         rows, found = self._session.read(self._keys[positions])
         if not found.all():
             raise TransferKitError(
-                f"{np.count_nonzero(~found)} values that this call had stored in {str(self._session.table.folder)!r} are "
-                f"damaged or gone: they must stay while it runs. Call again, and do not clear the cache meanwhile."
+                f"{np.count_nonzero(~found)} values that this call stored in {str(self._session.table.folder)!r} were "
+                f"damaged or removed while it ran. Call it again, and do not clear the cache in the meantime."
             )
         return np.ascontiguousarray(rows[self._field])
 

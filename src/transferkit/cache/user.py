@@ -1,4 +1,4 @@
-"""What transferkit keeps on disk of what it computed: see it, limit it, clear it.
+"""The values that transferkit stores on disk: show, limit and clear them.
 
     >>> import transferkit as tk
     >>> print(tk.cache.info())              # doctest: +SKIP
@@ -34,7 +34,7 @@ class CacheInfo:
     Attributes:
         path: its folder.
         size: bytes of all values.
-        limit: bytes that it may hold; what was used longest ago goes first.
+        limit: bytes that it may hold; the values used longest ago are removed first.
         files: how many files hold them.
     """
 
@@ -162,6 +162,6 @@ def _can_write(folder: Path) -> bool:
 def _not_writable(folder: Path, error: Exception) -> InvalidInputError:
     reason = getattr(error, "strerror", None) or error
     return InvalidInputError(
-        f"The cache folder {str(folder)!r} cannot be written to ({reason}): it must be a folder of yours. Pass another path, "
-        f"or cache=False."
+        f"The cache folder {str(folder)!r} cannot be written to ({reason}): it must be a folder that you can write to. "
+        f"Pass another path, or cache=False."
     )

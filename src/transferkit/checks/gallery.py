@@ -37,7 +37,7 @@ def show_images(
         data: as for `TransferClassifier.fit`, or as for `predict` without labels.
         labels: one per image, if `data` brings none.
         size: pixels, or (height, width).
-        count: how many images; they are taken at equal distances, so that every class has its share.
+        count: how many images, evenly spaced so that every class is shown.
         augmentation: as for `TransferClassifier`.
         seed: the seed of the augmentation.
 

@@ -64,7 +64,7 @@ class Report:
     Attributes:
         faults: all of them, the serious ones first.
         counts: class name -> number of images.
-        n_images: how many images were looked at.
+        n_images: number of images checked.
     """
 
     faults: list[Fault] = field(default_factory=list)
@@ -115,7 +115,7 @@ class Report:
         return self._headed(kinds or "no faults found")
 
     def _headed(self, text: str) -> str:
-        return f"{self.n_images:,} images of {len(self.counts)} classes: {text}"
+        return f"{self.n_images:,} images in {len(self.counts)} classes: {text}"
 
     def __str__(self) -> str:
         if not self.faults:
@@ -139,8 +139,8 @@ class Report:
         counts = "".join(f"<tr><td>{_safe(name)}</td><td>{count:,}</td></tr>" for name, count in self.counts.items())
         sections = "".join(_section(kind, faults, self._images) for kind, faults in self._by_kind())
         return (
-            f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Check of images</title><style>{STYLE}'
-            f"</style></head><body><h1>Check of images</h1><p>{_safe(self.summary())}</p><table><tr><th>class</th>"
+            f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Image check</title><style>{STYLE}'
+            f"</style></head><body><h1>Image check</h1><p>{_safe(self.summary())}</p><table><tr><th>class</th>"
             f"<th>images</th></tr>{counts}</table>{sections}</body></html>\n"
         )
 

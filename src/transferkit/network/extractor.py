@@ -36,7 +36,7 @@ Forward = Callable[[Array], list[Array]]  # float32 (n, h, w, 3) -> the outputs 
 THREADS = max(2, min(16, os.cpu_count() or 2))
 # Weights of more bytes stay variables: a graph may hold 2 GB.
 CONSTANT_BYTES = 2**29
-# Each session has a copy of the weights: together they take about so many bytes.
+# Each session has a copy of the weights: together they take about this many bytes.
 SESSIONS_BYTES = 2**30
 # Images per call of the frozen part. On a CPU small batches stay in its caches, and one call per core
 # beats one call on all cores: benchmarks/forward.py measured 1.7 times the images per second of batches of 32.
@@ -55,7 +55,7 @@ class FeatureExtractor:
         computation: stands for the layers and their settings; see `Network.computation`.
         precision: ``"float32"`` or ``"bfloat16"`` (float16 on a GPU).
 
-    `name` says what its values depend on besides the images: the computation, the present weights, the size, the rules
+    `name` says what its values depend on besides the images: the computation, the current weights, the size, the rules
     by which bytes become pixels, the precision.
     """
 

@@ -144,8 +144,8 @@ class Network:
                 if pattern.search(name):
                     return index
             raise InvalidInputError(
-                f"The stage {at!r} of {self.record.name!r} has no layer: the names of its layers must begin with the stage. "
-                f"Correct the record, or pass a layer's name or index."
+                f"The stage {at!r} of {self.record.name!r} matches no layer: the names of its layers must begin with the "
+                f"stage. Correct the record, or pass a layer's name or index."
             )
         near = difflib.get_close_matches(at, [*self.record.stages, *names], n=1)
         hint = f", did you mean {near[0]!r}?" if near else ""
@@ -222,7 +222,7 @@ def assemble(
     pool = {4: keras.layers.GlobalAveragePooling2D, 2: keras.layers.Identity}.get(len(maps.shape))
     if pool is None:
         raise InvalidInputError(
-            f"The backbone {record.name!r} gives values of shape {tuple(maps.shape)}: it must give feature maps "
+            f"The backbone {record.name!r} returns values of shape {tuple(maps.shape)}: it must return feature maps "
             f"(n, h, w, features) or features (n, features). Build it without its classification head."
         )
     head = (

@@ -32,8 +32,8 @@ def check_precision(choice: object) -> Literal["float32", "bfloat16"]:
         )
     if choice == "bfloat16" and not has_fast_half():
         raise InvalidInputError(
-            "`precision='bfloat16'` needs a processor with AVX-512 BF16 or AMX, or a GPU with tensor cores, and this machine "
-            "has none of them. Pass precision='auto', which takes bfloat16 only where it is fast."
+            "`precision='bfloat16'` needs a processor with AVX-512 BF16 or AMX, or a GPU with tensor cores, which this "
+            "machine does not have. Pass precision='auto', which takes bfloat16 only where it is fast."
         )
     return "float32" if choice == "float32" or not has_fast_half() else "bfloat16"
 

@@ -106,7 +106,7 @@ class ClassScores(NamedTuple):
     """The figures of one class; NaN where a figure is not defined (no image of it, or never predicted).
 
     Attributes:
-        precision: share of the images predicted as this class that are of it.
+        precision: share of the images predicted as this class that belong to it.
         recall: share of the images of this class that were predicted as it.
         f1: the harmonic mean of the two.
         support: number of images of this class.
