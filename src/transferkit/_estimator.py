@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
 
 from typing_extensions import Self
 
@@ -15,11 +14,11 @@ __all__ = ["Estimator"]
 class Estimator:
     """The base of a class whose constructor only stores its arguments, under their names."""
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002  # scikit-learn passes it
+    def get_params(self, deep: bool = True) -> dict[str, object]:  # noqa: ARG002  # scikit-learn passes it
         """The constructor's arguments by name, as scikit-learn's estimators give them."""
         return {name: getattr(self, name) for name in self._defaults()}
 
-    def set_params(self, **params: Any) -> Self:
+    def set_params(self, **params: object) -> Self:
         """Change arguments of the constructor; they take effect at the next `fit`.
 
         Raises:
@@ -33,13 +32,13 @@ class Estimator:
         return self
 
     @classmethod
-    def _defaults(cls) -> dict[str, Any]:
+    def _defaults(cls) -> dict[str, object]:
         return {name: parameter.default for name, parameter in inspect.signature(cls).parameters.items()}
 
     def __sklearn_is_fitted__(self) -> bool:
         return "_fitted" in self.__dict__
 
-    def __sklearn_tags__(self) -> Any:  # scikit-learn itself asks for them
+    def __sklearn_tags__(self) -> object:  # scikit-learn itself asks for them
         from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
 
         return Tags(

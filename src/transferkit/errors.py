@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from importlib import import_module
-from typing import Any
+from types import ModuleType
 
 from ._public import public
 
@@ -114,7 +114,7 @@ class MissingExtraError(TransferKitError, ImportError):
         return f"{purpose} needs an optional package: install it with pip install 'transferkit[{extra}]'."
 
 
-def import_extra(module: str, purpose: str, extra: str) -> Any:
+def import_extra(module: str, purpose: str, extra: str) -> ModuleType:
     """An optional package, or the error that names the command that installs it."""
     try:
         return import_module(module)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -18,6 +18,7 @@ from PIL import Image
 from .._public import public
 from ..errors import ImageReadError, InvalidInputError, bad_argument, import_extra
 from ..images import Images, content_of, decode
+from ..results import Label
 
 if TYPE_CHECKING:
     import pandas
@@ -68,7 +69,7 @@ class Report:
     """
 
     faults: list[Fault] = field(default_factory=list)
-    counts: dict[Any, int] = field(default_factory=dict)
+    counts: dict[Label, int] = field(default_factory=dict)
     n_images: int = 0
     _images: Mapping[str, Images] = field(default_factory=dict, repr=False, compare=False)  # each alone, by name
 

@@ -1,6 +1,8 @@
 """What comes out: numbers with class names, tables and plots."""
 
+from .evaluation import ClassScores, Evaluation
+from .history import History, Phase
 from .plots import grid
-from .results import ClassScores, Evaluation, History, Phase, Prediction, Predictions
+from .predictions import Label, Prediction, Predictions
 
-__all__ = ["ClassScores", "Evaluation", "History", "Phase", "Prediction", "Predictions", "grid"]
+__all__ = ["ClassScores", "Evaluation", "History", "Label", "Phase", "Prediction", "Predictions", "grid"]

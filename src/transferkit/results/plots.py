@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +58,7 @@ def confusion(matrix: npt.NDArray[np.int64], names: Sequence[str]) -> Figure:
     return figure
 
 
-def grid(images: Sequence[npt.NDArray[Any]], titles: Sequence[str]) -> Figure:
+def grid(images: Sequence[npt.NDArray[np.uint8 | np.float32]], titles: Sequence[str]) -> Figure:
     """Images RGB 0-255 in rows of up to six, each under its title."""
     columns = min(6, max(1, len(images)))
     rows = -(-len(images) // columns)

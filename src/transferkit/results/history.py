@@ -1,0 +1,116 @@
+"""The history of training: the metrics of each epoch of each phase."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._public import public
+from ..errors import import_extra
+from . import plots
+from .text_table import text_table
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+__all__ = ["History", "Phase"]
+
+
+@public
+@dataclass(frozen=True)
+class Phase:
+    """One call of `fit` or `fine_tune`.
+
+    Attributes:
+        name: ``"fit"`` or ``"fine_tune"``.
+        first_layer: the first layer that was trained.
+        metrics: name -> one float per epoch: ``loss``, ``accuracy``, with validation also ``val_loss`` and
+            ``val_accuracy``, and ``learning_rate`` at the end of the epoch.
+        kept: the epoch, counted from 1, whose weights the classifier has; 0 = the weights from before the phase.
+        seconds: wall time of the training alone.
+        pass_seconds: wall time of checking the images and computing their values.
+        skipped: image -> reason, of images that could not be read and were left out; not part of a saved classifier.
+    """
+
+    name: str
+    first_layer: str
+    metrics: Mapping[str, Sequence[float]]
+    kept: int
+    seconds: float = 0.0
+    pass_seconds: float = 0.0
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs were run."""
+        return len(self.metrics["loss"])
+
+
+@public
+@dataclass(frozen=True)
+class History(Mapping[str, list[float]]):
+    """The epochs of all phases, in order: a mapping from the name of a metric to one float per epoch.
+
+    ``history["val_accuracy"]`` is NaN where a phase had no validation; ``history.epochs`` is the number of epochs.
+
+    Attributes:
+        phases: a `Phase` for each call of `fit` or `fine_tune`.
+    """
+
+    phases: tuple[Phase, ...] = ()
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs were run in all."""
+        return sum(phase.epochs for phase in self.phases)
+
+    @property
+    def metrics(self) -> list[str]:
+        """The names that ``history[name]`` takes."""
+        return list(dict.fromkeys(name for phase in self.phases for name in phase.metrics))
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Image -> reason, of all images that could not be read and were left out (``on_bad_image="skip"``)."""
+        return {name: reason for phase in self.phases for name, reason in phase.skipped.items()}
+
+    def __getitem__(self, name: str) -> list[float]:
+        if name not in self.metrics:
+            raise KeyError(f"{name!r} is not recorded; there are {', '.join(self.metrics)}")
+        return [v for phase in self.phases for v in phase.metrics.get(name, [math.nan] * phase.epochs)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.metrics)
+
+    def __len__(self) -> int:
+        return len(self.metrics)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row per epoch, with the phase's name (extra ``pandas``)."""
+        phases = [phase.name for phase in self.phases for _ in range(phase.epochs)]
+        columns = {"phase": phases, "epoch": range(1, self.epochs + 1), **self}
+        return import_extra("pandas", "A DataFrame", "pandas").DataFrame(columns)
+
+    def plot(self) -> Figure:
+        """Loss and accuracy over all phases as a figure, returned and not shown (extra ``plot``)."""
+        ends = np.cumsum([phase.epochs for phase in self.phases])[:-1].tolist()
+        return plots.history(dict(self), ends, [phase.name for phase in self.phases])
+
+    def __str__(self) -> str:
+        shown = [name for name in self.metrics if name != "learning_rate"]
+        rows = [
+            [phase.name, f"{epoch + 1}{'*' if epoch + 1 == phase.kept else ''}"]
+            + [f"{phase.metrics[name][epoch]:.4f}" if name in phase.metrics else "-" for name in shown]
+            for phase in self.phases
+            for epoch in range(phase.epochs)
+        ]
+        left_out = f"\n{len(self.skipped):,} images could not be read and were left out" if self.skipped else ""
+        return text_table(["phase", "epoch", *shown], rows) + "\n* the epoch whose weights were kept" + left_out
+
+    def __repr__(self) -> str:
+        return f"<History: {self.epochs} epochs in {len(self.phases)} phases>"
