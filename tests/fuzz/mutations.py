@@ -11,9 +11,10 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
+from drawing import PNG_SIGNATURE, chunk
+
 __all__ = ["MUTATIONS", "mutated"]
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Numbers at which lengths, sizes and offsets go wrong.
 EDGES = [
     0,
@@ -115,7 +116,7 @@ def with_another_number(data: bytes, random: Random, others: Sequence[bytes]) ->
 def with_another_block(data: bytes, random: Random, others: Sequence[bytes]) -> bytes:
     """A block of a PNG, WebP or JPEG changed, doubled, moved or dropped, with what frames it set right."""
     if data.startswith(PNG_SIGNATURE):
-        return PNG_SIGNATURE + b"".join(_changed(list(_chunks_of_png(data)), random, others, _png_chunk))
+        return PNG_SIGNATURE + b"".join(_changed(list(_chunks_of_png(data)), random, others, chunk))
     if data[:4] == b"RIFF":
         body = b"WEBP" + b"".join(_changed(list(_chunks_of_webp(data)), random, others, _webp_chunk))
         return b"RIFF" + struct.pack("<I", len(body)) + body
@@ -164,10 +165,6 @@ def _chunks_of_png(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         length = struct.unpack_from(">I", data, at)[0]
         yield data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
         at += length + 12
-
-
-def _png_chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def _chunks_of_webp(data: bytes) -> Iterator[tuple[bytes, bytes]]:

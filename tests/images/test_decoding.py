@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
-import subprocess
-import sys
 import time
 import warnings
 import zlib
@@ -15,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawing import picture, saved, write
-from helpers import as_by_pillow, odd_image, refused, steady
+from drawing import large_photo, picture, png_of, saved, write
+from helpers import as_by_pillow, fresh_python, refused, steady
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -53,20 +50,10 @@ def test_a_png_with_a_palette_of_any_depth_has_the_pixels_of_pillow(colours: int
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_a_grey_png_of_few_bits_has_the_pixels_of_pillow(bits: int) -> None:
-    as_by_pillow(grey_png(bits), 0)
-
-
-def grey_png(bits: int) -> bytes:
-    """8 x 8 pixels that go through all grey values; Pillow writes no such files."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
     values = np.arange(64).reshape(8, 8) % 2**bits
     rows = np.packbits((values[..., None] >> np.arange(bits)[::-1]) & 1, axis=None).reshape(8, bits)
-    header = struct.pack(">IIBBBBB", 8, 8, bits, 0, 0, 0, 0)
-    body = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    pixels = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    as_by_pillow(png_of(8, 8, pixels=pixels, bits=bits, colours=0), 0)
 
 
 @pytest.mark.parametrize("kind", ["RGB", "L", "P"])
@@ -131,13 +118,6 @@ def test_a_gif_has_the_pixels_of_pillow(mode: str) -> None:
     as_by_pillow(saved(PHOTO.convert(mode), "GIF"))
 
 
-def test_an_animation_is_its_first_picture() -> None:
-    frames = [Image.fromarray(picture(seed)).quantize(64) for seed in range(3)]
-    for kind in ("GIF", "PNG", "WEBP"):
-        data = saved(frames[0], kind, save_all=True, append_images=frames[1:], duration=100)
-        as_by_pillow(data)
-
-
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1"])
 def test_a_bmp_of_any_depth_has_the_pixels_of_pillow(mode: str) -> None:
     as_by_pillow(saved(PHOTO.convert(mode), "BMP"), 0)
@@ -159,8 +139,10 @@ def test_other_formats_have_the_pixels_of_pillow(kind: str) -> None:
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_a_file_that_was_cut_off_is_refused_and_never_half_read(kind: str, share: float) -> None:
     data = saved(NOISE, kind)
-    with refused(ImageReadError, "photo.x", "cannot be read ("):
+    reason = "cannot be decoded" if kind == "TIFF" else "is cut off"  # a TIFF may have its directory anywhere
+    with refused(ImageReadError, "photo.x", "cannot be read (", reason) as caught:
         decode(data[: int(len(data) * share)], "photo.x")
+    assert caught.value.kinds == {"photo.x": "unreadable" if kind == "TIFF" else "truncated"}
 
 
 @pytest.mark.parametrize(
@@ -186,14 +168,6 @@ def test_the_reason_is_told_in_words(data: bytes, reason: str) -> None:
     assert caught.value.kinds["photo.jpg"] == kinds.get(reason, "truncated" if "truncated" in reason else "unreadable")
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
-def test_a_file_whose_end_is_missing_is_cut_off_and_not_merely_damaged(kind: str) -> None:
-    data = saved(NOISE, kind)
-    with refused(ImageReadError, "photo.x", "is truncated") as caught:
-        decode(data[: len(data) // 2], "photo.x")
-    assert caught.value.kinds == {"photo.x": "truncated"}
-
-
 def test_a_jpeg_that_is_damaged_in_the_middle_is_damaged_and_not_cut_off() -> None:
     data = bytearray(saved(NOISE, "JPEG"))
     at = data.index(b"\xff\xc4")
@@ -201,11 +175,6 @@ def test_a_jpeg_that_is_damaged_in_the_middle_is_damaged_and_not_cut_off() -> No
     with refused(ImageReadError, "photo.x", "the JPEG cannot be decoded: broken data stream") as caught:
         decode(bytes(data), "photo.x")
     assert caught.value.kinds == {"photo.x": "unreadable"}
-
-
-def test_a_jpeg_of_12_bits_is_told_apart_from_a_damaged_one() -> None:
-    with refused(ImageReadError, "monkey.jpg", "cannot handle 12-bit layers"):
-        decode(odd_image("monkey12.jpg").read_bytes(), "monkey.jpg")
 
 
 def test_each_pixel_is_blended_with_white_by_its_alpha() -> None:
@@ -229,22 +198,12 @@ def test_a_file_and_its_array_give_the_same_pixels(tmp_path: Path, name: str) ->
     assert (of_file.shape, of_file.dtype) == ((16, 20, 3), np.float32)
 
 
-def large_photo(seed: int, size: tuple[int, int], orientation: int = 1) -> bytes:
-    """A JPEG of fine and coarse detail, of the size (height, width) in which it is stored."""
-    rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(picture(seed, size)).resize(size[::-1])
-    pixels = np.clip(np.asarray(coarse).astype(float) + rng.normal(0, 12, (*size, 3)), 0, 255).astype(np.uint8)
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return saved(Image.fromarray(pixels), "JPEG", quality=95, exif=exif)
-
-
 @steady
 @given(st.integers(130, 700), st.integers(130, 700), st.integers(8, 40), st.integers(8, 40), st.integers(1, 8))
 def test_a_large_jpeg_is_reduced_while_it_is_decoded_and_looks_the_same(
     height: int, width: int, down: int, across: int, orientation: int
 ) -> None:
-    data = large_photo(0, (height, width), orientation)
+    data = large_photo((height, width), orientation)
     reduced = to_pixels(data, "photo", (down, across))
     full = resize(decode(data), (down, across))
     assert reduced.shape == full.shape
@@ -254,7 +213,7 @@ def test_a_large_jpeg_is_reduced_while_it_is_decoded_and_looks_the_same(
 
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_what_a_jpeg_is_reduced_to_is_no_smaller_than_needed(orientation: int) -> None:
-    data = large_photo(0, (1200, 1335), orientation)
+    data = large_photo((1200, 1335), orientation)
     sides = {1: (1200, 1335), 6: (1335, 1200)}[orientation]
     for size, power in (((450, 450), 1), ((336, 390), 2), ((151, 195), 4), ((90, 90), 8), ((2, 2), 8)):
         assert decode(data, "photo", size).shape == (*tuple(-(-side // power) for side in sides), 3)
@@ -346,12 +305,8 @@ def test_a_bomb_is_refused_at_once_and_takes_no_memory(tmp_path: Path) -> None:
     side, deflate = 23_000, zlib.compressobj(9)
     pixels = b"".join([deflate.compress(bytes(1 + side // 8)) for _ in range(side)] + [deflate.flush()])
 
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     bomb = tmp_path / "bomb.png"
-    bomb.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
+    bomb.write_bytes(png_of(side, side, pixels=pixels, bits=1, colours=0))
     assert bomb.stat().st_size < 70_000
     code = """
 import resource, sys, time
@@ -370,8 +325,7 @@ except ImageReadError as error:
     print(list(error.kinds.values()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, seconds)
 """
     good = write(tmp_path / "good.png")
-    run = subprocess.run([sys.executable, "-c", code, good, bomb], capture_output=True, text=True, check=True)
-    kind, kilobytes, seconds = run.stdout.rsplit(maxsplit=2)
+    kind, kilobytes, seconds = fresh_python(code, good, bomb).rsplit(maxsplit=2)
     assert kind == "['huge']"
     assert int(kilobytes) < 50_000
     assert float(seconds) < 1

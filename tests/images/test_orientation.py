@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 
 import numpy as np
 import pytest
-from drawing import picture, saved
+from drawing import chunk, picture, saved
 from helpers import as_by_pillow, header_of_bytes, steady
 from hypothesis import given
 from hypothesis import strategies as st
@@ -148,10 +147,6 @@ def test_an_image_is_resized_to_the_size_that_it_has_upright(kind: str, orientat
 @pytest.mark.parametrize("kind", [2, 7])
 def test_an_orientation_of_another_type_than_it_must_have_counts_as_upright(kind: int) -> None:
     assert orientation_of(saved(PHOTO, "JPEG", exif=exif(6, kind=kind))) == 1
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def before_the_end(data: bytes, more: bytes) -> bytes:

@@ -113,8 +113,6 @@ def test_vgg16_at_15_trains_the_fifth_block_and_the_head():
     [
         ("TransferKitTiny", 96, ["block_2", "block_5", "block_7_2_conv"]),
         ("MobileNetV2_0.35", 96, ["block_3", "block_6_depthwise", 100]),
-        ("MobileNetV3Small", 32, ["expanded_conv", "expanded_conv_4", 60]),
-        ("EfficientNetB0", 32, ["block3", "block6", 200]),
     ],
 )
 def test_cuts_of_real_backbones(name, size, cuts):
