@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def test_a_photo_gives_the_same_probabilities_however_it_comes_in(small, assets)
         str(path),
         [path],
         path.read_bytes(),
-        Image.open(path),
+        Image.open(io.BytesIO(path.read_bytes())),
         pixels,
         pixels.astype("float32")[None],
         [pixels],
