@@ -342,9 +342,7 @@ def test_arrays_are_named_by_their_position() -> None:
     images[13] = images[2]
     images[17] = 50
     assert check(images, [0, 1] * 10).faults == [
-        Fault(
-            "conflicting duplicate", "image 13", "the same image as image 2, which is in class 0", True, "image 2"
-        ),
+        Fault("conflicting duplicate", "image 13", "the same image as image 2, which is in class 0", True, "image 2"),
         Fault("flat", "image 17", "the image appears to be a single colour", False),
     ]
 

@@ -12,7 +12,7 @@ from .._arguments import check_count, check_seed, check_size
 from .._public import public
 from ..errors import InvalidInputError
 from ..features import Augmentation, augmenter
-from ..images import Images, list_files, load, read_images, read_labelled
+from ..images import ImageData, ImageLike, Images, Labels, list_files, load, read_images, read_labelled
 from ..results import grid
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ __all__ = ["show_images"]
 
 @public
 def show_images(
-    data: object,
-    labels: object = None,
+    data: ImageData | ImageLike,
+    labels: Labels | None = None,
     *,
     size: int | tuple[int, int] = 224,
     count: int = 12,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
-from .._public import public
+from .._public import public_in_room
 from ..errors import ImageReadError, InvalidInputError, bad_argument, import_extra
 from ..images import Images, content_of, decode
 from ..results import Label
@@ -38,7 +38,7 @@ td, th { padding: 0 1rem .1rem 0; text-align: left; }
 """
 
 
-@public
+@public_in_room
 class Fault(NamedTuple):
     """One thing that is wrong, or that may be.
 
@@ -57,7 +57,7 @@ class Fault(NamedTuple):
     other: str | None = None
 
 
-@public
+@public_in_room
 @dataclass
 class Report:
     """The faults of a data set; prints as a short table.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .._public import public
+from .._public import public_in_room
 from . import plots
 from .predictions import Label, Prediction, Predictions
 from .text_table import text_table
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["ClassScores", "Evaluation"]
 
 
-@public
+@public_in_room
 class ClassScores(NamedTuple):
     """The figures of one class; NaN where a figure is not defined (no image of it, or never predicted).
 
@@ -35,7 +35,7 @@ class ClassScores(NamedTuple):
     support: int
 
 
-@public
+@public_in_room
 class Evaluation:
     """How a classifier did on labelled images; prints as a table.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._public import public
+from .._public import public_in_room
 from ..errors import import_extra
 from . import plots
 from .text_table import text_table
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["History", "Phase"]
 
 
-@public
+@public_in_room
 @dataclass(frozen=True)
 class Phase:
     """One call of `fit` or `fine_tune`.
@@ -51,7 +51,7 @@ class Phase:
         return len(self.metrics["loss"])
 
 
-@public
+@public_in_room
 @dataclass(frozen=True)
 class History(Mapping[str, list[float]]):
     """The epochs of all phases, in order: a mapping from the name of a metric to one float per epoch.

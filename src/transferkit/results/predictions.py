@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, overload
 import numpy as np
 import numpy.typing as npt
 
-from .._public import public
+from .._public import public_in_room
 from ..errors import import_extra
 from .text_table import text_table
 
@@ -21,7 +21,7 @@ __all__ = ["Label", "Prediction", "Predictions"]
 Label: TypeAlias = str | int | bool  # a class name, of the type that the labels of the training data have
 
 
-@public
+@public_in_room
 class Prediction(NamedTuple):
     """The most probable class of one image.
 
@@ -36,7 +36,7 @@ class Prediction(NamedTuple):
     path: str | None = None
 
 
-@public
+@public_in_room
 class Predictions(Sequence[Prediction]):
     """The predictions of several images, in their order.
 
