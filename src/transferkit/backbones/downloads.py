@@ -78,23 +78,21 @@ def fetch(record: Backbone, file: WeightsFile, folder: Path, console: Console, c
 
 def _refuse_offline(url: str) -> None:
     """Reach the host once, within `CONNECT` seconds: requests gives each of its many addresses that time."""
+    if requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)):
+        return
     parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        if not requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)):
-            _reach(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+        # One address of each family, IPv6 and IPv4, until one answers.
+        infos = {info[0]: info[4] for info in socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)}
+        *others, last = (str(address[0]) for address in infos.values())
+        for host in others:
+            with contextlib.suppress(OSError):
+                socket.create_connection((host, port), CONNECT / len(infos)).close()
+                return
+        socket.create_connection((last, port), CONNECT / len(infos)).close()
     except OSError as error:
         raise DownloadError(f"no connection to {parts.hostname}: {error.strerror or error}") from error
-
-
-def _reach(host: str, port: int) -> None:
-    """Connect to one address of each family, IPv6 and IPv4, until one answers."""
-    found = {info[0]: str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
-    *others, last = found.values()
-    for address in others:
-        with contextlib.suppress(OSError):
-            socket.create_connection((address, port), CONNECT / len(found)).close()
-            return
-    socket.create_connection((last, port), CONNECT / len(found)).close()
 
 
 def _download(url: str, target: Path, record: Backbone, console: Console) -> None:

@@ -76,20 +76,17 @@ def _check_form(array: npt.NDArray[Any], name: str, ndim: int) -> None:
         )
     if array.ndim != ndim or array.shape[-1] not in CHANNELS:
         shape = "(n, height, width, 3)" if ndim == 4 else "(height, width, 3)"
+        remedy = "Reshape it."
+        if array.ndim in (3, 4) and array.shape[-3] in CHANNELS:
+            remedy = "Channels come last here: use np.moveaxis(x, -3, -1)."
+        elif array.ndim in (2, 3):
+            remedy = "Add a channel axis to grey images with x[..., np.newaxis]."
         raise InvalidInputError(
             f"{name} has the shape {array.shape}: the shape must be {shape}, RGB, or with 1 channel (grey) or 4 (RGBA). "
-            f"{_shape_remedy(array)}"
+            f"{remedy}"
         )
     if 0 in array.shape[-3:]:
         raise InvalidInputError(f"{name} has the shape {array.shape}: images must not be empty. Check how it was made.")
-
-
-def _shape_remedy(array: npt.NDArray[Any]) -> str:
-    if array.ndim in (3, 4) and array.shape[-3] in CHANNELS:
-        return "Channels come last here: use np.moveaxis(x, -3, -1)."
-    if array.ndim in (2, 3):
-        return "Add a channel axis to grey images with x[..., np.newaxis]."
-    return "Reshape it."
 
 
 def _check_values(image: npt.NDArray[Any], name: str) -> None:
@@ -125,7 +122,6 @@ def _refuse_scaled(arrays: Sequence[npt.NDArray[Any]], name: str) -> None:
 
 
 def is_dataset(data: object) -> bool:
-    """Whether this is a `tf.data.Dataset`."""
     return hasattr(data, "element_spec") and hasattr(data, "as_numpy_iterator")
 
 

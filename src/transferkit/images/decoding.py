@@ -55,7 +55,7 @@ def content_of(images: Images, index: int) -> Content:
     if not isinstance(path, Path):
         return path
     try:
-        with open(path, "rb", opener=_without_waiting) as file:  # Path.open has no opener
+        with open(path, "rb", opener=_without_waiting) as file:
             state = os.fstat(file.fileno())
             if not stat.S_ISREG(state.st_mode):
                 raise unreadable(name, "it is not a regular file", "not a regular file")
@@ -70,8 +70,7 @@ def content_of(images: Images, index: int) -> Content:
         raise unreadable(name, getattr(error, "strerror", None) or str(error), kind) from error
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a FIFO that nobody writes to without waiting for a writer."""
+def _without_waiting(path: str, flags: int) -> int:  # for a writer, if it is a FIFO
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 

@@ -82,7 +82,6 @@ class ClassFolder(FileList):
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is the system's rather than the user's."""
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
@@ -175,7 +174,6 @@ def _starts_like_image(path: Path) -> bool:
         if not path.is_file():
             return False
         with path.open("rb") as file:
-            head = file.read(12)
+            return IMAGE_START.match(file.read(12)) is not None
     except OSError:
         return False
-    return IMAGE_START.match(head) is not None

@@ -80,22 +80,20 @@ def _typed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
             f"be text, or all whole numbers, or all booleans. Convert them to one type."
         )
     typed = np.array(values, dtype=None if values else str)
-    return _whole_numbers(typed) if kinds == {"f"} else _typed(typed)
+    if kinds != {"f"}:
+        return _typed(typed)
+    bad = np.flatnonzero(~np.isfinite(typed) | (typed != np.round(typed)))
+    if bad.size:
+        raise InvalidInputError(
+            f"The label at {int(bad[0])} is {shown(typed[bad[0]].item())}: labels must be text, whole numbers or "
+            f"booleans. This is a classifier; convert the values into classes first."
+        )
+    return typed.astype(np.int64)
 
 
 def _is_missing(value: object) -> bool:
     """None, NaN (which differs from itself), or the NA or NaT of pandas."""
     return value is None or type(value).__name__ in ("NAType", "NaTType") or bool(value != value)
-
-
-def _whole_numbers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    bad = np.flatnonzero(~np.isfinite(array) | (array != np.round(array)))
-    if bad.size:
-        raise InvalidInputError(
-            f"The label at {int(bad[0])} is {shown(array[bad[0]].item())}: labels must be text, whole numbers or "
-            f"booleans. This is a classifier; convert the values into classes first."
-        )
-    return array.astype(np.int64)
 
 
 def class_names(raw: npt.NDArray[Any], names: Iterable[str] | None = None) -> npt.NDArray[Any]:

@@ -70,7 +70,9 @@ def open_image(data: bytes, name: str = "image") -> Image.Image:
 def header_of(image: Image.Image, data: bytes, name: str = "image") -> Header:
     """The header of an image that `open_image` made of `data` and that is not decoded yet."""
     with reading(name, data):
-        oddity = _oddity(image)
+        deep = image.mode.startswith("I;16") or f"{image.mode};16" in str(image.tile)  # decoding loses the depth
+        mode = "16-bit" if deep else UNUSUAL_MODES.get(image.mode, "")
+        oddity = ", ".join(filter(None, [mode, "transparency" if image.has_transparency_data else ""]))
         # For metadata behind the pixels, Pillow decodes a PNG.
         plain = image.format == "PNG" and not any(mark in data for mark in METADATA_OF_PNG)
         orientation = 1 if plain else orientation_of(image)
@@ -96,9 +98,7 @@ def unreadable(name: str, reason: str, kind: str = "unreadable") -> ImageReadErr
 def reading(name: str, data: bytes = b"") -> Iterator[None]:
     """While Pillow reads: its errors become an `ImageReadError`, and its warnings, which name no file, are not shown.
 
-    Args:
-        name: the name of the image.
-        data: the bytes of its file, which tell whether it is truncated.
+    `data` are the bytes of the file, which tell whether it is truncated.
     """
     try:
         with _quiet():
@@ -109,7 +109,9 @@ def reading(name: str, data: bytes = b"") -> Iterator[None]:
             raise unreadable(name, f"the {known} has too many pixels", "huge") from error
         if _is_truncated(data, known):
             raise unreadable(name, f"the {known} is truncated", "truncated") from error
-        raise unreadable(name, f"the {known} cannot be decoded: {_in_words(error)}") from error
+        # The message of a plugin may have several lines, and the address of a buffer.
+        text = " ".join(str(error).partition(" <_io.BytesIO")[0].split()).rstrip(".")[:200]
+        raise unreadable(name, f"the {known} cannot be decoded: {text or type(error).__name__}") from error
 
 
 @contextlib.contextmanager
@@ -145,19 +147,6 @@ def _is_truncated(data: bytes, known: str) -> bool:
     if known == "WEBP":
         return len(data) < int.from_bytes(data[4:8], "little") + 8
     return known == "BMP" and len(data) < int.from_bytes(data[2:6], "little")
-
-
-def _in_words(error: Exception) -> str:
-    """The message of a plugin, in one line and without the address of a buffer."""
-    text = " ".join(str(error).partition(" <_io.BytesIO")[0].split()).rstrip(".")
-    return text[:200] or type(error).__name__
-
-
-def _oddity(image: Image.Image) -> str:
-    """What is unusual about the colours. Decoding would lose the depth in the file."""
-    deep = image.mode.startswith("I;16") or f"{image.mode};16" in str(image.tile)
-    mode = "16-bit" if deep else UNUSUAL_MODES.get(image.mode, "")
-    return ", ".join(filter(None, [mode, "transparency" if image.has_transparency_data else ""]))
 
 
 def _frames(image: Image.Image) -> int:

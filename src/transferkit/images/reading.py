@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..errors import InvalidInputError, bad_argument, shown, some_of
 from .arrays import dataset_arrays, image_contents, is_dataset, named_labels
-from .folders import ClassFolder, list_class_folder, list_files
+from .folders import list_class_folder, list_files
 from .images import Images, LabelledImages
 from .labels import Codes, class_names, encode, label_array
 
@@ -44,7 +44,7 @@ def read_labelled(
     """
     if isinstance(data, (str, os.PathLike)):
         _no_labels(labels, "a folder's labels are the names of the folders in it")
-        return _from_folder(_class_folder(_named_path(data), lenient), classes, what, empty_classes)
+        return _from_folder(_named_path(data), classes, what, empty_classes, lenient)
     images, labels, names = _images_and_labels(data, labels, what)
     raw = label_array(labels, len(images))
     if not len(images):
@@ -99,21 +99,30 @@ def read_images(images: object, lenient: bool = False) -> Images:
         return Images(dataset_arrays(images, labelled=False)[0])
     if _is_frame(images):
         images = _column(images, "image", "path")
-    found = _sequence([images], "image") if _is_one(images) else _sequence(images, "array of images")
+    is_one = isinstance(images, (bytes, Image.Image)) or (
+        not isinstance(images, (list, tuple)) and np.asarray(images).ndim == 3
+    )
+    found = _sequence([images], "image") if is_one else _sequence(images, "array of images")
     _check_files(list(found.files), lenient)
     return found
 
 
 def split_pair(value: object) -> tuple[object, object]:
     """`validation=` as data: a pair (data, labels), or any form that brings its labels along."""
-    if isinstance(value, tuple) and len(value) == 2:
-        return value
-    return value, None
+    return value if isinstance(value, tuple) and len(value) == 2 else (value, None)
 
 
 def _from_folder(
-    found: ClassFolder, classes: npt.NDArray[Any] | None, what: str, empty_classes: bool
+    path: Path, classes: npt.NDArray[Any] | None, what: str, empty_classes: bool, lenient: bool
 ) -> LabelledImages:
+    if not path.exists():
+        raise InvalidInputError(f"The folder {str(path)!r} does not exist. Check the path.")
+    if not path.is_dir():
+        raise InvalidInputError(
+            f"{str(path)!r} is a file: training data must be a folder with one folder per class. Pass the folder, or "
+            f"a list of paths with labels."
+        )
+    found = list_class_folder(path, lenient)
     raw = np.array(found.labels)
     if classes is None:
         if found.empty_classes and not empty_classes:
@@ -129,17 +138,6 @@ def _from_folder(
     names = tuple(path.relative_to(found.root).as_posix() for path in found.files)
     files = Images(found.files, left_out=tuple(found.unreadable))
     return LabelledImages(files, encode(raw, classes, what), classes, names, found)
-
-
-def _class_folder(path: Path, lenient: bool) -> ClassFolder:
-    if not path.exists():
-        raise InvalidInputError(f"The folder {str(path)!r} does not exist. Check the path.")
-    if not path.is_dir():
-        raise InvalidInputError(
-            f"{str(path)!r} is a file: training data must be a folder with one folder per class. Pass the folder, or "
-            f"a list of paths with labels."
-        )
-    return list_class_folder(path, lenient)
 
 
 def _named_path(path: str | os.PathLike[str]) -> Path:
@@ -207,10 +205,3 @@ def _is_pandas(data: object) -> bool:
 
 def _is_frame(data: object) -> bool:
     return _is_pandas(data) and hasattr(data, "columns")
-
-
-def _is_one(images: Any) -> bool:
-    """Whether this is one image in memory, and not several."""
-    if isinstance(images, (list, tuple)):
-        return False
-    return isinstance(images, (bytes, Image.Image)) or np.ndim(images) == 3

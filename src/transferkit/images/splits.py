@@ -18,14 +18,8 @@ from .labels import Codes
 from .reading import read_labelled, split_pair
 
 __all__ = [
-    "VALIDATION",
-    "Indices",
-    "Split",
-    "TrainingData",
-    "read_training_data",
-    "stratified_split",
-    "validation_share",
-]
+    "VALIDATION", "Indices", "Split", "TrainingData", "read_training_data", "stratified_split", "validation_share",
+]  # fmt: skip
 
 Indices = npt.NDArray[np.int64]
 
@@ -131,13 +125,15 @@ class TrainingData:
         self._refuse_lost(rows, others)
         if self.share:
             left = self.images.subset(rows)
-            training, held_out = stratified_split(left.codes, _one_name(keys[rows], left.names), self.share, seed)
+            named = [(key.tobytes(), name) for key, name in zip(keys[rows], left.names, strict=True)]
+            first = dict(sorted(named, reverse=True))  # copies of an image get the name of the first of them
+            names = [first[key] for key, _ in named]
+            training, held_out = stratified_split(left.codes, names, self.share, seed)
             rows, others = rows[training], rows[held_out]
         held = self.images.subset(others) if self.share else self.validation and self.validation.subset(others - count)
         return Split(self.images.subset(rows), held, (rows, others))
 
     def _refuse_lost(self, rows: Indices, others: Indices) -> None:
-        """Each class of training images must have some that can be read, and so must validation."""
         codes, classes = self.images.codes, self.images.classes
         if lost := classes[np.setdiff1d(codes, codes[rows])].tolist():
             raise InvalidInputError(
@@ -164,13 +160,6 @@ def read_training_data(data: LabelledImages, validation: object, lenient: bool =
     if share and np.bincount(data.codes).max() < 2:
         raise _too_few(share, len(data))
     return TrainingData(data.absolute(), given, share or 0.0)
-
-
-def _one_name(keys: npt.NDArray[np.uint8], names: Sequence[str]) -> list[str]:
-    """Copies of an image get the name of the first of them."""
-    named = [(key.tobytes(), name) for key, name in zip(keys, names, strict=True)]
-    first = dict(sorted(named, reverse=True))
-    return [first[key] for key, _ in named]
 
 
 def _too_few(share: float, count: int) -> InvalidInputError:
