@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .record import Backbone, WeightsFile
+from .record import Backbone, Rule, WeightsFile
 
 __all__ = ["TABLE"]
 
@@ -18,7 +18,7 @@ KERNELS = "weights_tf_dim_ordering_tf_kernels"
 
 
 def _family(
-    family: str, rule: str, url: str, file: str = "", sizes: tuple[int, ...] = (), **shared: Any
+    family: str, rule: Rule, url: str, file: str = "", sizes: tuple[int, ...] = (), **shared: Any
 ) -> Callable[..., Backbone]:
     """What makes the rows of a family.
 
@@ -58,15 +58,9 @@ def _numbered(prefix: str, first: int, last: int) -> tuple[str, ...]:
 
 def _cells(repeats: int) -> tuple[str, ...]:
     """The cells of a NASNet: two of the stem, then three runs of normal cells with a reduction between them."""
-    return (
-        "stem_1",
-        "stem_2",
-        *_numbered("normal_conv_1_", 0, repeats - 1),
-        f"reduce_{repeats}",
-        *_numbered("normal_conv_1_", repeats + 1, 2 * repeats),
-        f"reduce_{2 * repeats}",
-        *_numbered("normal_conv_1_", 2 * repeats + 1, 3 * repeats),
-    )
+    ends = ((0, repeats - 1), (repeats + 1, 2 * repeats), (2 * repeats + 1, 3 * repeats))
+    first, second, third = (_numbered("normal_conv_1_", *pair) for pair in ends)
+    return ("stem_1", "stem_2", *first, f"reduce_{repeats}", *second, f"reduce_{2 * repeats}", *third)
 
 
 # fmt: off

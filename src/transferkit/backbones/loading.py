@@ -6,17 +6,17 @@ import random
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
 
 from ..errors import WeightsError, first_line
 from .downloads import SPARE, declared_values
-from .record import Backbone
+from .record import Backbone, Loader
 
 if TYPE_CHECKING:
     import keras
@@ -27,7 +27,7 @@ IMAGENET_MEAN_AND_DEVIATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def build_with_weights(
-    record: Backbone, size: tuple[int, int], weights: Path | Callable[[Any], object] | None, seed: int
+    record: Backbone, size: tuple[int, int], weights: Path | Loader | None, seed: int
 ) -> keras.Model:
     """The backbone for images of `size`, with the weights that `find_weights` found.
 
@@ -43,7 +43,13 @@ def build_with_weights(
     if isinstance(weights, Path):
         _load_file(model, record, weights)
     elif weights is not None:
-        _load_by_function(model, record, weights)
+        try:
+            weights(model)
+        except Exception as error:  # it is the user's, or downloads something
+            raise WeightsError(
+                f"The weights of {record.name!r} could not be loaded ({first_line(error)}): the function in its record "
+                f"must load them into the model. Check the function and the network connection."
+            ) from error
     return model
 
 
@@ -55,8 +61,7 @@ def refuse_oversized(path: Path, model: keras.Model, times: int = 1) -> None:
     Raises:
         ValueError: the file declares more, or points to other files.
     """
-    declared = declared_values(path)
-    held = model.count_params()
+    declared, held = declared_values(path), model.count_params()
     if declared > times * held + SPARE:
         raise ValueError(f"it declares {declared:,} values where the network holds {held:,}")
 
@@ -89,16 +94,6 @@ def _named_by_format(path: Path) -> Iterator[Path]:
         except OSError:  # Windows requires a privilege
             shutil.copyfile(path, named)
         yield named
-
-
-def _load_by_function(model: keras.Model, record: Backbone, function: Callable[[Any], object]) -> None:
-    try:
-        function(model)
-    except Exception as error:  # it is the user's, or downloads something
-        raise WeightsError(
-            f"The weights of {record.name!r} could not be loaded ({first_line(error)}): the function in its record must "
-            f"load them into the model. Check the function and the network connection."
-        ) from error
 
 
 def _fix_normalization(model: keras.Model) -> None:

@@ -9,10 +9,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
+import numpy.typing as npt
 
 from .._arguments import check_count
 from .._public import public
@@ -21,9 +22,8 @@ from ..errors import InvalidInputError, bad_argument, shown, some_of
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["Backbone", "Preprocessing", "WeightsFile", "shown_url"]
+__all__ = ["Backbone", "Loader", "Preprocessing", "Rule", "WeightsFile", "shown_url"]
 
-RULES = ("caffe", "torch", "tf", "none")
 DIGEST = "(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})?"
 
 
@@ -69,9 +69,13 @@ class WeightsFile:
         object.__setattr__(self, "digest", self.digest.lower())
 
 
-Preprocessing = str | Callable[[Any], Any]
-Builder = str | Callable[..., "keras.Model"]
-Pretrained = str | Path | WeightsFile | Sequence[WeightsFile] | Callable[[Any], object] | None
+Tensor: TypeAlias = Any  # of Keras or of its backend
+Rule: TypeAlias = Literal["caffe", "torch", "tf", "none"]
+Preprocessing: TypeAlias = Rule | Callable[[Tensor], Tensor]
+Builder: TypeAlias = str | Callable[..., "keras.Model"]
+Options: TypeAlias = Mapping[str, Any]  # whatever the builder takes
+Loader: TypeAlias = Callable[["keras.Model"], object]
+Pretrained: TypeAlias = str | os.PathLike[str] | WeightsFile | Sequence[WeightsFile] | Loader | None
 
 
 @public
@@ -119,7 +123,7 @@ class Backbone:
     parameters: int = 0
     pretrained: Pretrained = None
     trained_on: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Options = field(default_factory=dict)
     family: str = "own"
     batch_norm: bool | None = None
     dropout: bool | None = None
@@ -134,8 +138,9 @@ class Backbone:
         is_dotted = re.fullmatch(r"[\w.]+:\w+", str(self.builder))
         rule = "must be a callable or text like 'package.module:name'"
         require("builder", callable(self.builder) or is_dotted, rule, "Pass the function")
-        is_known = isinstance(self.preprocessing, str) and self.preprocessing in RULES
-        rule = f"must be one of {some_of(RULES)} or a function"
+        rules = get_args(Rule)
+        is_known = isinstance(self.preprocessing, str) and self.preprocessing in rules
+        rule = f"must be one of {some_of(rules)} or a function"
         require("preprocessing", callable(self.preprocessing) or is_known, rule, "Pass one of these")
         for number in ("default_size", "min_size", "feature_dim", "parameters"):
             check_count(number, getattr(self, number), minimum=0, example=224)
@@ -214,7 +219,7 @@ class Backbone:
             )
         return model
 
-    def preprocess_input(self, images: Any, *, check_scale: bool = True) -> Any:
+    def preprocess_input(self, images: npt.ArrayLike | Tensor, *, check_scale: bool = True) -> Any:
         """RGB 0-255 -> what the pretrained weights expect.
 
         Args:
@@ -309,7 +314,7 @@ def _refuse_scaled(pixels: Any) -> None:
 # ---- where weights come from ----
 
 
-def _weights_source(given: object) -> tuple[WeightsFile, ...] | Path | Callable[[Any], object] | None:
+def _weights_source(given: object) -> tuple[WeightsFile, ...] | Path | Loader | None:
     """A record's `pretrained` in one of four forms: files, a path, a function, or None."""
     if given is None or callable(given):
         return given

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from .._files import VARIABLE, cache_folders, expanded, is_private, make_private
 from .._public import public
 from ..errors import InvalidInputError, WeightsError, bad_argument, shown, some_of
 from .downloads import fault_of, fetch, keep_digest
-from .record import Backbone, WeightsFile, shown_url
+from .record import Backbone, Loader, WeightsFile, shown_url
 from .registry import get_backbone
 
 __all__ = ["Source", "WeightsChoice", "check_weights", "download_weights", "find_weights", "size_note"]
@@ -28,7 +28,7 @@ __all__ = ["Source", "WeightsChoice", "check_weights", "download_weights", "find
 RULE = "must be 'pretrained', 'imagenet', the path of a weights file, or None"
 WeightsChoice = str | Path | None
 # What a choice means: no weights (random ones), a file that exists, one to be found, a function.
-Source = Path | WeightsFile | Callable[[Any], object] | None
+Source = Path | WeightsFile | Loader | None
 
 
 def check_weights(record: Backbone, choice: object, size: tuple[int, int]) -> Source:
@@ -55,7 +55,7 @@ def check_weights(record: Backbone, choice: object, size: tuple[int, int]) -> So
     return record.weights_file(size) or _existing(Path(str(record.pretrained)))
 
 
-def find_weights(record: Backbone, source: Source, console: Console) -> Path | Callable[[Any], object] | None:
+def find_weights(record: Backbone, source: Source, console: Console) -> Path | Loader | None:
     """The checked local file of a source, downloaded if it is not on this machine.
 
     Raises:
@@ -80,7 +80,7 @@ def size_note(record: Backbone, source: Source, size: tuple[int, int]) -> str:
 
 @public
 def download_weights(
-    names: str | Iterable[str],
+    names: str | Backbone | Iterable[str | Backbone],
     to: str | os.PathLike[str],
     *,
     input_size: int | tuple[int, int] | None = None,
@@ -92,7 +92,7 @@ def download_weights(
     a cache is copied; one that is already in the folder is kept.
 
     Args:
-        names: one backbone or several, as `list_backbones` gives them.
+        names: one backbone or several, as `list_backbones` gives them, or their records.
         to: the folder; it is made if it is missing.
         input_size: an int or (height, width) in pixels, for use at a size other than the default: some backbones
             have a file for each of several sizes.
