@@ -42,9 +42,9 @@ def main() -> None:
 def photos_of(folder: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.str_]]:
     """As the classifier sees them: decoded and sized by the library."""
     from transferkit.images.decoding import load
-    from transferkit.images.images import ImageFiles
+    from transferkit.images.images import Images
 
-    files = ImageFiles(tuple(sorted(folder.glob("*/*"))))
+    files = Images(sorted(folder.glob("*/*")))
     pixels = np.stack([load(files, number, (96, 96)) for number in range(len(files))])
     return np.rint(pixels).astype(np.uint8), np.array([path.parent.name for path in files.paths])
 

@@ -1,4 +1,4 @@
-"""Folders for downloaded files and computed values, and whether they are private."""
+"""Folders for downloaded files and computed values, whether they are private, and files that are replaced at once."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import hashlib
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["VARIABLE", "cache_folders", "expanded", "is_private", "make_private", "values_folder"]
+__all__ = ["VARIABLE", "cache_folders", "expanded", "is_private", "make_private", "replacing", "values_folder"]
 
 VARIABLE = "TRANSFERKIT_WEIGHTS"  # the environment variable that names a folder of weights files
 # The addresses of Keras Applications' files, which Keras's own cache holds.
@@ -70,3 +72,13 @@ def make_private(folder: Path) -> None:
     missing = [place for place in (folder, *folder.parents) if not place.is_dir()]
     for place in reversed(missing):
         place.mkdir(mode=0o700, exist_ok=True)
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A path for a new file that takes the place of `target` when the block ends; a stop before that loses nothing."""
+    # In a private folder beside the target, so that the rename stays within one file system.
+    with tempfile.TemporaryDirectory(prefix=".transferkit-", dir=target.absolute().parent) as folder:
+        temporary = Path(folder, target.name)
+        yield temporary
+        temporary.replace(target)

@@ -24,21 +24,10 @@ from types import ModuleType
 from ._public import public
 
 __all__ = [
-    "BundleError",
-    "ImageReadError",
-    "InvalidInputError",
-    "MissingExtraError",
-    "NotFittedError",
-    "TrainingError",
-    "TransferKitError",
-    "UnknownBackboneError",
-    "WeightsError",
-    "bad_argument",
-    "first_line",
-    "import_extra",
-    "shown",
-    "some_of",
-]
+    "BundleError", "ImageReadError", "InvalidInputError", "MissingExtraError", "NotFittedError", "TrainingError",
+    "TransferKitError", "UnknownBackboneError", "WeightsError",
+    "bad_argument", "first_line", "import_extra", "shown", "some_of",
+]  # fmt: skip
 
 
 @public

@@ -23,12 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ._console import Console
+from ._files import replacing
 from ._version import __version__
 from .backbones import Backbone, refuse_oversized
-from .errors import BundleError, bad_argument, some_of
+from .errors import BundleError, bad_argument, first_line, some_of
 from .images import ClassWeight, check_class_weight
 from .network import Network, assemble
-from .results import History, Phase
+from .results import History, Label, Phase
 
 __all__ = ["Manifest", "check_target", "read_manifest", "rebuild", "save"]
 
@@ -46,32 +47,21 @@ MAX_MANIFEST = 64 * 2**20  # bytes
 
 @dataclass(frozen=True)
 class Manifest:
-    """The content of ``transferkit.json``.
-
-    Attributes:
-        classes: class names, all str, int or bool.
-        weights, seed: the constructor's arguments; never the path of a weights file.
-        split_seed: the seed that divided the images of `fit`; the same folder is divided alike later.
-        precision: of the frozen part.
-        class_weight: of `fit`: None, "balanced" or (class name, weight) pairs.
-        feature_scale: what the head multiplies features by.
-        self_test: what `self_test` gave when the classifier was saved.
-        weights_sha256: of the member ``model.weights.h5``.
-    """
+    """The content of ``transferkit.json``."""
 
     backbone: str
     input_size: tuple[int, int]
-    classes: list[Any]
+    classes: list[Label]  # all of one type
     dropout: float
-    precision: Literal["float32", "bfloat16"]
-    feature_scale: float
-    weights: str | None
-    seed: int | None
-    split_seed: int
-    self_test: list[float]
+    precision: Literal["float32", "bfloat16"]  # of the frozen part
+    feature_scale: float  # what the head multiplies features by
+    weights: str | None  # the constructor's argument; never the path of a weights file
+    seed: int | None  # the constructor's argument
+    split_seed: int  # divided the images of `fit`: the same folder is divided alike later
+    self_test: list[float]  # what `self_test` gave when the classifier was saved
     history: list[dict[str, Any]]
-    class_weight: Any = None
-    weights_sha256: str = ""
+    class_weight: Any = None  # of `fit`: None, "balanced" or (class name, weight) pairs
+    weights_sha256: str = ""  # of the member ``model.weights.h5``
     transferkit_version: str = __version__
     keras_version: str = keras.__version__
     format_version: int = FORMAT_VERSION
@@ -90,10 +80,9 @@ def self_test(network: Network) -> npt.NDArray[np.float64]:
     y, x = np.mgrid[: network.size[0], : network.size[1]].astype(np.float32)
     waves = [np.sin(x / 7 + k) + np.cos(y / 5 - k) for k in range(3)]
     picture = (127.5 + 63.75 * np.stack(waves, axis=-1))[np.newaxis].astype(np.float32)
-    features = network.features_model()(picture, training=False)
-    values = np.asarray(features[0] if isinstance(features, list) else features, np.float64).ravel()
-    chosen: npt.NDArray[np.float64] = values[np.linspace(0, len(values) - 1, min(FEATURES, len(values))).astype(int)]
-    return chosen
+    (features,) = keras.tree.flatten(network.features_model()(picture, training=False))
+    values: npt.NDArray[np.float64] = np.asarray(features, np.float64).ravel()
+    return values[np.linspace(0, len(values) - 1, min(FEATURES, len(values))).astype(np.int64)]
 
 
 def check_target(path: object) -> Path:
@@ -117,15 +106,12 @@ def _as_path(path: object) -> Path:
 def save(
     path: Path,
     network: Network,
-    classes: npt.NDArray[Any],
+    classes: npt.NDArray[np.generic],
     class_weight: ClassWeight,
     history: History,
     **options: Any,
 ) -> None:
-    """Write a temporary file in the same folder, then rename it: a stop in between loses nothing.
-
-    `options` are the other fields of `Manifest`.
-    """
+    """Write a new file, or replace the one that is there; `options` are the other fields of `Manifest`."""
     manifest = Manifest(
         backbone=network.record.name,
         input_size=network.size,
@@ -137,20 +123,17 @@ def save(
         history=[asdict(replace(phase, skipped={})) for phase in history.phases],  # names no files of this machine
         **options,
     )
-    # A private folder in the same place, so that the rename stays within one file system.
-    with tempfile.TemporaryDirectory(prefix=".transferkit-", dir=path.parent) as folder:
-        temporary = Path(folder, path.name)
+    with replacing(path) as temporary:
         _save_model(network, temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             manifest = replace(manifest, weights_sha256=hashlib.sha256(archive.read(WEIGHTS)).hexdigest())
             archive.writestr(MEMBER, json.dumps(asdict(manifest), ensure_ascii=False, indent=1))
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
 
 
 def _save_model(network: Network, path: Path) -> None:
-    """What `keras.Model.save` writes; where a layer cannot be serialized, the weights, all that `rebuild` reads.
+    """What `keras.Model.save` writes; or, if a layer cannot be serialized, the weights, all that `rebuild` reads.
 
     Some layers of other libraries fail in `get_config`: the training must not be lost for that.
     """
@@ -170,11 +153,7 @@ def _save_model(network: Network, path: Path) -> None:
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:
-    """The member ``transferkit.json``, checked.
-
-    Raises:
-        BundleError: no such file, damaged, not a classifier of transferkit, or of a newer format.
-    """
+    """The member ``transferkit.json``, checked."""
     path = _as_path(path)
     if not path.is_file():
         raise BundleError(f"There is no file {str(path)!r}: load needs a classifier saved by save. Check the path.")
@@ -215,21 +194,10 @@ def _checked(manifest: Manifest) -> Manifest:
 
 
 def rebuild(path: str | os.PathLike[str], record: Backbone, manifest: Manifest) -> Network:
-    """The network from the registry, filled with the file's weights; it must compute what the saved one did.
-
-    Raises:
-        BundleError: the weights are damaged, do not fit, or compute something else.
-    """
+    """The network from the registry, filled with the file's weights; it must compute what the saved one did."""
     path, size = Path(path), manifest.input_size
-    network = assemble(
-        record,
-        record.build(size),
-        size,
-        len(manifest.classes),
-        manifest.dropout,
-        manifest.split_seed,
-        manifest.precision,
-    )
+    count, seed = len(manifest.classes), manifest.split_seed
+    network = assemble(record, record.build(size), size, count, manifest.dropout, seed, manifest.precision)
     network.set_feature_scale(manifest.feature_scale)
     _load_weights(network.model, path, manifest)
     features, expected = self_test(network), np.array(manifest.self_test, np.float64)
@@ -254,10 +222,10 @@ def _load_weights(model: keras.Model, path: Path, manifest: Manifest) -> None:
             refuse_oversized(weights, model)
             model.load_weights(weights)
         except Exception as error:  # h5py and Keras raise many kinds for a file that does not fit
-            reason = str(error).strip().splitlines() or [type(error).__name__]
             raise BundleError(
                 f"The weights in {str(path)!r} do not fit the backbone {manifest.backbone!r} as registered here "
-                f"({reason[0]}): it must be the backbone that the classifier was trained with. Register the same one."
+                f"({first_line(error)}): it must be the backbone that the classifier was trained with. Register "
+                f"the same one."
             ) from error
 
 

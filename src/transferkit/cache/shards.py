@@ -44,25 +44,14 @@ class DamagedShardError(Exception):
 
 
 class OpenShard(NamedTuple):
-    """A shard whose rows can be read.
+    """A shard whose rows can be read."""
 
-    Attributes:
-        path: without the endings.
-        rows: the file of rows.
-        offset: bytes before the first row.
-    """
-
-    path: Path
-    rows: str
-    offset: int
+    path: Path  # without the endings
+    rows: str  # the file of rows
+    offset: int  # bytes before the first row
 
     def read(self, numbers: npt.NDArray[Any], checksums: npt.NDArray[Any], dtype: np.dtype[np.void]) -> Records:
-        """Some rows, each checked.
-
-        Raises:
-            DamagedShardError: the file is gone, or a row is not what was written.
-            OSError: it cannot be read for another reason.
-        """
+        """Some rows; a `DamagedShardError` if the file is gone, or a row is not what was written."""
         rows = np.empty(len(numbers), dtype)
         try:
             with open(self.rows, "rb", buffering=0) as file:  # noqa: PTH123  # a path takes longer than the read
@@ -113,13 +102,10 @@ def record_dtype(tensors: Tensors) -> np.dtype[np.void]:
 
 
 def write_shard(folder: Path, keys: Keys, rows: Records) -> tuple[OpenShard, Entries]:
-    """Write both files under the names of unfinished shards, then rename them: no reader ever sees half a file.
+    """A new shard, and the key and checksum of each row.
 
-    Returns:
-        The shard, and the key and checksum of each row.
-
-    Raises:
-        OSError: it cannot be written; nothing is left behind.
+    The files are written under the names of unfinished shards and then renamed: no reader ever sees half a file, and
+    an error leaves nothing behind.
     """
     entries = np.empty(len(keys), ENTRY)
     entries["key"], entries["crc"] = keys, _checksums(rows)
@@ -140,9 +126,7 @@ def write_shard(folder: Path, keys: Keys, rows: Records) -> tuple[OpenShard, Ent
 def open_shard(path: Path, row_bytes: int) -> tuple[OpenShard, Entries]:
     """A shard, and the key and checksum of each row; rows are checked when they are read.
 
-    Raises:
-        DamagedShardError: the keys are not what was written, or the rows are cut off.
-        OSError: a file cannot be read.
+    A `DamagedShardError` if the keys are not what was written, or the rows are cut off.
     """
     with _file(path, "keys").open("rb") as keys, _file(path, "rows").open("rb") as rows:
         _skip_header(keys)

@@ -1,7 +1,7 @@
 """Values on disk, keyed by content: what was computed once for an image is found again under its hash.
 
-Knows keys, arrays and files, nothing of networks or images. Each computation (one network, one cut, one image size) has
-a folder, its table. The shards used longest ago are removed first when the store reaches its limit.
+It knows keys, arrays and files, nothing of networks or images. Each computation (one network, one cut, one image size)
+has a folder, its table. The shards used longest ago are removed first when the store reaches its limit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
-from .._files import make_private
+from .._files import make_private, replacing
 from .shards import ABSENT, ShardFiles, Tensors, list_shards, remove_shard
 from .tables import Session, Table
 
@@ -69,10 +69,8 @@ class Store:
     def limit(self, size: int) -> None:
         """Set it for every process that uses the folder, and drop what is over it."""
         make_private(self.folder)
-        target = self.folder / SETTINGS
-        temporary = target.with_suffix(f".{os.urandom(8).hex()}.tmp")
-        temporary.write_text(json.dumps({"limit": size}) + "\n")
-        temporary.replace(target)
+        with replacing(self.folder / SETTINGS) as file:
+            file.write_text(json.dumps({"limit": size}) + "\n")
         with self._lock:
             self._size = self._shrink(size)
 

@@ -64,7 +64,10 @@ class Table:
     def refresh(self) -> None:
         """Pick up what other processes wrote and removed; one `stat` where the folder did not change."""
         with self._lock:
-            changed = _time_stamp(self.folder)
+            try:
+                changed = self.folder.stat().st_mtime_ns
+            except ABSENT:
+                changed = None
             if changed is not None and changed == self._seen:
                 return
             paths = {shard.path for shard in list_shards(self.folder) if shard.files == WHOLE}
@@ -81,11 +84,7 @@ class Table:
         return places[at], known[at] == keys
 
     def write(self, keys: Keys, rows: Records) -> Path:
-        """Add a shard.
-
-        Raises:
-            OSError: it cannot be written.
-        """
+        """Add a shard; an OSError if it cannot be written."""
         make_private(self.folder)
         shard, entries = write_shard(self.folder, keys, rows)
         with self._lock:
@@ -129,27 +128,19 @@ class Session:
     Args:
         make_room: whether so many bytes more may be written; it keeps the store alive, which may be a temporary one.
         store_from: new rows are stored once there are so many.
-
-    Attributes:
-        used: the shards that were read or written, and when this was last noted on disk.
-        is_full: there is no room for new rows, or the folder cannot be written to.
     """
 
     def __init__(self, table: Table, make_room: Callable[[int], bool], store_from: int) -> None:
         self.table, self.store_from = table, store_from
-        self.used: dict[Path, float] = {}
-        self.is_full = False
+        self.used: dict[Path, float] = {}  # the shards read or written, and when this was last noted on disk
+        self.is_full = False  # no room for new rows, or the folder cannot be written to
         self._make_room = make_room
         self._new: dict[bytes, Records] = {}
         self._count = 0
         self._since = time.monotonic()
 
     def read(self, keys: Keys) -> tuple[Records, npt.NDArray[np.bool_]]:
-        """The row of each key, and whether there is one; a damaged shard is dropped.
-
-        Raises:
-            OSError: a file is there and cannot be read.
-        """
+        """The row of each key, and whether there is one; damaged shards are dropped, unreadable ones are an OSError."""
         table = self.table
         rows = np.empty(len(keys), table.dtype)
         places, found = table.locate(keys)
@@ -158,10 +149,14 @@ class Session:
             shard = table.shards[number]
             try:
                 rows[here] = shard.read(places["row"][here], places["crc"][here], table.dtype)
-                self._note_use(shard)
             except DamagedShardError:
                 table.drop(shard.path)
                 rows[here], found[here] = self.read(keys[here])  # another shard may hold them too
+                continue
+            now = time.monotonic()
+            if now - self.used.get(shard.path, -TOUCH_SECONDS) >= TOUCH_SECONDS:
+                self.used[shard.path] = now
+                shard.note_use()
         return rows, found
 
     def put(self, keys: Keys, rows: Records) -> None:
@@ -189,12 +184,6 @@ class Session:
         except OSError:  # the disk is full after all, or the folder is read-only
             self.is_full = True
 
-    def _note_use(self, shard: OpenShard) -> None:
-        now = time.monotonic()
-        if now - self.used.get(shard.path, -TOUCH_SECONDS) >= TOUCH_SECONDS:
-            self.used[shard.path] = now
-            shard.note_use()
-
 
 class RowsOnDisk:
     """One array `(n, ...)` whose rows are in shards; only the rows that are asked for are read."""
@@ -215,11 +204,3 @@ class RowsOnDisk:
                 f"damaged or removed while it ran. Call it again, and do not clear the cache in the meantime."
             )
         return np.ascontiguousarray(rows[self._field])
-
-
-def _time_stamp(folder: Path) -> int | None:
-    """When files last came or went; None where there is no folder."""
-    try:
-        return folder.stat().st_mtime_ns
-    except ABSENT:
-        return None

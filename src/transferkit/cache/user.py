@@ -1,13 +1,4 @@
-"""The values that transferkit stores on disk: show, limit and clear them.
-
-    >>> import transferkit as tk
-    >>> print(tk.cache.info())              # doctest: +SKIP
-    >>> tk.cache.set_limit(20 * 10**9)      # doctest: +SKIP
-
-The values at the cut of every image are stored under the hash of its content, so that no later call and no other
-process computes them again. They are numbers, not photos; yet they tell something about the photos, so the folder is
-made for its user alone. Everything here may be removed at any time: it is computed again when it is needed.
-"""
+"""The values that transferkit stores on disk: show, limit and clear them."""
 
 from __future__ import annotations
 
@@ -25,6 +16,9 @@ from .store import Store
 __all__ = ["CacheInfo", "clear", "info", "set_limit"]
 
 CachePath = str | os.PathLike[str]
+
+_store_in = functools.cache(Store)
+_temporary_store = functools.cache(Store.temporary)  # for a user whose cache folder cannot be written to
 
 
 @dataclass(frozen=True)
@@ -106,11 +100,7 @@ def clear(path: CachePath | None = None) -> int:
 
 
 def open_store(choice: object) -> Store | None:
-    """The store that the argument ``cache`` of a classifier stands for; None for False.
-
-    Raises:
-        InvalidInputError: neither True, False nor a path, or the path cannot be a folder.
-    """
+    """The store that the argument ``cache`` of a classifier stands for; None for False."""
     if choice is False:
         return None
     if choice is True:
@@ -137,17 +127,6 @@ def _named(path: object) -> Path:
 def _store_at(path: object) -> Store:
     folder = values_folder() if path is None else _named(path)
     return _temporary_store() if folder is None else _store_in(folder)
-
-
-@functools.cache
-def _store_in(folder: Path) -> Store:
-    return Store(folder)
-
-
-@functools.cache
-def _temporary_store() -> Store:
-    """One for the process, where the user's cache folder cannot be written to."""
-    return Store.temporary()
 
 
 def _can_write(folder: Path) -> bool:

@@ -12,7 +12,7 @@ from .._arguments import check_count, check_seed, check_size
 from .._public import public
 from ..errors import InvalidInputError
 from ..features import Augmentation, augmenter
-from ..images import ImageData, ImageLike, Images, Labels, list_files, load, read_images, read_labelled
+from ..images import ImageData, ImageLike, Labels, list_files, load, read_images, read_labelled
 from ..results import grid
 
 if TYPE_CHECKING:
@@ -52,21 +52,17 @@ def show_images(
     check_seed(seed)
     check_count("count", count, example=12)
     augment = augmenter(augmentation, pixels, seed)
-    images, titles = _with_titles(data, labels)
+    if labels is not None or _has_labels(data):
+        labelled = read_labelled(data, labels)
+        images, titles = labelled.images, [str(name) for name in labelled.classes[labelled.codes]]
+    else:
+        images = read_images(data)
+        titles = [Path(images.name(index)).name for index in range(len(images))]
     if not len(images):
         raise InvalidInputError("There are no images to show: pass at least one. Check the folder.")
     chosen = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int))
     batch: Any = np.stack([load(images, int(index), pixels) for index in chosen])
     return grid(list(batch if augment is None else augment(batch).numpy()), [titles[at] for at in chosen])
-
-
-def _with_titles(data: object, labels: object) -> tuple[Images, list[str]]:
-    """Images with their class names, or with their file names if there are no classes."""
-    if labels is None and not _has_labels(data):
-        images = read_images(data)
-        return images, [Path(images.name(index)).name for index in range(len(images))]
-    labelled = read_labelled(data, labels)
-    return labelled.images, [str(name) for name in labelled.classes[labelled.codes]]
 
 
 def _has_labels(data: object) -> bool:

@@ -16,15 +16,12 @@ from ..features import COLOURS, GRID
 
 __all__ = ["contrast", "pairs_alike", "spread"]
 
-# The limits within which two thumbnails show the same picture; benchmarks/near_duplicates.py measures hits and false
-# alarms.
+# The limits within which two thumbnails show the same picture: benchmarks/near_duplicates.py measures their errors.
 MAX_BITS = 12
 MAX_GREY = 6.0  # of 255, on average over the areas
 MAX_COLOUR = 10.0
-# Differences of brightness below this are noise, on a scale of 255.
-NOISE = 2
-# Thumbnails of less contrast show nothing that could be compared.
-MIN_CONTRAST = 12
+NOISE = 2  # of 255; smaller differences of brightness mean nothing
+MIN_CONTRAST = 12  # of 255; thumbnails of less show nothing that could be compared
 BANDS = 16
 NEIGHBOURS = 12
 PIECE = 4096
@@ -57,7 +54,9 @@ def pairs_alike(thumbnails: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
     for first, second in _candidates(bits):
         close = ONES[bits[first] ^ bits[second]].sum(axis=1) <= MAX_BITS
         first, second = chosen[first[close]], chosen[second[close]]
-        same = _look_same(thumbnails[first].astype(np.int16), thumbnails[second].astype(np.int16))
+        apart = np.abs(thumbnails[first].astype(np.int16) - thumbnails[second])
+        grey, colour = apart[:, : GRID * GRID].mean(axis=1), apart[:, GRID * GRID :].mean(axis=1)
+        same = (grey <= MAX_GREY) & (colour <= MAX_COLOUR)
         for one, other in zip(first[same].tolist(), second[same].tolist(), strict=True):
             earlier, later = sorted((one, other))
             twin[later] = min(earlier, twin.get(later, earlier))
@@ -82,9 +81,3 @@ def _candidates(bits: npt.NDArray[np.uint8]) -> Iterator[tuple[npt.NDArray[np.in
         for step in range(1, min(NEIGHBOURS, len(order) - 1) + 1):
             shared = np.flatnonzero(value[:-step] == value[step:])
             yield order[shared], order[shared + step]
-
-
-def _look_same(first: npt.NDArray[np.int16], second: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
-    apart = np.abs(first - second)
-    grey, colour = apart[:, : GRID * GRID].mean(axis=1), apart[:, GRID * GRID :].mean(axis=1)
-    return np.asarray((grey <= MAX_GREY) & (colour <= MAX_COLOUR))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
+from .._files import replacing
 from .._public import public_in_room
 from ..errors import ImageReadError, InvalidInputError, bad_argument, import_extra
 from ..images import Images, content_of, decode
@@ -98,12 +98,10 @@ class Report:
         """
         if not isinstance(path, (str, PathLike)) or not str(path).endswith(".html"):
             raise bad_argument("path", path, "must end in .html", "Pass for example 'report.html'")
-        target, page = Path(path), self._page()
+        page = self._page()
         try:
-            with tempfile.TemporaryDirectory(prefix=".transferkit-", dir=target.absolute().parent) as folder:
-                temporary = Path(folder, target.name)
-                temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
-                temporary.replace(target)
+            with replacing(Path(path)) as file:
+                file.write_text(page, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise InvalidInputError(
                 f"{str(path)!r} cannot be written ({error.strerror or error}): it must be a file in a folder that exists and "

@@ -234,7 +234,7 @@ def refuse_unreadable(failures: Mapping[int, ImageReadError], remedy: str = REME
     named = "; ".join(f"{name!r}: {reason}" for name, reason in list(reasons.items())[:NAMED])
     more = f"; and {len(reasons) - NAMED} more in .failures of this error" if len(reasons) > NAMED else ""
     raise ImageReadError(
-        f"{len(failures)} images cannot be read ({named}{more}): every image must be whole and of a known format. Repair "
+        f"{len(failures)} images cannot be read ({named}{more}): every image must be complete and of a known format. Repair "
         f"or remove them; check_images(data) lists all faults of a data set.{remedy}",
         reasons,
         kinds,

@@ -34,10 +34,8 @@ Array = npt.NDArray[Any]
 Forward = Callable[[Array], list[Array]]  # float32 (n, h, w, 3) -> the outputs of the model
 
 THREADS = max(2, min(16, os.cpu_count() or 2))
-# Weights of more bytes stay variables: a graph may hold 2 GB.
-CONSTANT_BYTES = 2**29
-# Each session has a copy of the weights: together they take about this many bytes.
-SESSIONS_BYTES = 2**30
+CONSTANT_BYTES = 2**29  # weights of more bytes stay variables: a graph may hold 2 GB
+SESSIONS_BYTES = 2**30  # about what all sessions take together: each has a copy of the weights
 # Images per call of the frozen part. On a CPU small batches stay in its caches, and one call per core
 # beats one call on all cores: benchmarks/forward.py measured 1.7 times the images per second of batches of 32.
 CPU_CHUNK = 4
@@ -140,9 +138,10 @@ def compiled(model: keras.Model, size: tuple[int, int], half: bool = False, gpu:
         captured = zip(traced.graph.inputs[1:], traced.captured_inputs, strict=True)
         constants = {placeholder.name: tf.constant(value.numpy()) for placeholder, value in captured}
         tf.import_graph_def(traced.graph.as_graph_def(), input_map=constants, name="")
-    for _ in range(1 if gpu else max(1, min(THREADS, SESSIONS_BYTES // max(1, _bytes(model))))):
+    outputs = [tensor.name for tensor in traced.outputs]
+    fitting = SESSIONS_BYTES // max(1, 4 * model.count_params())
+    for _ in range(1 if gpu else max(1, min(THREADS, fitting))):
         session = tf.compat.v1.Session(graph=graph, config=_config(half, gpu))
-        outputs = [tensor.name for tensor in traced.outputs]
         free.put(session.make_callable(outputs, feed_list=[traced.inputs[0].name]))
     return run, True
 
@@ -159,7 +158,7 @@ def _config(half: bool, gpu: bool) -> Any:
 
 
 def _traced(model: keras.Model, size: tuple[int, int], rounded: bool) -> Any:
-    numbers = _folded(model) if _bytes(model) <= CONSTANT_BYTES else None
+    numbers = _folded(model) if 4 * model.count_params() <= CONSTANT_BYTES else None
     if numbers is not None and rounded:
         for node in _nodes(model):
             if isinstance(node.operation, keras.layers.DepthwiseConv2D):
@@ -178,10 +177,6 @@ def _traced(model: keras.Model, size: tuple[int, int], rounded: bool) -> Any:
 
     function = tf.function(forward, autograph=False)
     return function.get_concrete_function(tf.TensorSpec((None, *size, 3), tf.float32))
-
-
-def _bytes(model: keras.Model) -> int:
-    return sum(int(np.prod(weight.shape)) * 4 for weight in model.weights)
 
 
 def _folded(model: keras.Model) -> dict[int, Array]:

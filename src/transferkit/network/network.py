@@ -29,21 +29,13 @@ At: TypeAlias = int | str
 
 @dataclass(frozen=True)
 class Cut:
-    """A place to divide the network.
+    """A place to divide the network."""
 
-    Attributes:
-        index: the first trained layer's index in ``backbone.layers``; their number for a cut before the head.
-        first_layer: its name.
-        from_pixels: no layer before the cut has weights.
-        extractor: images float32 `(n, h, w, 3)` -> the list of tensors that cross the cut.
-        trainable: a model from those tensors to logits `(n, n_classes)`.
-    """
-
-    index: int
-    first_layer: str
-    from_pixels: bool
-    extractor: FeatureExtractor
-    trainable: keras.Model
+    index: int  # of the first trained layer in ``backbone.layers``; their number for a cut before the head
+    first_layer: str  # its name
+    from_pixels: bool  # no layer before the cut has weights
+    extractor: FeatureExtractor  # images float32 `(n, h, w, 3)` -> the list of tensors that cross the cut
+    trainable: keras.Model  # those tensors -> logits `(n, n_classes)`
 
 
 @dataclass(eq=False)
@@ -99,17 +91,12 @@ class Network:
 
     def cut_before_head(self) -> Cut:
         """The cut of `fit`: everything but the head is frozen; what crosses is the pooled features."""
-        layers = self.backbone.layers
         self.backbone.trainable = False
         trainable = self._trainable([self.features], self.head[1:])
-        return Cut(len(layers), self.head[-1].name, False, self.feature_extractor(), trainable)
+        return Cut(len(self.backbone.layers), self.head[-1].name, False, self.feature_extractor(), trainable)
 
     def cut_at(self, at: At) -> Cut:
-        """The cut of `fine_tune`, before the layer or stage `at`; sets which layers are trainable.
-
-        Raises:
-            InvalidInputError: no such layer or stage.
-        """
+        """The cut of `fine_tune`, before the layer or stage `at`; sets which layers are trainable."""
         index = self.resolve(at)
         layers = self.backbone.layers
         self._train_from(index)
@@ -123,21 +110,22 @@ class Network:
 
     def resolve(self, at: At) -> int:
         """`at` as an index into ``backbone.layers``."""
-        layers = self.backbone.layers
+        names, stages = [layer.name for layer in self.backbone.layers], self.record.stages
+        count = len(names)
+        remedy = "Pass a layer's index or name, as get_backbone(name).build((height, width)).layers lists them"
+        if stages:
+            remedy = f"Its stages are {some_of(stages, 20)}; layer names and indices work as well"
         if is_whole(at):
             index = int(at)
-            if not -len(layers) <= index < len(layers):
-                rule = (
-                    f"must be {-len(layers)} to {len(layers) - 1}, since {self.record.name!r} has {len(layers)} layers"
-                )
-                raise bad_argument("at", at, rule, self._stages_remedy())
-            return index % len(layers)
+            if not -count <= index < count:
+                rule = f"must be {-count} to {count - 1}, since {self.record.name!r} has {count} layers"
+                raise bad_argument("at", at, rule, remedy)
+            return index % count
         if not isinstance(at, str):
-            raise bad_argument("at", at, "must be a layer's index, a layer's name or a stage", self._stages_remedy())
-        names = [layer.name for layer in layers]
+            raise bad_argument("at", at, "must be a layer's index, a layer's name or a stage", remedy)
         if at in names:
             return names.index(at)
-        if at in self.record.stages:
+        if at in stages:
             # "block_1" must not find "block_13"; ConvNeXt puts its own name in front of "stage_1".
             pattern = re.compile(rf"(^|_){re.escape(at)}(?!\d)")
             for index, name in enumerate(names):
@@ -147,10 +135,9 @@ class Network:
                 f"The stage {at!r} of {self.record.name!r} matches no layer: the names of its layers must begin with the "
                 f"stage. Correct the record, or pass a layer's name or index."
             )
-        near = difflib.get_close_matches(at, [*self.record.stages, *names], n=1)
+        near = difflib.get_close_matches(at, [*stages, *names], n=1)
         hint = f", did you mean {near[0]!r}?" if near else ""
-        rule = f"is neither a layer nor a stage of {self.record.name!r}{hint}"
-        raise bad_argument("at", at, rule, self._stages_remedy())
+        raise bad_argument("at", at, f"is neither a layer nor a stage of {self.record.name!r}{hint}", remedy)
 
     def trained_layers(self) -> list[keras.layers.Layer]:
         """Layers with weights that training changes, in the order of the data."""
@@ -167,11 +154,6 @@ class Network:
             for layer, flag in flags:
                 layer.trainable = flag
             raise
-
-    def _stages_remedy(self) -> str:
-        if self.record.stages:
-            return f"Its stages are {some_of(self.record.stages, 20)}; layer names and indices work as well"
-        return "Pass a layer's index or name, as get_backbone(name).build((height, width)).layers lists them"
 
     def _train_from(self, index: int) -> None:
         """Make the layers of the backbone from `index` on trainable, and the others not."""

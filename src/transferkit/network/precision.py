@@ -16,20 +16,14 @@ Precision = Literal["float32", "bfloat16", "auto"]
 
 # What Linux calls the instructions that multiply bfloat16: AVX-512 BF16 and AMX.
 INSTRUCTIONS = re.compile(r"\b(avx512_bf16|amx_bf16)\b")
-# GPUs from here on have tensor cores (NVIDIA, compute capability).
-TENSOR_CORES = (7, 0)
+TENSOR_CORES = (7, 0)  # the compute capability from which NVIDIA's GPUs have them
 
 
 def check_precision(choice: object) -> Literal["float32", "bfloat16"]:
-    """The precision to compute in on this machine.
-
-    Raises:
-        InvalidInputError: an unknown precision, or one that this machine has no instructions for.
-    """
+    """The precision to compute in on this machine."""
     if choice not in get_args(Precision):
-        raise bad_argument(
-            "precision", choice, "must be 'float32', 'bfloat16' or 'auto'", "Pass precision='auto' for the fast one"
-        )
+        rule = "must be 'float32', 'bfloat16' or 'auto'"
+        raise bad_argument("precision", choice, rule, "Pass precision='auto' for the fast one")
     if choice == "bfloat16" and not has_fast_half():
         raise InvalidInputError(
             "`precision='bfloat16'` needs a processor with AVX-512 BF16 or AMX, or a GPU with tensor cores, which this "

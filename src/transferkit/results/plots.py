@@ -18,8 +18,8 @@ __all__ = ["confusion", "grid", "history"]
 
 def _figure(width: float, height: float) -> Figure:
     """A figure outside of pyplot: nothing global changes, and nothing is shown."""
-    kind = import_extra("matplotlib.figure", "Drawing", "plot").Figure
-    figure: Figure = kind(figsize=(width, height), layout="constrained")
+    matplotlib = import_extra("matplotlib.figure", "Drawing", "plot")
+    figure: Figure = matplotlib.Figure(figsize=(width, height), layout="constrained")
     return figure
 
 
