@@ -46,7 +46,7 @@ def photos_of(folder: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.str_]
 
     files = Images(sorted(folder.glob("*/*")))
     pixels = np.stack([load(files, number, (96, 96)) for number in range(len(files))])
-    return np.rint(pixels).astype(np.uint8), np.array([path.parent.name for path in files.paths])
+    return np.rint(pixels).astype(np.uint8), np.array([path.parent.name for path in files.files])
 
 
 @torch.no_grad()
