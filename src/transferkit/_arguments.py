@@ -10,6 +10,8 @@ from .errors import bad_argument
 
 __all__ = ["OnBadImage", "check_count", "check_number", "check_on_bad_image", "check_seed", "check_size", "is_whole"]
 
+LARGEST = 10_000  # pixels of a side
+
 OnBadImage: TypeAlias = Literal["raise", "skip"]
 
 
@@ -51,6 +53,8 @@ def check_size(value: object, name: str = "input_size") -> tuple[int, int] | Non
     if len(sides) != 2 or not all(is_whole(side) and side > 0 for side in sides):
         rule = "must be None, a number of pixels or (height, width) in pixels"
         raise bad_argument(name, value, rule, f"Pass for example {name}=224")
+    if max(sides) > LARGEST:
+        raise bad_argument(name, value, f"must be at most {LARGEST} pixels", f"Pass for example {name}=224")
     return int(sides[0]), int(sides[1])
 
 

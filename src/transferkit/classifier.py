@@ -44,6 +44,7 @@ from .images import (
     ImageData,
     ImageLike,
     Images,
+    Known,
     Labels,
     Split,
     TrainingData,
@@ -81,6 +82,7 @@ class _Fitted:
     Attributes:
         split: the images of `fit`; None after `load`.
         share: how much of them `fit` held out; 0 if it was given validation images, or none.
+        known: stands for the contents of all images that the classifier was trained on.
     """
 
     network: Network
@@ -88,6 +90,7 @@ class _Fitted:
     seed: int
     dropout: float
     class_weight: ClassWeight
+    known: Known
     split: Split | None = None
     share: float = 0.0
 
@@ -241,7 +244,8 @@ class TransferClassifier(Estimator):
         checked = _checked(read, extraction.inspection, seed, options.console)
         phase = train_head(network, cut, extraction, checked.split, weight, options)
         history = History((replace(phase, skipped=checked.skipped),))
-        fitted = _Fitted(network, images.classes, seed, dropout, weight, checked.split, read.share)
+        split = checked.split
+        fitted = _Fitted(network, images.classes, seed, dropout, weight, split.known, split, read.share)
         self._become(fitted, history, checked.report)
         return self
 
@@ -300,7 +304,10 @@ class TransferClassifier(Estimator):
         checked = _images_to_tune_on(fitted, data, labels, validation, options)
         with network.unchanged_on_error():
             phase = tune(network, network.cut_at(at), checked.split, weight, options)
-        self._become(fitted, History((*before, replace(phase, skipped=checked.skipped))), checked.report)
+        known = np.union1d(fitted.known, checked.split.known)
+        self._become(
+            replace(fitted, known=known), History((*before, replace(phase, skipped=checked.skipped))), checked.report
+        )
         return self
 
     def evaluate(
@@ -394,7 +401,7 @@ class TransferClassifier(Estimator):
         # A path says nothing on another machine, and something about this one.
         portable = self.weights if self.weights in ("pretrained", "imagenet", None) else "pretrained"
         options = {"dropout": fitted.dropout, "weights": portable, "seed": self.seed, "split_seed": fitted.seed}
-        saving.save(target, fitted.network, fitted.classes, fitted.class_weight, self.history_, **options)
+        saving.save(target, fitted.network, fitted.classes, fitted.class_weight, fitted.known, self.history_, **options)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
@@ -425,7 +432,9 @@ class TransferClassifier(Estimator):
                 stacklevel=3,
             )
         network, classes = saving.rebuild(path, record, manifest), np.array(manifest.classes)
-        fitted = _Fitted(network, classes, manifest.split_seed, manifest.dropout, manifest.class_weight_choice())
+        fitted = _Fitted(
+            network, classes, manifest.split_seed, manifest.dropout, manifest.class_weight_choice(), manifest.known()
+        )
         self._become(fitted, manifest.history_record())
 
     def __getstate__(self) -> dict[str, Any]:
@@ -517,10 +526,14 @@ class _Checked(NamedTuple):
     skipped: dict[str, str]
 
 
-def _checked(data: TrainingData, inspection: Inspection, seed: int, console: Console) -> _Checked:
-    """The data check on what was seen of the images."""
+def _checked(
+    data: TrainingData, inspection: Inspection, seed: int, console: Console, known: Known | None = None
+) -> _Checked:
+    """The data check on what was seen of the images; those that are `known` do not validate."""
     report = diagnose(data.sets, inspection)
-    split = data.split(inspection.readable(), inspection.keys, seed)
+    split = data.split(inspection.readable(), inspection.keys, inspection.thumbnails, seed, known)
+    if known is not None and split.validation is not None:
+        console.say(f"{len(split.validation):,} images that the classifier was not trained on before validate it.")
     skipped = inspection.reasons(data.all_images)
     if skipped:
         console.say(f"{len(skipped):,} images cannot be read and are left out; history_.skipped says why.")
@@ -565,7 +578,7 @@ def _images_to_tune_on(
         images = fitted.split.training
     read = read_training_data(images, validation, options.skip)
     inspection = inspect(read.all_images, fitted.network.size, options.store, options.console, options.skip)
-    return _checked(read, inspection, fitted.seed, options.console)
+    return _checked(read, inspection, fitted.seed, options.console, fitted.known)
 
 
 def _keeps_division(validation: Validation, share: float) -> bool:

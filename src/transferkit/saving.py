@@ -6,6 +6,7 @@ nothing that the file describes.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import operator
@@ -27,7 +28,7 @@ from ._files import replacing
 from ._version import __version__
 from .backbones import Backbone, refuse_oversized
 from .errors import BundleError, bad_argument, first_line, some_of
-from .images import ClassWeight, check_class_weight
+from .images import ClassWeight, Known, check_class_weight
 from .network import Network, assemble
 from .results import History, Label, Phase
 
@@ -61,6 +62,7 @@ class Manifest:
     self_test: list[float]  # what `self_test` gave when the classifier was saved
     history: list[dict[str, Any]]
     class_weight: Any = None  # of `fit`: None, "balanced" or (class name, weight) pairs
+    trained_on: str = ""  # stands for the contents of the training images, in base64
     weights_sha256: str = ""  # of the member ``model.weights.h5``
     transferkit_version: str = __version__
     keras_version: str = keras.__version__
@@ -70,6 +72,10 @@ class Manifest:
         """`class_weight` as `fit` takes it: JSON has no dict with numbers for keys."""
         pairs = self.class_weight
         return check_class_weight(dict(pairs) if isinstance(pairs, list) else pairs, np.array(self.classes))
+
+    def known(self) -> Known:
+        """Stands for the contents of the images that the classifier was trained on."""
+        return np.frombuffer(base64.b64decode(self.trained_on, validate=True), "<u8").astype(np.uint64)
 
     def history_record(self) -> History:
         return History(tuple(Phase(**phase) for phase in self.history))
@@ -108,6 +114,7 @@ def save(
     network: Network,
     classes: npt.NDArray[np.generic],
     class_weight: ClassWeight,
+    known: Known,
     history: History,
     **options: Any,
 ) -> None:
@@ -118,6 +125,7 @@ def save(
         classes=classes.tolist(),
         precision=network.precision,
         class_weight=list(class_weight.items()) if isinstance(class_weight, Mapping) else class_weight,
+        trained_on=base64.b64encode(known.astype("<u8").tobytes()).decode(),
         feature_scale=network.feature_scale,
         self_test=self_test(network).tolist(),
         history=[asdict(replace(phase, skipped={})) for phase in history.phases],  # names no files of this machine
@@ -190,6 +198,7 @@ def _checked(manifest: Manifest) -> Manifest:
         raise ValueError(f"{MEMBER} holds invalid values of {some_of(wrong)}")
     manifest.history_record()
     manifest.class_weight_choice()
+    manifest.known()
     return replace(manifest, input_size=(height, width))
 
 

@@ -17,6 +17,8 @@ from ..network import graph_digest
 
 __all__ = ["Augmentation", "FixedViews", "augmenter", "fixed_views"]
 
+SEED_STATE = "seed_generator_state"  # the name of the state of a `keras.random.SeedGenerator` in a layer
+
 Augmentation = str | keras.layers.Layer | None
 
 
@@ -33,9 +35,21 @@ def augmenter(choice: object, size: tuple[int, int], seed: int) -> Callable[[Any
     if choice is None:
         return None
     layer = _layer(choice, size, seed)
-    batch = tf.TensorSpec((None, *size, 3), tf.float32)
-    change: Callable[[Any], Any] = tf.function(lambda x: _in_scale(layer(x, training=True)), [batch], autograph=False)
-    return change
+    # A state of our own, so that the user's layer stays as it is and the seed reaches its generators.
+    states = [
+        tf.Variable([(seed + number) % 2**32, 0] if v.name == SEED_STATE else v.numpy(), dtype=v.dtype)
+        for number, v in enumerate(layer.non_trainable_variables)
+    ]
+
+    def change(images: tf.Tensor) -> tf.Tensor:
+        own = [(variable, state.value()) for variable, state in zip(layer.non_trainable_variables, states, strict=True)]
+        with keras.StatelessScope(state_mapping=own) as scope:
+            changed = layer(images, training=True)
+            for state, variable in zip(states, layer.non_trainable_variables, strict=True):
+                state.assign(scope.get_current_value(variable))
+        return _in_scale(changed)
+
+    return tf.function(change, [tf.TensorSpec((None, *size, 3), tf.float32)], autograph=False)  # type: ignore[no-any-return]
 
 
 class FixedViews:
@@ -47,8 +61,7 @@ class FixedViews:
     def __init__(self, layer: keras.layers.Layer, size: tuple[int, int], count: int) -> None:
         self.count = count
         trainable = [variable.numpy() for variable in layer.trainable_variables]
-        # A random layer keeps the state of its `keras.random.SeedGenerator` under this name.
-        others = [(v.numpy(), v.name == "seed_generator_state") for v in layer.non_trainable_variables]
+        others = [(v.numpy(), v.name == SEED_STATE) for v in layer.non_trainable_variables]
         self._seeds = sum(is_seed for _, is_seed in others)
 
         def change(image: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:

@@ -11,11 +11,41 @@ from .labels import ClassWeight, Codes, check_class_weight, class_weights
 from .opening import Header, header_of, open_image
 from .reading import read_images, read_labelled, split_pair
 from .resizing import Pixels, Size, resize
-from .splits import VALIDATION, Indices, Split, TrainingData, read_training_data, validation_share
+from .splits import VALIDATION, Indices, Known, Split, TrainingData, read_training_data, validation_share
 
 __all__ = [
-    "EXTENSIONS", "PIXEL_RULE", "VALIDATION", "ClassWeight", "Codes", "Content", "Header", "ImageData", "ImageLike",
-    "Images", "Indices", "LabelledImages", "Labels", "Pixels", "Size", "Split", "TrainingData", "Validation",
-    "check_class_weight", "class_weights", "content_of", "decode", "header_of", "list_files", "load", "open_image",
-    "read_images", "read_labelled", "read_training_data", "resize", "split_pair", "to_pixels", "validation_share",
+    "EXTENSIONS",
+    "PIXEL_RULE",
+    "VALIDATION",
+    "ClassWeight",
+    "Codes",
+    "Content",
+    "Header",
+    "ImageData",
+    "ImageLike",
+    "Images",
+    "Indices",
+    "Known",
+    "LabelledImages",
+    "Labels",
+    "Pixels",
+    "Size",
+    "Split",
+    "TrainingData",
+    "Validation",
+    "check_class_weight",
+    "class_weights",
+    "content_of",
+    "decode",
+    "header_of",
+    "list_files",
+    "load",
+    "open_image",
+    "read_images",
+    "read_labelled",
+    "read_training_data",
+    "resize",
+    "split_pair",
+    "to_pixels",
+    "validation_share",
 ]  # fmt: skip

@@ -18,20 +18,24 @@ from .labels import Codes
 from .reading import read_labelled, split_pair
 
 __all__ = [
-    "VALIDATION", "Indices", "Split", "TrainingData", "read_training_data", "stratified_split", "validation_share",
+    "VALIDATION", "Indices", "Known", "Split", "TrainingData", "read_training_data", "stratified_split", "validation_share",
 ]  # fmt: skip
 
 Indices = npt.NDArray[np.int64]
 
+Known = npt.NDArray[np.uint64]  # eight bytes of the digest of each image
+
 VALIDATION = 0.15  # the share that is held out unless the user says otherwise
 
 
-def stratified_split(codes: Codes, names: Sequence[str], fraction: float, seed: int) -> tuple[Indices, Indices]:
+def stratified_split(
+    codes: Codes, names: Sequence[str], fraction: float, seed: int, eligible: npt.NDArray[np.bool_] | None = None
+) -> tuple[Indices, Indices]:
     """Positions for training and for validation: disjoint, sorted, with each class in proportion.
 
     Images are drawn in the order of `names`, so the order of listing does not matter. Images of one name fall on one
-    side, for training if several classes have the name. Every class keeps an image for training. The number of
-    validation images is `fraction` of all, rounded, and at least 1.
+    side, for training if several classes have the name or not all are `eligible` for validation. Every class keeps an
+    image for training. The number of validation images is `fraction` of all, rounded, and at least 1.
 
     Raises:
         InvalidInputError: no class has two images to divide.
@@ -40,7 +44,10 @@ def stratified_split(codes: Codes, names: Sequence[str], fraction: float, seed: 
     for index, (code, name) in enumerate(zip(codes.tolist(), names, strict=True)):
         groups[code].setdefault(name, []).append(index)
     classes_of = Counter(name for group in groups for name in group)
-    free = [[group[name] for name in sorted(group) if classes_of[name] == 1] for group in groups]
+    may = np.ones(len(codes), bool) if eligible is None else eligible
+    free = [
+        [group[name] for name in sorted(group) if classes_of[name] == 1 and may[group[name]].all()] for group in groups
+    ]
     room = np.array([max(min(len(some), len(group) - 1), 0) for some, group in zip(free, groups, strict=True)])
     if room.sum() == 0:
         raise _too_few(fraction, len(codes))
@@ -79,11 +86,13 @@ class Split(NamedTuple):
     Attributes:
         validation: None where there is none.
         rows: int64, where the images of each set are among all that were read.
+        known: stands for the contents of the training images.
     """
 
     training: LabelledImages
     validation: LabelledImages | None
     rows: tuple[Indices, Indices]
+    known: Known
 
 
 @dataclass(frozen=True)
@@ -110,28 +119,52 @@ class TrainingData:
         """The training images, then the user's own validation images."""
         return self.images.images if self.validation is None else self.images.images + self.validation.images
 
-    def split(self, readable: Indices, keys: npt.NDArray[np.uint8], seed: int) -> Split:
-        """Split the images that can be read; copies by content fall on one side.
+    def split(
+        self,
+        readable: Indices,
+        keys: npt.NDArray[np.uint8],
+        thumbnails: npt.NDArray[np.uint8],
+        seed: int,
+        known: Known | None = None,
+    ) -> Split:
+        """Split the images that can be read, by what they show: neither names, nor their order, nor their form matter.
+
+        Copies fall on one side. Images that the classifier was trained on before never validate.
 
         Args:
             readable: positions in `all_images`.
             keys: uint8 `(n, k)`, a digest of the content of each of `all_images`.
+            thumbnails: uint8 `(n, m)`; the same for a file and for an array of its pixels.
+            known: what `trained_on` gave of the training images of earlier phases.
 
         Raises:
-            InvalidInputError: a class has no image that can be read, or there are too few images to hold some out.
+            InvalidInputError: a class has no image that can be read, or no image is left to validate on.
         """
         count = len(self.images)
+        shown = np.concatenate([thumbnails, keys], axis=1)
+        readable = readable[np.argsort(shown.view(f"V{shown.shape[1]}").ravel()[readable], kind="stable")]
         rows, others = readable[readable < count], readable[readable >= count]
         self._refuse_lost(rows, others)
+        is_new = np.ones(len(keys), bool) if known is None else ~np.isin(trained_on(keys), known)
         if self.share:
-            left = self.images.subset(rows)
-            named = [(key.tobytes(), name) for key, name in zip(keys[rows], left.names, strict=True)]
-            first = dict(sorted(named, reverse=True))  # copies of an image get the name of the first of them
-            names = [first[key] for key, _ in named]
-            training, held_out = stratified_split(left.codes, names, self.share, seed)
+            if not is_new[rows].any():
+                raise self._all_known()
+            names = [image.tobytes().hex() for image in shown[rows]]
+            training, held_out = stratified_split(self.images.codes[rows], names, self.share, seed, is_new[rows])
             rows, others = rows[training], rows[held_out]
+        elif len(others):
+            others = others[is_new[others]]
+            if not len(others):
+                raise self._all_known()
         held = self.images.subset(others) if self.share else self.validation and self.validation.subset(others - count)
-        return Split(self.images.subset(rows), held, (rows, others))
+        return Split(self.images.subset(rows), held, (rows, others), trained_on(keys[rows]))
+
+    def _all_known(self) -> InvalidInputError:
+        """There is no image that the classifier was not trained on."""
+        return InvalidInputError(
+            "The classifier was trained on all of the images that could validate it: validation images must be new to it. "
+            "Pass validation=0, or other images as validation."
+        )
 
     def _refuse_lost(self, rows: Indices, others: Indices) -> None:
         codes, classes = self.images.codes, self.images.classes
@@ -167,3 +200,8 @@ def _too_few(share: float, count: int) -> InvalidInputError:
         f"`validation={share}` of {count} images leaves none for validation: at least one class needs two or more "
         f"images. Pass validation=None, or more images."
     )
+
+
+def trained_on(keys: npt.NDArray[np.uint8]) -> Known:
+    """What is kept of digests uint8 `(n, k)`, of eight bytes or more, to know the images again: uint64 `(n,)`."""
+    return np.ascontiguousarray(keys[:, :8]).view("<u8").ravel()

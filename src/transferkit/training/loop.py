@@ -56,8 +56,13 @@ def train(model: keras.Model, data: Data, validation: Data | None, settings: Set
     Raises:
         TrainingError: loss or weights became NaN or infinite, or the loss of an epoch so high that nothing is learnt.
     """
-    model.compile(optimizer=settings.optimizer, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=settings.optimizer, loss=loss, metrics=[accuracy])
+    # Builds the metric: callbacks that monitor it ask the model whether more is better.
+    model.compute_metrics(None, np.zeros(1, np.int64), np.zeros((1, model.output_shape[-1]), np.float32))
     started, before = time.monotonic(), _state(model.variables)  # all of them: a callback may change any
+    _seed(model, settings.seed)
     try:
         result = _Run(model, data, validation, settings).run()
     except BaseException:
@@ -230,6 +235,13 @@ def _has_batch_hooks(callback: keras.callbacks.Callback) -> bool:
     """Whether a callback wants to be called at every step."""
     base = keras.callbacks.Callback
     return any(getattr(type(callback), h) is not getattr(base, h) or h in vars(callback) for h in BATCH_HOOKS)
+
+
+def _seed(model: keras.Model, seed: int) -> None:
+    """Set the generators of dropout layers, so that a phase does not depend on what drew from them before."""
+    states = [variable for variable in model.variables if variable.name == "seed_generator_state"]
+    for number, state in enumerate(states):
+        state.assign([(seed + number) % 2**32, 0])
 
 
 def _state(variables: Iterable[keras.Variable]) -> State:

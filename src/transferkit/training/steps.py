@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -75,16 +75,28 @@ class Loop:
         self.class_weights = tf.constant(settings.class_weights)
         self.optimizer.build(self.variables)
         values = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs]
-        signature = [values, tf.TensorSpec((None,), tf.int64)]
-        self._one_step, self._many_steps, self._score = (
-            tf.function(function, input_signature=signature, autograph=False)
-            for function in (self._step, self._steps, partial(self._scores, training=False))
-        )
+        self.signature = [values, tf.TensorSpec((None,), tf.int64)]
+
+    # Concrete functions: TensorFlow warns of every `tf.function` that replaces one of an earlier call.
+    @cached_property
+    def _one_step(self) -> Any:
+        return self._compiled(self._step)
+
+    @cached_property
+    def _many_steps(self) -> Any:
+        return self._compiled(self._steps)
+
+    @cached_property
+    def _score(self) -> Any:
+        return self._compiled(lambda values, codes: self._scores(values, codes, training=False))
+
+    def _compiled(self, function: Any) -> Any:
+        return tf.function(function, input_signature=self.signature, autograph=False).get_concrete_function()
 
     def train(self, values: list[npt.NDArray[Any]], codes: Codes) -> npt.NDArray[np.float32]:
         """A step for each batch of these, one after the other, in one call: float32 `(steps, 4)`."""
         compiled = self._many_steps if len(codes) > self.batch_size else self._one_step
-        numbers: npt.NDArray[np.float32] = compiled(self._as_inputs(values), codes).numpy().reshape(-1, 4)
+        numbers: npt.NDArray[np.float32] = compiled(self._as_inputs(values), tf.constant(codes)).numpy().reshape(-1, 4)
         return numbers
 
     def sum_of_weights(self) -> float:
@@ -98,13 +110,15 @@ class Loop:
         batches = [np.arange(start, min(start + size, len(data))) for start in range(0, len(data), size)]
         losses, correct = np.empty(len(data), np.float32), 0.0
         for batch, values in zip(batches, data.values.batches(batches), strict=True):
-            batch_losses, batch_correct = self._score(self._as_inputs(values), data.codes[batch])
+            batch_losses, batch_correct = self._score(self._as_inputs(values), tf.constant(data.codes[batch]))
             losses[batch], correct = batch_losses.numpy(), correct + float(batch_correct)
         return losses, correct
 
-    def _as_inputs(self, values: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    def _as_inputs(self, values: list[npt.NDArray[Any]]) -> list[tf.Tensor]:
         """What was stored in half precision, in the precision of the computation."""
-        return [array.astype(to.dtype, copy=False) for array, to in zip(values, self.model.inputs, strict=True)]
+        return [
+            tf.constant(array.astype(to.dtype, copy=False)) for array, to in zip(values, self.model.inputs, strict=True)
+        ]
 
     def _step(self, values: list[tf.Tensor], codes: tf.Tensor) -> tf.Tensor:
         rate = tf.cast(self.optimizer.learning_rate, tf.float32)  # before the step counts as done
