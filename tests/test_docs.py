@@ -56,7 +56,7 @@ def workplace(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     if not file.is_file():
         pytest.skip(f"no pretrained weights: {file} is missing (set TRANSFERKIT_TEST_ASSETS)")
     folder = tmp_path_factory.mktemp("docs")
-    for split, count in (("train", 12), ("test", 6)):
+    for split, count in (("train", 8), ("test", 4)):
         for name in ("cats", "dogs"):
             copy_photos(assets / "data" / "cats_dogs" / split / name, folder / "photos" / split / name, count)
     (folder / "photos" / "new").mkdir()
@@ -74,6 +74,17 @@ def workplace(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         # The pages go on from the one that saves this file.
         tk.TransferClassifier("MobileNetV2", seed=0).fit("photos/train", epochs=5, verbose=0).save("pets.keras")
         yield folder
+
+
+@pytest.fixture(scope="module")
+def values(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("values")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(values: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One cache for all pages, which show the same photos."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(values))
 
 
 def copy_photos(source: Path, target: Path, count: int) -> None:
