@@ -139,7 +139,7 @@ def test_other_formats_have_the_pixels_of_pillow(kind: str) -> None:
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_a_file_that_was_cut_off_is_refused_and_never_half_read(kind: str, share: float) -> None:
     data = saved(NOISE, kind)
-    reason = "cannot be decoded" if kind == "TIFF" else "is cut off"  # a TIFF may have its directory anywhere
+    reason = "cannot be decoded" if kind == "TIFF" else "is truncated"  # a TIFF may have its directory anywhere
     with refused(ImageReadError, "photo.x", "cannot be read (", reason) as caught:
         decode(data[: int(len(data) * share)], "photo.x")
     assert caught.value.kinds == {"photo.x": "unreadable" if kind == "TIFF" else "truncated"}
