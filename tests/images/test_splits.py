@@ -87,6 +87,20 @@ def test_other_seeds_give_other_splits() -> None:
     assert len(splits) == 10
 
 
+def test_the_seed_decides_which_of_equally_small_classes_are_held_out(tmp_path: Path) -> None:
+    data = read_training_data(read_labelled(class_folder(tmp_path, {name: 3 for name in "abcdefghij"})), 0.15)
+    held_out = [split(data, seed=seed).validation for seed in range(20)]
+    chosen = [frozenset(part.codes.tolist()) for part in held_out if part is not None]
+    assert {len(codes) for codes in chosen} == {5}
+    assert len(set(chosen)) > 10
+    assert frozenset.union(*chosen) == set(range(10))
+
+
+def test_equal_shares_of_classes_of_different_sizes_are_a_tie() -> None:
+    chosen = {frozenset(held_out_names(*data_of([3, 13]), 0.1, seed)) for seed in range(20)}
+    assert {sum(name.startswith("0/") for name in names) for names in chosen} == {0, 1}
+
+
 def test_classes_are_drawn_independently_of_each_other() -> None:
     codes, names = data_of([50, 50])
     held_out = stratified_split(codes, names, 0.2, 0)[1]

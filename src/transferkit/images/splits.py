@@ -51,7 +51,8 @@ def stratified_split(
     room = np.array([max(min(len(some), len(group) - 1), 0) for some, group in zip(free, groups, strict=True)])
     if room.sum() == 0:
         raise _too_few(fraction, len(codes))
-    wanted = _quotas(np.array([len(group) for group in groups]) * fraction, room)
+    ties = np.random.default_rng([seed, len(groups)]).permutation(len(groups))
+    wanted = _quotas(np.array([len(group) for group in groups]) * fraction, room, ties)
     held_out: list[int] = []
     for code, (group, quota) in enumerate(zip(free, wanted, strict=True)):
         order = np.random.default_rng([seed, code]).permutation(len(group))
@@ -61,11 +62,17 @@ def stratified_split(
     return np.setdiff1d(np.arange(len(codes)), validation), validation
 
 
-def _quotas(shares: npt.NDArray[np.float64], room: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Whole numbers near `shares` that add up to their rounded sum (largest remainders), within `room`."""
+def _quotas(
+    shares: npt.NDArray[np.float64], room: npt.NDArray[np.int64], ties: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Whole numbers near `shares` that add up to their rounded sum (largest remainders), within `room`.
+
+    Of equal remainders, those with the lowest rank in `ties` come first.
+    """
     quotas = np.minimum(np.floor(shares).astype(np.int64), room)
     total = min(max(1, int(np.floor(shares.sum() + 0.5))), int(room.sum()))
-    for index in np.argsort(-(shares - np.floor(shares)), kind="stable").tolist():
+    remainders = np.round(shares - np.floor(shares), 9)  # equal shares of different counts differ by rounding errors
+    for index in np.lexsort((ties, -remainders)).tolist():
         if quotas.sum() < total and quotas[index] < room[index]:
             quotas[index] += 1
     return quotas
