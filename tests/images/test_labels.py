@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -120,6 +122,25 @@ def test_labels_of_mixed_types_are_refused(labels: list, as_array: bool) -> None
 def test_a_number_that_is_not_whole_is_refused_with_its_place(value: float) -> None:
     with refused(InvalidInputError, f"label at 1 is {value!r}", "whole numbers", "convert the values"):
         label_array([1.0, value], 2)
+
+
+@pytest.mark.parametrize("value", [np.uint64(2**64 - 1), 2**63, -(2**63) - 1, 10**30, 10**400, 1e300, np.float32(-1e30)])
+@pytest.mark.parametrize("kind", [list, np.array, lambda labels: np.array(labels, object)])
+def test_a_number_that_does_not_fit_into_64_bits_is_refused(value: float, kind) -> None:
+    with refused(InvalidInputError, "The label at 1 is ", str(value)[0], "2**63", "as text"):
+        label_array(kind([value - value, value]), 2)
+
+
+def test_the_largest_and_smallest_whole_numbers_are_taken() -> None:
+    labels = [-(2**63), 2**63 - 1]
+    assert label_array(labels, 2).tolist() == label_array(np.array(labels, object), 2).tolist() == labels
+    assert label_array(np.array(labels[1:], np.uint64), 1).tolist() == labels[1:]
+
+
+@pytest.mark.parametrize("value", [Decimal(1), Fraction(1, 2)])
+def test_a_decimal_is_refused_by_its_type(value: object) -> None:
+    with refused(InvalidInputError, "have the type", type(value).__name__, "Convert them to one type"):
+        label_array([value, value], 2)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
@@ -62,6 +63,12 @@ def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _typed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """str, int64 or bool; anything else is refused with the reason."""
+    for at, value in enumerate(array.tolist() if array.dtype.kind in "ufO" else []):
+        if isinstance(value, numbers.Real) and abs(value) < math.inf and not -(2**63) <= value < 2**63:
+            raise InvalidInputError(
+                f"The label at {at} is {shown(value)}: whole numbers must lie between -2**63 and 2**63 - 1. Write such "
+                f"labels as text."
+            )
     if array.dtype.kind in "iu":
         return array.astype(np.int64)
     if array.dtype.kind in "Ub":
@@ -74,10 +81,11 @@ def _typed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         )
     kinds = {np.asarray(value).dtype.kind for value in values}
     if len(kinds) > 1 or not kinds <= set("Uiubf"):
-        examples = some_of({type(value).__name__: value for value in values}.values())
+        examples = {type(value).__name__: value for value in values}
+        fault = "mix types" if len(kinds) > 1 else f"have the type {' or '.join(examples)}"
         raise InvalidInputError(
-            f"The labels {'mix types' if len(kinds) > 1 else 'have another type'}, for example {examples}: all labels must "
-            f"be text, or all whole numbers, or all booleans. Convert them to one type."
+            f"The labels {fault}, for example {some_of(examples.values())}: all labels must be text, or all whole numbers, "
+            f"or all booleans. Convert them to one type."
         )
     typed = np.array(values, dtype=None if values else str)
     if kinds != {"f"}:
