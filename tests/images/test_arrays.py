@@ -91,16 +91,31 @@ def test_pixels_that_were_divided_by_255_are_refused(check: Callable, kind: str)
         check((BATCH / np.maximum(BATCH.max(axis=(1, 2, 3), keepdims=True), 1)).astype(kind))
 
 
-def test_a_dark_picture_is_let_through_in_uint8_and_a_black_one_in_any_type() -> None:
-    image_contents(np.ones((2, 4, 4, 3), np.uint8), "data")
-    image_contents(np.zeros((2, 4, 4, 3), np.float32), "data")
+@pytest.mark.parametrize("check", CHECKS, ids=["array", "list"])
+@pytest.mark.parametrize("image", [BATCH[2] / 255, np.full((6, 7, 3), 0.5), np.ones((6, 7, 3))])
+def test_one_scaled_image_among_others_is_refused_by_its_position(check: Callable, image: np.ndarray) -> None:
+    batch = BATCH.astype(np.float64)
+    batch[2] = image
+    with refused(InvalidInputError, "Image 2 has values from ", f" to {image.max():g}", "Pillow image"):
+        check(batch)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=["array", "list"])
-def test_one_dark_picture_among_others_is_let_through(check: Callable) -> None:
-    batch = BATCH.astype(np.float32)
-    batch[2] = 0.5
+@pytest.mark.parametrize("kind", ["u1", "i8"])
+def test_whole_numbers_that_are_all_0_or_1_are_refused(check: Callable, kind: str) -> None:
+    batch = BATCH.astype(kind)
+    batch[3] = BATCH[3] > 127
+    with refused(InvalidInputError, "Image 3 has values from 0 to 1", "0-255", "Multiply by 255"):
+        check(batch)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=["array", "list"])
+def test_black_and_almost_black_images_are_let_through(check: Callable) -> None:
+    batch = BATCH.copy()
+    batch[1], batch[2], batch[3] = 0, 1, np.minimum(BATCH[3], 2)
     check(batch)
+    check(np.where(batch < 3, 0, batch).astype(np.float32))
+    image_contents([Image.fromarray(np.minimum(BATCH[0], 1))], "data")
 
 
 @pytest.mark.parametrize(

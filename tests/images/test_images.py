@@ -408,12 +408,18 @@ def test_a_list_of_paths_and_arrays_is_refused(tmp_path: Path) -> None:
         (dataset().map(lambda x, y: (x, y, y)), ("(image, label)", "Map it")),
         (dataset().map(lambda x, y: {"image": x, "label": y}), ("(image, label)", "Map it")),
         (dataset().map(lambda x, y: ({"image": x}, y)), ("(image, label)", "Map it")),
-        (dataset().map(lambda x, y: (tf.cast(x, tf.float32) / 255, y)), ("0-255", "Multiply by 255")),
     ],
 )
 def test_a_dataset_of_another_form_is_refused(source, parts: tuple[str, ...]) -> None:
     with refused(InvalidInputError, "The dataset", *parts):
         read_labelled(source)
+
+
+def test_a_scaled_image_of_a_dataset_is_refused_by_its_position() -> None:
+    images = BATCH.astype(np.float32)
+    images[3] /= 255
+    with refused(InvalidInputError, "Image 3 has values", "0-255", "Multiply by 255"):
+        read_labelled(dataset(images))
 
 
 def test_an_empty_dataset_is_refused() -> None:

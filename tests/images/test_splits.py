@@ -88,7 +88,7 @@ def test_other_seeds_give_other_splits() -> None:
 
 
 def test_the_seed_decides_which_of_equally_small_classes_are_held_out(tmp_path: Path) -> None:
-    data = read_training_data(read_labelled(class_folder(tmp_path, {name: 3 for name in "abcdefghij"})), 0.15)
+    data = read_training_data(read_labelled(class_folder(tmp_path, dict.fromkeys("abcdefghij", 3))), 0.15)
     held_out = [split(data, seed=seed).validation for seed in range(20)]
     chosen = [frozenset(part.codes.tolist()) for part in held_out if part is not None]
     assert {len(codes) for codes in chosen} == {5}

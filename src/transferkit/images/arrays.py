@@ -22,26 +22,24 @@ __all__ = ["dataset_arrays", "image_contents", "is_dataset", "named_labels"]
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 
 
-def image_contents(data: object, what: str) -> Sequence[Content]:
+def image_contents(data: object, what: str, first: int = 0) -> Sequence[Content]:
     """An array `(n, h, w, 3)`, or a sequence of images of any sizes -> a sequence of images.
 
     An image is an array `(h, w, 3)`, the bytes of a file, or a Pillow image. Arrays may also have 1 or 4 channels.
+    Errors count images from `first`.
 
     Raises:
         InvalidInputError: another shape or type, NaN, infinity, or values that are not on the 0-255 scale.
         ImageReadError: a Pillow image cannot be decoded.
     """
     if isinstance(data, (list, tuple)):
-        items = [_checked(item, f"image {index}") for index, item in enumerate(data)]
-        _refuse_scaled([item for item in items if not isinstance(item, bytes)], f"The {what}")
-        return [_in_rgb(item) for item in items]
+        return [_in_rgb(_checked(item, f"image {index}")) for index, item in enumerate(data)]
     array = np.asarray(data)
     if array.dtype.kind == "O" and array.ndim == 1:
         return image_contents(list(array), what)
     _check_form(array, f"The {what}", 4)
-    for index, image in enumerate(array):
+    for index, image in enumerate(array, first):
         _check_values(image, f"Image {index}")
-    _refuse_scaled([array], f"The {what}")
     return array if array.shape[-1] == 3 else [_in_rgb(image) for image in array]  # type: ignore[return-value]
 
 
@@ -90,8 +88,11 @@ def _check_form(array: npt.NDArray[Any], name: str, ndim: int) -> None:
 
 
 def _check_values(image: npt.NDArray[Any], name: str) -> None:
-    """Finite, and within 0-255; a rounding error of interpolation is allowed."""
-    if image.dtype == np.uint8:
+    """Finite, within 0-255 but for a rounding error of interpolation, and not divided by 255.
+
+    Float pixels that are all at most 1 were almost surely divided, and so were those that were then rounded to 0 and 1.
+    """
+    if image.dtype == np.uint8 and (image[len(image) // 2].max() > 1 or image.max() > 1):  # one row is mostly enough
         return
     low, high = float(image.min()), float(image.max())  # both are NaN if one value is
     if not np.isfinite([low, high]).all():
@@ -103,18 +104,10 @@ def _check_values(image: npt.NDArray[Any], name: str) -> None:
             f"{name} holds values from {low:g} to {high:g}: pixels must be on the scale 0-255, as they are in a file. "
             f"Undo the scaling; transferkit does the preprocessing."
         )
-
-
-def _refuse_scaled(arrays: Sequence[npt.NDArray[Any]], name: str) -> None:
-    """Float pixels that are all in [0, 1] were almost surely divided by 255 somewhere."""
-    if any(array.dtype.kind != "f" for array in arrays):
-        return
-    low = min((float(array.min()) for array in arrays if array.size), default=0.0)
-    high = max((float(array.max()) for array in arrays if array.size), default=0.0)
-    if 0.0 < high <= 1.0:
+    if 0 < high <= 1 and (image.dtype.kind == "f" or low < high):
         raise InvalidInputError(
-            f"{name} has values from {low:g} to {high:g}: pixels must be on the scale 0-255. Multiply by 255, or pass "
-            f"uint8 if the picture really is that dark."
+            f"{name} has values from {low:g} to {high:g}: pixels must be on the scale 0-255. Multiply by 255, or pass a "
+            f"Pillow image if the picture really is that dark."
         )
 
 
@@ -148,7 +141,7 @@ def dataset_arrays(data: Any, labelled: bool) -> tuple[list[Content], Any]:
     arrays: list[Content] = []
     labels: list[npt.NDArray[Any]] = []
     for element in data.as_numpy_iterator():
-        arrays.extend(image_contents(element[0] if pair else element, "dataset"))
+        arrays.extend(image_contents(element[0] if pair else element, "dataset", len(arrays)))
         if labelled:
             labels.append(np.asarray(element[1]))
     return arrays, np.concatenate(labels) if labels else np.zeros(0, np.int64)
