@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from drawing import class_folder
+from drawing import class_folder, write_png
 from helpers import refused, steady
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import transferkit as tk
 from transferkit.errors import InvalidInputError
 from transferkit.images.reading import read_labelled
 from transferkit.images.splits import Split, TrainingData, read_training_data, stratified_split, validation_share
@@ -270,6 +271,26 @@ def test_copies_in_two_classes_fall_on_one_side(contents, seed) -> None:
 
 
 def test_classes_of_copies_alone_cannot_be_divided() -> None:
-    data = of_codes([0, 0, 1, 1], 0.5)
-    with refused(InvalidInputError, "leaves none for validation"):
-        positions(data, [1, 1, 2, 2])
+    data = of_codes([0, 0, 0, 1, 1], 0.5)
+    with refused(
+        InvalidInputError, "of 5 images leaves none", "3 of them are copies of others", "two different images"
+    ):
+        positions(data, [1, 1, 1, 2, 2])
+
+
+def test_copies_that_are_in_several_classes_are_named(tmp_path: Path) -> None:
+    of_arrays, contents = of_codes([0, 0, 1, 1], 0.5), [1, 2, 1, 2]
+    with refused(InvalidInputError, "2 of them are copies of others, and 'image 0', 'image 1' is in several classes"):
+        positions(of_arrays, contents)
+    of_files = read_training_data(read_labelled(class_folder(tmp_path, {"cats": 2, "dogs": 2})), 0.5)
+    with refused(InvalidInputError, "'cats/000.png', 'cats/001.png' is in several classes", "no other class has"):
+        positions(of_files, contents)
+
+
+def test_a_folder_of_copies_is_refused_by_fit(tmp_path: Path) -> None:
+    for name, shade in (("cats", 50), ("dogs", 200)):
+        for number in range(20):
+            write_png(tmp_path / name / f"{number}.png", np.full((32, 32, 3), shade, np.uint8))
+    clf = tk.TransferClassifier("TransferKitTiny", seed=0, cache=False)
+    with refused(InvalidInputError, "of 40 images leaves none for validation", "38 of them are copies of others"):
+        clf.fit(tmp_path, epochs=1, verbose=0)

@@ -55,7 +55,8 @@ def read_labelled(
     codes = encode(raw, classes, what)
     paths = list(images.files)
     if not paths:
-        return LabelledImages(images, codes, classes, tuple(f"{index:012}" for index in range(len(images))))
+        digits = len(str(len(images)))  # the names keep the order of the images
+        return LabelledImages(images, codes, classes, tuple(f"image {at:0{digits}}" for at in range(len(images))))
     _check_files(paths, lenient)
     if not empty_classes:
         _refuse_two_labels(paths, codes, classes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,7 +50,7 @@ def stratified_split(
     ]
     room = np.array([max(min(len(some), len(group) - 1), 0) for some, group in zip(free, groups, strict=True)])
     if room.sum() == 0:
-        raise _too_few(fraction, len(codes))
+        raise _too_few(fraction, len(codes), classes_of)
     ties = np.random.default_rng([seed, len(groups)]).permutation(len(groups))
     wanted = _quotas(np.array([len(group) for group in groups]) * fraction, room, ties)
     held_out: list[int] = []
@@ -202,10 +202,19 @@ def read_training_data(data: LabelledImages, validation: object, lenient: bool =
     return TrainingData(data.absolute(), given, share or 0.0)
 
 
-def _too_few(share: float, count: int) -> InvalidInputError:
+def _too_few(share: float, count: int, classes_of: Mapping[str, int] | None = None) -> InvalidInputError:
+    """`classes_of`: of each image that is not a copy of another, in how many classes it and its copies are."""
+    lacking, others = "at least one class needs two or more images", "more images"
+    if classes_of and len(classes_of) < count:
+        shared = [name for name, classes in classes_of.items() if classes > 1]
+        conflicts = f", and {some_of(shared)} is in several classes" if shared else ""
+        lacking = (
+            f"{count - len(classes_of)} of them are copies of others{conflicts}, and copies stay together. At least one "
+            f"class needs two different images that no other class has"
+        )
+        others = "other images"
     return InvalidInputError(
-        f"`validation={share}` of {count} images leaves none for validation: at least one class needs two or more "
-        f"images. Pass validation=None, or more images."
+        f"`validation={share}` of {count} images leaves none for validation: {lacking}. Pass validation=None, or {others}."
     )
 
 
