@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -130,6 +131,13 @@ def test_the_class_names_of_a_dataset_stand_for_its_indices() -> None:
     data = read_labelled(source)
     assert data.classes.tolist() == ["owls", "cats", "dogs"]
     assert names_of(data) == ["cats", "owls", "cats", "dogs", "owls"]
+
+
+def test_class_names_may_be_given_again_to_a_dataset_that_lost_them() -> None:
+    source = dataset(labels=[1, 0, 1, 2, 0]).map(lambda x, y: (x, y)).cache().prefetch(1)
+    assert read_labelled(source).classes.tolist() == [0, 1, 2]
+    source.class_names = ["owls", "cats", "dogs"]
+    assert names_of(read_labelled(source)) == ["cats", "owls", "cats", "dogs", "owls"]
 
 
 def test_a_dataset_may_have_one_hot_labels() -> None:
@@ -377,8 +385,106 @@ def test_an_unknown_class_is_named_with_the_data_that_holds_it(folder: Path, nam
 
 @pytest.mark.parametrize("read", [read_labelled, read_images])
 def test_a_data_frame_without_the_column_is_refused_with_those_it_has(read) -> None:
-    with refused(InvalidInputError, "'file', 'class'", "'path' or 'image', and 'label'", "Rename"):
-        read(pd.DataFrame({"file": ["a.jpg"], "class": ["a"]}))
+    with refused(InvalidInputError, "'photo', 'kind'", "'path', 'image', 'file', 'filename', 'filepath'", "Rename"):
+        read(pd.DataFrame({"photo": ["a.jpg"], "kind": ["a"]}))
+
+
+def test_a_data_frame_without_labels_is_refused_with_the_columns_that_were_looked_for() -> None:
+    with refused(InvalidInputError, "'path', 'kind'", "'label', 'class', 'target'", "Rename"):
+        read_labelled(pd.DataFrame({"path": ["a.jpg"], "kind": ["a"]}))
+
+
+@pytest.mark.parametrize("image", ["path", "Image", "file", "FileName", "filepath"])
+@pytest.mark.parametrize("label", ["label", "Class", "TARGET"])
+def test_columns_are_found_by_their_usual_names(folder: Path, image: str, label: str) -> None:
+    paths = [str(folder / "dogs/000.png"), str(folder / "cats/000.png")]
+    data = read_labelled(pd.DataFrame({label: ["b", "a"], image: paths}))
+    assert (names_of(data), data.names) == (["b", "a"], tuple(paths))
+
+
+def test_a_column_called_path_comes_before_others(folder: Path) -> None:
+    paths = [folder / "cats/000.png"]
+    assert read_images(pd.DataFrame({"filename": ["000.png"], "image": [BATCH[0]], "path": paths})).sources == paths
+
+
+def test_a_tilde_stands_for_the_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    first = folder / "cats/000.png"
+    assert len(read_labelled("~")) == len(read_images(Path("~"))) == 5
+    assert read_images("~/cats/000.png").sources == read_images([Path("~/cats/000.png")]).sources == [first]
+    assert read_labelled(["~/cats/000.png", "~/dogs/000.png"], ["a", "b"]).images.path(0) == str(first)
+    assert read_images(["~nobody of this name/a.png"], lenient=True).sources == [Path("~nobody of this name/a.png")]
+
+
+@pytest.mark.parametrize("url", ["https://example.org/a.jpg", "s3://photos/a.jpg"])
+def test_a_url_is_refused(url: str) -> None:
+    for read in (
+        lambda: read_images(url),
+        lambda: read_images([url]),
+        lambda: read_labelled(url),
+        lambda: read_labelled([url, url], ["a", "b"]),
+        lambda: read_images(pd.DataFrame({"path": [url]}), lenient=True),
+    ):
+        with refused(InvalidInputError, repr(url), "is a URL", "Download the file first"):
+            read()
+
+
+def test_an_empty_list_without_labels_is_refused_for_being_empty() -> None:
+    with refused(InvalidInputError, "The test data holds no images", "Check what you pass"):
+        read_labelled([], what="test data")
+
+
+READERS = [read_images, read_labelled, lambda data: read_labelled(data, ["a", "b"])]
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize(
+    "data",
+    [{"a.jpg", "b.jpg"}, {"a.jpg": 1}.keys(), {1: BATCH[0]}.values(), (x for x in BATCH), map(str, "ab"), iter([])],
+)
+def test_what_has_no_order_or_can_be_read_only_once_is_refused(read, data: object) -> None:
+    with refused(InvalidInputError, f"The data has the type {type(data).__name__}: ", "fixed order", "Pass a list"):
+        read(data)
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_none_is_refused(read) -> None:
+    with refused(InvalidInputError, "The data is None", "images must be given", "Pass a folder"):
+        read(None)
+
+
+class OfAnotherLibrary:
+    """As the data sets of PyTorch."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        return BATCH[index], index
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("made", [OfAnotherLibrary, dict, object, "flow", "PyDataset"])
+def test_data_of_another_library_is_refused_by_its_type_with_the_forms_that_are_taken(read, made) -> None:
+    if made == "flow":
+        data = keras.src.legacy.preprocessing.image.ImageDataGenerator().flow(BATCH, [0, 1, 0, 1, 0])
+    else:
+        data = keras.utils.PyDataset() if made == "PyDataset" else made()
+    with refused(InvalidInputError, f"The data has the type {type(data).__name__}: ", "a pandas DataFrame", "Convert it"):
+        read(data)
+
+
+@pytest.mark.parametrize("item", [None, {"image": 1}, ("a.jpg", "cat"), object()])
+def test_an_item_of_a_list_that_is_no_image_is_refused_by_its_position(item: object) -> None:
+    with refused(InvalidInputError, f"Image 1 is {item!r}", "the bytes of a file", "RGB"):
+        read_images([BATCH[0], item])
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_other_buffers_of_the_bytes_of_a_file_are_taken(kind) -> None:
+    for images in (read_images(kind(ENCODED[0])), read_images([kind(ENCODED[0])])):
+        assert images.sources == [ENCODED[0]]
+    assert np.array_equal(read_images(memoryview(BATCH[0])).sources[0], BATCH[0])
 
 
 @pytest.mark.parametrize("missing", [None, float("nan")])
@@ -435,7 +541,7 @@ def test_labels_beyond_the_class_names_of_a_dataset_are_refused(labels: list[int
         read_labelled(source)
 
 
-@pytest.mark.parametrize("image", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 2), np.uint8), np.float32(3), object()])
+@pytest.mark.parametrize("image", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 2), np.uint8), np.float32(3)])
 def test_what_is_no_image_is_refused(image: object) -> None:
     with refused(InvalidInputError, "RGB"):
         read_images(image)

@@ -50,6 +50,13 @@ def _checked(item: object, name: str) -> Content:
         with reading(name):
             return np.asarray(to_rgb(item))
     array = np.asarray(item)
+    if isinstance(item, (bytearray, memoryview)) and array.ndim == 1:
+        return bytes(item)
+    if array.dtype.kind in "OUS":
+        raise InvalidInputError(
+            f"{name.capitalize()} is {shown(item)}: it must be an array (RGB, 0-255), the bytes of a file or a Pillow "
+            f"image. Pass one of these."
+        )
     _check_form(array, name.capitalize(), 3)
     _check_values(array, name.capitalize())
     return array

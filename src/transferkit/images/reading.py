@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, MappingView, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ from .labels import Codes, class_names, encode, label_array
 
 __all__ = ["read_images", "read_labelled", "split_pair"]
 
+# The columns of a DataFrame, in any case; the first that is there is taken.
+IMAGE_COLUMNS = ("path", "image", "file", "filename", "filepath")
+LABEL_COLUMNS = ("label", "class", "target")
+
 
 def read_labelled(
     data: object,
@@ -32,7 +37,7 @@ def read_labelled(
 
     Args:
         data: a folder with one folder per class; paths, arrays, bytes of files or Pillow images with `labels`; a
-            DataFrame with the columns ``path`` or ``image``, and ``label``; a batched dataset of ``(image, label)``.
+            DataFrame with one of `IMAGE_COLUMNS` and one of `LABEL_COLUMNS`; a batched dataset of ``(image, label)``.
         classes: the known classes; None = the classes of the data, sorted, two at least.
         what: how errors call this data.
         empty_classes: allow class folders without images, and files with two labels: the data check lists them.
@@ -45,10 +50,11 @@ def read_labelled(
     if isinstance(data, (str, os.PathLike)):
         _no_labels(labels, "a folder's labels are the names of the folders in it")
         return _from_folder(_named_path(data), classes, what, empty_classes, lenient)
+    _check_type(data, what)
     images, labels, names = _images_and_labels(data, labels, what)
     raw = label_array(labels, len(images))
     if not len(images):
-        raise InvalidInputError(f"The {what} holds no images: at least two are needed. Check what you pass.")
+        raise InvalidInputError(f"The {what} holds no images: at least one is needed. Check what you pass.")
     if names is not None:
         raw = named_labels(raw, names)
     classes = class_names(raw, names) if classes is None else classes
@@ -71,14 +77,15 @@ def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, ob
         return Images(arrays), labels, getattr(data, "class_names", None)
     if _is_frame(data):
         _no_labels(labels, "a DataFrame has its labels in the column 'label'")
-        data, labels = _column(data, "image", "path"), _column(data, "label")
-    if labels is None:
+        data, labels = _column(data, IMAGE_COLUMNS), _column(data, LABEL_COLUMNS)
+    images = _sequence(data, what)
+    if labels is None and len(images):
         form = f"an array of shape {data.shape}" if isinstance(data, np.ndarray) else f"a {type(data).__name__}"
         raise InvalidInputError(
             f"The {what} has no labels: {form} must come with `labels`, one per image. "
             f"Pass labels=[...], or a folder with one folder per class."
         )
-    return _sequence(data, what), labels, None
+    return images, [] if labels is None else labels, None
 
 
 def read_images(images: object, lenient: bool = False) -> Images:
@@ -96,11 +103,12 @@ def read_images(images: object, lenient: bool = False) -> Images:
             listed = list_files(path, lenient)
             return Images(listed.files, left_out=tuple(listed.unreadable))
         images = [path]
+    _check_type(images, "data")
     if is_dataset(images):
         return Images(dataset_arrays(images, labelled=False)[0])
     if _is_frame(images):
-        images = _column(images, "image", "path")
-    is_one = isinstance(images, (bytes, Image.Image)) or (
+        images = _column(images, IMAGE_COLUMNS)
+    is_one = isinstance(images, (bytes, bytearray, memoryview, Image.Image)) or (
         not isinstance(images, (list, tuple)) and np.asarray(images).ndim == 3
     )
     found = _sequence([images], "image") if is_one else _sequence(images, "array of images")
@@ -142,10 +150,28 @@ def _from_folder(
 
 
 def _named_path(path: str | os.PathLike[str]) -> Path:
-    """A path; empty text, which would mean the current folder, is most likely a variable that was not set."""
+    """A path, `~` expanded; empty text, which would mean the current folder, is likely a variable that was not set."""
     if not os.fspath(path):
         raise InvalidInputError("The path is empty: it must name a file or a folder. Pass '.' for the current folder.")
-    return Path(path)
+    if re.match(r"\w+://", str(path)):
+        raise InvalidInputError(
+            f"{str(path)!r} is a URL: images must be in files or in memory. Download the file first."
+        )
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # Path.expanduser raises if there is no such user
+
+
+def _check_type(data: object, what: str) -> None:
+    """Only what can be read again, in the same order; no other data set or generator of another library."""
+    forms = "a folder, a list of paths or images, an array, a pandas DataFrame or a batched tf.data.Dataset"
+    if data is None:
+        raise InvalidInputError(f"The {what} is None: images must be given. Pass {forms}.")
+    name = type(data).__name__
+    if isinstance(data, (Set, MappingView)) or (isinstance(data, Iterator) and not hasattr(data, "__getitem__")):
+        raise InvalidInputError(
+            f"The {what} has the type {name}: images must be in a list, in a fixed order. Pass a list of them."
+        )
+    if not (isinstance(data, (Sequence, Image.Image)) or hasattr(data, "__array__") or is_dataset(data)):
+        raise InvalidInputError(f"The {what} has the type {name}: it must be {forms}. Convert it.")
 
 
 def _sequence(data: Any, what: str) -> Images:
@@ -160,7 +186,7 @@ def _sequence(data: Any, what: str) -> Images:
             f"The list of paths holds {', '.join(wrong[:5])}: a list must hold paths (text or Path) alone, or images alone. "
             f"Complete the list, or split it in two."
         )
-    return Images([Path(item) for item in data])
+    return Images([_named_path(item) for item in data])
 
 
 def _check_files(paths: Sequence[Path], lenient: bool) -> None:
@@ -184,14 +210,15 @@ def _refuse_two_labels(paths: Sequence[Path], codes: Codes, classes: npt.NDArray
             )
 
 
-def _column(frame: Any, *names: str) -> list[Any]:
-    """The first of the columns of these names."""
+def _column(frame: Any, names: tuple[str, ...]) -> list[Any]:
+    """The first of the columns of these names, in any case."""
+    present = {str(column).lower(): column for column in frame.columns}
     for name in names:
-        if name in frame.columns:
-            return list(frame[name])
+        if name in present:
+            return list(frame[present[name]])
     raise InvalidInputError(
-        f"The DataFrame has the columns {some_of(frame.columns)}: it must have 'path' or 'image', and 'label' for "
-        f"training. Rename its columns."
+        f"The DataFrame has the columns {some_of(frame.columns)}: one of them must be called {some_of(names)}. Rename its "
+        f"columns."
     )
 
 
