@@ -470,7 +470,9 @@ def test_data_of_another_library_is_refused_by_its_type_with_the_forms_that_are_
         data = keras.src.legacy.preprocessing.image.ImageDataGenerator().flow(BATCH, [0, 1, 0, 1, 0])
     else:
         data = keras.utils.PyDataset() if made == "PyDataset" else made()
-    with refused(InvalidInputError, f"The data has the type {type(data).__name__}: ", "a pandas DataFrame", "Convert it"):
+    with refused(
+        InvalidInputError, f"The data has the type {type(data).__name__}: ", "a pandas DataFrame", "Convert it"
+    ):
         read(data)
 
 
@@ -478,6 +480,12 @@ def test_data_of_another_library_is_refused_by_its_type_with_the_forms_that_are_
 def test_an_item_of_a_list_that_is_no_image_is_refused_by_its_position(item: object) -> None:
     with refused(InvalidInputError, f"Image 1 is {item!r}", "the bytes of a file", "RGB"):
         read_images([BATCH[0], item])
+
+
+@pytest.mark.parametrize("one", [ENCODED[0], bytearray(ENCODED[0]), Image.fromarray(BATCH[0])])
+def test_one_image_in_memory_may_come_with_one_label(one) -> None:
+    data = read_labelled(one, ["a"], np.array(["a", "b"]))
+    assert (len(data.images), names_of(data)) == (1, ["a"])
 
 
 @pytest.mark.parametrize("kind", [bytearray, memoryview])

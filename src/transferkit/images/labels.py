@@ -63,8 +63,9 @@ def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _typed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """str, int64 or bool; anything else is refused with the reason."""
-    for at, value in enumerate(array.tolist() if array.dtype.kind in "ufO" else []):
-        if isinstance(value, numbers.Real) and abs(value) < math.inf and not -(2**63) <= value < 2**63:
+    for at, label in enumerate(array if array.dtype.kind in "ufO" else ()):
+        value = label.item() if isinstance(label, np.generic) else label
+        if isinstance(value, (int, float)) and abs(value) < math.inf and not -(2**63) <= value < 2**63:
             raise InvalidInputError(
                 f"The label at {at} is {shown(value)}: whole numbers must lie between -2**63 and 2**63 - 1. Write such "
                 f"labels as text."

@@ -23,6 +23,7 @@ __all__ = ["read_images", "read_labelled", "split_pair"]
 # The columns of a DataFrame, in any case; the first that is there is taken.
 IMAGE_COLUMNS = ("path", "image", "file", "filename", "filepath")
 LABEL_COLUMNS = ("label", "class", "target")
+ONE_IMAGE = (bytes, bytearray, memoryview, Image.Image)
 
 
 def read_labelled(
@@ -78,7 +79,7 @@ def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, ob
     if _is_frame(data):
         _no_labels(labels, "a DataFrame has its labels in the column 'label'")
         data, labels = _column(data, IMAGE_COLUMNS), _column(data, LABEL_COLUMNS)
-    images = _sequence(data, what)
+    images = _sequence([data] if isinstance(data, ONE_IMAGE) else data, what)
     if labels is None and len(images):
         form = f"an array of shape {data.shape}" if isinstance(data, np.ndarray) else f"a {type(data).__name__}"
         raise InvalidInputError(
@@ -108,9 +109,7 @@ def read_images(images: object, lenient: bool = False) -> Images:
         return Images(dataset_arrays(images, labelled=False)[0])
     if _is_frame(images):
         images = _column(images, IMAGE_COLUMNS)
-    is_one = isinstance(images, (bytes, bytearray, memoryview, Image.Image)) or (
-        not isinstance(images, (list, tuple)) and np.asarray(images).ndim == 3
-    )
+    is_one = isinstance(images, ONE_IMAGE) or (not isinstance(images, (list, tuple)) and np.asarray(images).ndim == 3)
     found = _sequence([images], "image") if is_one else _sequence(images, "array of images")
     _check_files(list(found.files), lenient)
     return found
