@@ -132,7 +132,7 @@ class TransferClassifier(Estimator):
             images; not part of a saved classifier.
 
     The constructor only stores its arguments; `fit` checks them. `copy.deepcopy` and `pickle` take what `save` writes, so
-    the images of `fit`, its class weights and `report_` are left out of a copy.
+    the images of `fit` and `report_` are left out of a copy.
 
     Example:
         >>> import transferkit as tk
