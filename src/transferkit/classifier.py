@@ -194,7 +194,8 @@ class TransferClassifier(Estimator):
         Args:
             data: a folder with one folder per class; a list or array of file paths, an array `(n, h, w, 3)`, RGB
                 0-255, uint8 or float, or a list of arrays, ``bytes`` of image files or Pillow images, with `labels`; a
-                pandas DataFrame with the columns ``path`` or ``image``, and ``label``; a batched `tf.data.Dataset` of
+                pandas DataFrame with the columns ``path`` or ``image``, and ``label`` (other usual names are found
+                too); a batched `tf.data.Dataset` of
                 ``(image, label)``.
             labels: one per image: text, whole numbers, booleans or one-hot rows.
             validation: the share of images held out, drawn in proportion from each class; or data in any of these
