@@ -213,7 +213,7 @@ class TestForms:
         dataset = keras.utils.image_dataset_from_directory(
             photos / "train", image_size=(32, 32), batch_size=8, shuffle=True, seed=1, verbose=False
         )
-        clf = make().fit(dataset, epochs=10, learning_rate=0.01, verbose=0)
+        clf = make().fit(dataset, epochs=20, learning_rate=0.01, verbose=0)
         assert clf.classes_.tolist() == ["lying", "red", "standing"]
         assert clf.score(photos / "test") >= 0.8
 

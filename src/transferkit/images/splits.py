@@ -206,8 +206,8 @@ def _too_few(share: float, count: int, classes_of: Mapping[str, int] | None = No
     """`classes_of`: of each image that is not a copy of another, in how many classes it and its copies are."""
     lacking, others = "at least one class needs two or more images", "more images"
     if classes_of and len(classes_of) < count:
-        shared = [name for name, classes in classes_of.items() if classes > 1]
-        conflicts = f", and {some_of(shared)} is in several classes" if shared else ""
+        shared = sum(classes > 1 for classes in classes_of.values())
+        conflicts = f", {shared} are in several classes (check_images names them)" if shared else ""
         lacking = (
             f"{count - len(classes_of)} of them are copies of others{conflicts}, and copies stay together. At least one "
             f"class needs two different images that no other class has"
