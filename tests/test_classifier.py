@@ -72,7 +72,8 @@ class TestFit:
 
     def test_another_seed_divides_otherwise(self, make, photos):
         splits = [
-            make(seed=s).fit(photos / "train", epochs=1, verbose=0)._fitted.split.validation.names for s in (0, 1)
+            make(seed=s).fit(photos / "train", epochs=1, verbose=0)._fitted.split.validation.images.sources
+            for s in (0, 1)
         ]
         assert splits[0] != splits[1]
 

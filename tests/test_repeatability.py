@@ -41,15 +41,13 @@ def test_neither_the_order_of_listing_nor_the_form_of_images_matters(make: Any, 
         assert np.array_equal(first, other)
 
 
-def test_seed_reaches_the_users_own_augmentation_and_leaves_its_state(make: Any, photos: Path) -> None:
+def test_the_seed_reaches_an_augmentation_of_the_users_own(make: Any, photos: Path) -> None:
     layer = keras.Sequential([keras.layers.RandomFlip(), keras.layers.RandomRotation(0.2)])
-    before = None
     results = []
     for _ in range(2):
         clf = make(augmentation=layer).fit(photos / "train", epochs=2, verbose=0)
         results.append(probabilities(clf, photos))
         layer(np.zeros((1, 8, 8, 3), np.float32), training=True)  # the user draws from it too
-        before = before or [variable.name for variable in layer.variables]
     assert np.array_equal(*results)
 
 

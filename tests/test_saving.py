@@ -75,11 +75,11 @@ def test_the_same_folder_is_divided_as_it_was(make, photos, tmp_path):
     clf.save(tmp_path / "pets.keras")
     loaded = tk.TransferClassifier.load(tmp_path / "pets.keras")
     seen = []
-    original = vars(classifier)["_checked"]
+    original = vars(classifier)["check"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("transferkit.classifier._checked", lambda *a: seen.append(original(*a)) or seen[-1])
+        patch.setattr("transferkit.classifier.check", lambda *a: seen.append(original(*a)) or seen[-1])
         loaded.fine_tune(photos / "train", at="stage2", epochs=1, verbose=0)
-    assert seen[0].split.validation.names == clf._fitted.split.validation.names
+    assert seen[0].split.validation.images.sources == clf._fitted.split.validation.images.sources
     assert loaded.seed is None
 
 

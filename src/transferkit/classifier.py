@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -35,7 +35,7 @@ from .backbones import (
     size_note,
 )
 from .cache import open_store
-from .checks import Report, diagnose, show_images
+from .checks import Report, show_images
 from .errors import BundleError, InvalidInputError, NotFittedError, UnknownBackboneError, bad_argument
 from .features import Augmentation, Inspection, Predictor, augmenter, fixed_views, inspect, refuse_unreadable
 from .images import (
@@ -58,8 +58,10 @@ from .images import (
 from .network import At, Network, Precision, assemble, check_precision, has_fast_half
 from .results import Evaluation, History, Predictions
 from .training import (
+    CheckedImages,
     FitOptions,
     LearningRate,
+    check,
     check_callbacks,
     check_rate,
     extract_features,
@@ -242,7 +244,7 @@ class TransferClassifier(Estimator):
         options.console.say(_intention(network, read))
         cut = network.cut_before_head()
         extraction = extract_features(cut, read, options)
-        checked = _checked(read, extraction.inspection, seed, options.console)
+        checked = check(read, extraction.inspection, seed, options.console)
         phase = train_head(network, cut, extraction, checked.split, weight, options)
         history = History((replace(phase, skipped=checked.skipped),))
         split = checked.split
@@ -514,35 +516,6 @@ class TransferClassifier(Estimator):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
-class _Checked(NamedTuple):
-    """Images that can be read, split into training and validation images.
-
-    Attributes:
-        report: the faults of all images; None if they were checked by an earlier call.
-        skipped: image -> reason, of the images that are left out.
-    """
-
-    split: Split
-    report: Report | None
-    skipped: dict[str, str]
-
-
-def _checked(
-    data: TrainingData, inspection: Inspection, seed: int, console: Console, known: Known | None = None
-) -> _Checked:
-    """The data check on what was seen of the images; those that are `known` do not validate."""
-    report = diagnose(data.sets, inspection)
-    split = data.split(inspection.readable(), inspection.keys, inspection.thumbnails, seed, known)
-    if known is not None and split.validation is not None:
-        console.say(f"{len(split.validation):,} images that the classifier was not trained on before validate it.")
-    skipped = inspection.reasons(data.all_images)
-    if skipped:
-        console.say(f"{len(skipped):,} images cannot be read and are left out; history_.skipped says why.")
-    if report.faults:
-        console.say(f"The data check read {report.summary()}; report_ lists the faults.")
-    return _Checked(split, report, skipped)
-
-
 def _pretrained(record: Backbone, source: Source, size: tuple[int, int], seed: int, console: Console) -> keras.Model:
     """The backbone with its weights, downloaded if they are not there."""
     if note := size_note(record, source, size):
@@ -563,7 +536,7 @@ def _intention(network: Network, data: TrainingData) -> str:
 
 def _images_to_tune_on(
     fitted: _Fitted, data: ImageData | None, labels: Labels | None, validation: Validation, options: FitOptions
-) -> _Checked:
+) -> CheckedImages:
     """New images, checked and split, or those of `fit` as they are."""
     if data is not None:
         validation = VALIDATION if validation is None else validation
@@ -574,12 +547,12 @@ def _images_to_tune_on(
             "images of fit. Pass data."
         )
     elif _keeps_division(validation, fitted.share):
-        return _Checked(fitted.split, None, {})
+        return CheckedImages(fitted.split, None, {})
     else:
         images = fitted.split.training
     read = read_training_data(images, validation, options.skip)
     inspection = inspect(read.all_images, fitted.network.size, options.store, options.console, options.skip)
-    return _checked(read, inspection, fitted.seed, options.console, fitted.known)
+    return check(read, inspection, fitted.seed, options.console, fitted.known)
 
 
 def _keeps_division(validation: Validation, share: float) -> bool:

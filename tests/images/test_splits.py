@@ -165,16 +165,16 @@ def test_dividing_a_folder_gives_both_parts_with_the_same_classes(tmp_path: Path
     training, validation, *_ = split(read_training_data(data, 0.2))
     assert validation is not None
     assert (len(training), len(validation)) == (8, 2)
-    assert sorted([*training.names, *validation.names]) == sorted(data.names)
+    assert sorted([*training.images.files, *validation.images.files]) == sorted(data.images.files)
     assert validation.classes.tolist() == training.classes.tolist() == ["cats", "dogs"]
     for part in (training, validation):
-        assert [part.classes[c] for c in part.codes] == [name.split("/")[0] for name in part.names]
+        assert [part.classes[c] for c in part.codes] == [path.parent.name for path in part.images.files]
 
 
 def test_without_a_share_all_images_are_for_training(tmp_path: Path) -> None:
     data = read_labelled(class_folder(tmp_path, {"cats": 2, "dogs": 2}))
     training, validation, *_ = split(read_training_data(data, None))
-    assert sorted(training.names) == sorted(data.names)
+    assert sorted(training.images.files) == sorted(data.images.files)
     assert validation is None
 
 
@@ -192,7 +192,7 @@ def test_validation_data_is_read_with_the_classes_of_the_training_data(tmp_path:
     data = read_labelled(class_folder(tmp_path / "train", {"cats": 2, "dogs": 2, "owls": 2}))
     held_out = class_folder(tmp_path / "val", {"owls": 1, "dogs": 1})
     material = read_training_data(data, held_out)
-    assert material.images.names == data.names
+    assert list(material.images.images.files) == list(data.images.files)
     assert material.validation is not None
     assert material.validation.codes.tolist() == [1, 2]
     assert [sorted(part.tolist()) for part in split(material).rows] == [list(range(6)), [6, 7]], (

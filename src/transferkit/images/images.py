@@ -72,14 +72,12 @@ class LabelledImages:
     Attributes:
         codes: int64 `(n,)`, positions in `classes`.
         classes: class names `(n_classes,)`, of type str, int64 or bool.
-        names: a name per image that does not depend on the order of listing; splits sort by it.
         folder: the folder that was read, if the data was one.
     """
 
     images: Images
     codes: Codes
     classes: npt.NDArray[Any]
-    names: tuple[str, ...] = field(repr=False)
     folder: ClassFolder | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -89,10 +87,4 @@ class LabelledImages:
         return replace(self, images=self.images.absolute(), folder=self.folder and self.folder.absolute())
 
     def subset(self, indices: npt.NDArray[np.int64]) -> LabelledImages:
-        chosen = indices.tolist()
-        return replace(
-            self,
-            images=self.images.subset(chosen),
-            codes=self.codes[indices],
-            names=tuple(self.names[i] for i in chosen),
-        )
+        return replace(self, images=self.images.subset(indices.tolist()), codes=self.codes[indices])

@@ -60,14 +60,11 @@ def read_labelled(
         raw = named_labels(raw, names)
     classes = class_names(raw, names) if classes is None else classes
     codes = encode(raw, classes, what)
-    paths = list(images.files)
-    if not paths:
-        digits = len(str(len(images)))  # the names keep the order of the images
-        return LabelledImages(images, codes, classes, tuple(f"image {at:0{digits}}" for at in range(len(images))))
-    _check_files(paths, lenient)
-    if not empty_classes:
-        _refuse_two_labels(paths, codes, classes)
-    return LabelledImages(images, codes, classes, tuple(map(str, paths)))
+    if paths := list(images.files):
+        _check_files(paths, lenient)
+        if not empty_classes:
+            _refuse_two_labels(paths, codes, classes)
+    return LabelledImages(images, codes, classes)
 
 
 def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, object, Sequence[str] | None]:
@@ -143,9 +140,8 @@ def _from_folder(
     spelled = {str(name): name for name in classes.tolist()}
     if set(found.labels) <= set(spelled):  # folder names are text, the classes may be of another type
         raw = np.array([spelled[label] for label in found.labels])
-    names = tuple(path.relative_to(found.root).as_posix() for path in found.files)
     files = Images(found.files, left_out=tuple(found.unreadable))
-    return LabelledImages(files, encode(raw, classes, what), classes, names, found)
+    return LabelledImages(files, encode(raw, classes, what), classes, found)
 
 
 def _named_path(path: str | os.PathLike[str]) -> Path:

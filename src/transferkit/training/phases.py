@@ -1,19 +1,21 @@
-"""The two phases of training: compute what crosses the cut, train the rest."""
+"""The steps of both phases: compute what crosses the cut, check and split the images, train the rest."""
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from .._console import readable
+from .._console import Console, readable
 from ..cache import DEFAULT_LIMIT
+from ..checks import Report, diagnose
 from ..features import (
     Extraction,
+    Inspection,
     LiveValues,
     NoRoomError,
     Plan,
@@ -24,14 +26,14 @@ from ..features import (
     inspect,
     is_kept,
 )
-from ..images import ClassWeight, Split, TrainingData, class_weights
+from ..images import ClassWeight, Known, Split, TrainingData, class_weights
 from ..network import Cut, Network
 from ..results import Phase
 from .loop import TrainingResult, train
 from .options import FitOptions
 from .steps import Data, Settings
 
-__all__ = ["extract_features", "train_head", "tune"]
+__all__ = ["CheckedImages", "check", "extract_features", "train_head", "tune"]
 
 # Where nothing outlives the call, activations of more bytes than this are computed again in each epoch.
 ACTIVATION_BYTES = DEFAULT_LIMIT
@@ -52,6 +54,35 @@ def extract_features(cut: Cut, data: TrainingData, options: FitOptions) -> Extra
     started = time.monotonic()
     inspection = inspect(images, cut.extractor.size, options.store, options.console, options.skip)
     return Extraction([], inspection, time.monotonic() - started)
+
+
+class CheckedImages(NamedTuple):
+    """Images that can be read, split into training and validation images.
+
+    Attributes:
+        report: the faults of all images; None if they were checked by an earlier call.
+        skipped: image -> reason, of the images that are left out.
+    """
+
+    split: Split
+    report: Report | None
+    skipped: dict[str, str]
+
+
+def check(
+    data: TrainingData, inspection: Inspection, seed: int, console: Console, known: Known | None = None
+) -> CheckedImages:
+    """The data check on what was seen of the images; those that are `known` do not validate."""
+    report = diagnose(data.sets, inspection)
+    split = data.split(inspection.readable(), inspection.keys, inspection.thumbnails, seed, known)
+    if known is not None and split.validation is not None:
+        console.say(f"{len(split.validation):,} images that the classifier was not trained on before validate it.")
+    skipped = inspection.reasons(data.all_images)
+    if skipped:
+        console.say(f"{len(skipped):,} images cannot be read and are left out; history_.skipped says why.")
+    if report.faults:
+        console.say(f"The data check read {report.summary()}; report_ lists the faults.")
+    return CheckedImages(split, report, skipped)
 
 
 def train_head(
