@@ -13,6 +13,7 @@ import pytest
 from drawing import class_folder, write
 from helpers import lock, refused
 
+import transferkit as tk
 from transferkit.errors import ImageReadError, InvalidInputError
 from transferkit.images.decoding import content_of, load
 from transferkit.images.folders import is_hidden, list_class_folder, list_files
@@ -145,12 +146,30 @@ def test_links_to_images_and_folders_are_followed(tmp_path: Path) -> None:
 
 
 def test_class_folders_and_images_of_any_name_are_listed(tmp_path: Path) -> None:
-    odd = ["[a]", "b\nc", os.fsdecode(b"\xff\xfe"), "猫 *?", "%s{}", "~"]
+    odd = ["[a]", "b\tc", "猫 *?", "%s{}", "~"]
     class_folder(tmp_path, dict.fromkeys(odd, 1))
     found = list_class_folder(tmp_path)
     assert sorted(found.labels) == sorted(odd)
     for index, path in enumerate(found.files):
         assert load(Images([path]), 0, (8, 8)).shape == (8, 8, 3), found.labels[index]
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"), [(os.fsdecode(b"caf\xe9"), "'caf\\udce9' is not UTF-8"), ("b\nc", "'b\\nc' holds a line break")]
+)
+def test_a_class_folder_whose_name_cannot_be_one_of_a_class_is_refused(tmp_path: Path, name: str, fault: str) -> None:
+    class_folder(tmp_path, {"cats": 1, name: 1})
+    for read in (tk.TransferClassifier("TransferKitTiny").fit, tk.check_images):
+        with refused(tk.InvalidInputError, f"The class folder {fault}", "Rename it"):
+            read(tmp_path, verbose=0)
+
+
+def test_two_unicode_forms_of_a_name_are_one_class(tmp_path: Path) -> None:
+    """As after a copy from macOS to Linux."""
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    class_folder(tmp_path, {"bar": 2, composed: 2, decomposed: 1})
+    report = tk.check_images(tmp_path, verbose=0)
+    assert report.counts == {"bar": 2, composed: 3}
 
 
 def test_folders_that_hold_each_other_are_entered_once(tmp_path: Path) -> None:

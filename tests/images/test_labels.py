@@ -9,10 +9,12 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 import pytest
+from drawing import picture
 from helpers import refused, steady
 from hypothesis import given
 from hypothesis import strategies as st
 
+import transferkit as tk
 from transferkit.errors import InvalidInputError
 from transferkit.images.labels import check_class_weight, class_names, class_weights, encode, label_array
 
@@ -72,6 +74,26 @@ def test_every_common_form_of_labels_is_understood(labels: object, expected: lis
     array = label_array(labels, 2)
     assert array.tolist() == expected
     assert array.dtype.kind in "Uib"
+
+
+@pytest.mark.parametrize(
+    ("label", "fault"),
+    [("\udcff", r"'\udcff' is not UTF-8"), (b"\xff", "is not UTF-8"), ("cat\n", r"'cat\n' holds a line break")],
+)
+def test_text_that_cannot_be_a_class_name_is_refused(label: object, fault: str) -> None:
+    with refused(InvalidInputError, "The label", fault, "one line of text"):
+        tk.TransferClassifier("TransferKitTiny").fit(np.zeros((2, 8, 8, 3)), [label, type(label)()])
+
+
+def test_text_in_two_unicode_forms_is_one_class() -> None:
+    pixels, names = (
+        np.stack([picture(seed) for seed in range(5)]),
+        ["caf\u00e9", "bar", "cafe\u0301", "\u0958", "\u0915\u093c"],
+    )
+    clf = tk.TransferClassifier("TransferKitTiny", weights=None)
+    clf.fit(pixels, names, validation=0, epochs=1, class_weight={"cafe\u0301": 2.0}, verbose=0)
+    assert clf.classes_.tolist() == ["bar", "caf\u00e9", "\u0915\u093c"]
+    assert clf.evaluate(pixels, names, verbose=0).confusion_matrix.sum(axis=1).tolist() == [1, 2, 2]
 
 
 def test_labels_are_not_changed() -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 from ..errors import InvalidInputError, shown
 from .decoding import to_rgb
 from .images import Content
+from .labels import as_names
 from .opening import reading
 
 __all__ = ["dataset_arrays", "image_contents", "is_dataset", "named_labels"]
@@ -161,4 +162,4 @@ def named_labels(raw: npt.NDArray[Any], names: Sequence[str]) -> npt.NDArray[Any
             f"The dataset names {len(names)} classes but its labels go from {raw.min()} to {raw.max()}: labels must "
             f"count from 0 to {len(names) - 1}. Check its `class_names`."
         )
-    return np.array(list(names))[raw.astype(np.int64)]
+    return np.array(as_names(list(names), "class name"))[raw.astype(np.int64)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInputError, some_of
+from .labels import as_names
 
 __all__ = ["EXTENSIONS", "ClassFolder", "FileList", "list_class_folder", "list_files"]
 
@@ -106,19 +107,20 @@ def list_class_folder(root: Path, lenient: bool = False) -> ClassFolder:
     """The images of a folder with one folder per class.
 
     Raises:
-        InvalidInputError: the folder has another form, or cannot be listed, or a folder in it cannot be listed; with
-            `lenient`, the last is noted instead.
+        InvalidInputError: the folder has another form, or cannot be listed, a class folder has a name that cannot be
+            one of a class, or a folder in it cannot be listed; with `lenient`, the last is noted instead.
     """
     found = ClassFolder(root=root)
     names, found.beside_classes = next(_walk(root, found), (root, [], []))[1:]
+    class_of = dict(zip(names, as_names(names, "class folder"), strict=True))
     folders = [root / name for name in names]
     # A link inside one class to the root or to another class would give its images a second label.
     others = {os.path.realpath(folder) for folder in (root, *folders)}
     for folder in folders:
         _collect(folder, set(others), found)
     found.files.sort()
-    found.labels = [path.parts[len(root.parts)] for path in found.files]
-    found.empty_classes = sorted(set(names).difference(found.labels))
+    found.labels = [class_of[path.parts[len(root.parts)]] for path in found.files]
+    found.empty_classes = sorted(set(class_of.values()).difference(found.labels))
     if not (lenient and folders):
         found.refuse_unreadable()
     _refuse_wrong_level(found, folders)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -13,7 +14,9 @@ import numpy.typing as npt
 
 from ..errors import InvalidInputError, bad_argument, shown, some_of
 
-__all__ = ["ClassWeight", "Codes", "check_class_weight", "class_names", "class_weights", "encode", "label_array"]
+__all__ = [
+    "ClassWeight", "Codes", "as_names", "check_class_weight", "class_names", "class_weights", "encode", "label_array",
+]  # fmt: skip
 
 Codes = npt.NDArray[np.int64]
 ClassWeight: TypeAlias = Literal["balanced"] | Mapping[Any, float] | None
@@ -34,7 +37,25 @@ def label_array(labels: object, count: int) -> npt.NDArray[Any]:
             f"{array.shape[0]} labels were given for {count} images: there must be one label per image, in the same "
             f"order. Check the two lists."
         )
-    return _typed(_flat(array))
+    typed = _typed(_flat(array))
+    return np.array(as_names(typed.tolist(), "label"), str) if typed.dtype.kind == "U" else typed
+
+
+def as_names(texts: Sequence[str], what: str) -> list[str]:
+    """Texts as class names, in one Unicode form: an accent is part of a letter on Linux, but may follow it on macOS.
+
+    Raises:
+        InvalidInputError: a text that is not UTF-8, or that holds a line break.
+    """
+    names = {text: unicodedata.normalize("NFC", text) for text in dict.fromkeys(texts)}
+    for text in names:
+        is_utf8 = text == text.encode(errors="ignore").decode()
+        if not is_utf8 or "".join(text.splitlines()) != text:
+            fault = "holds a line break" if is_utf8 else "is not UTF-8"
+            raise InvalidInputError(
+                f"The {what} {shown(text)} {fault}: class names must be one line of text. Rename it."
+            )
+    return [names[text] for text in texts]
 
 
 def _as_array(labels: object) -> npt.NDArray[Any] | None:
@@ -111,7 +132,7 @@ def class_names(raw: npt.NDArray[Any], names: Iterable[str] | None = None) -> np
     Raises:
         InvalidInputError: fewer than two classes.
     """
-    classes = np.unique(raw) if names is None else np.array(list(names))
+    classes = np.unique(raw) if names is None else np.array(as_names(list(names), "class name"))
     if len(classes) < 2:
         found = f"only the class {some_of(classes.tolist())}" if len(classes) else "no classes"
         raise InvalidInputError(
@@ -159,6 +180,8 @@ def check_class_weight(choice: object, classes: npt.NDArray[Any]) -> ClassWeight
         rule = "must be None, 'balanced' or a dict from class name to weight"
         raise bad_argument("class_weight", choice, rule, "Pass class_weight='balanced'")
     names = classes.tolist()
+    keys = [as_names([key], "class name")[0] if isinstance(key, str) else key for key in choice]
+    choice = dict(zip(keys, choice.values(), strict=True))
     for name, weight in choice.items():
         if name not in names:
             raise InvalidInputError(
