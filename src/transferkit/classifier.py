@@ -118,8 +118,8 @@ class TransferClassifier(Estimator):
             of each image that are computed once and stored, and that the epochs go through in turn. They depend on
             the image alone, not on `seed`.
         cache: True = computed values are stored in the user's cache folder, for later calls and other processes
-            (`transferkit.cache` shows, limits and clears it); the path of another folder for that; False = nothing
-            is stored after the call.
+            (`transferkit.cache` shows, limits and clears it); the path of another folder for that, which each call
+            looks up from the working directory of then if it is relative; False = nothing is stored after the call.
         precision: of the frozen part of the network: ``"float32"``; ``"bfloat16"``, about twice as fast on a CPU with
             AVX-512 BF16 or AMX, and float16 on a GPU with tensor cores; or ``"auto"``, which uses bfloat16 if the
             machine is fast at it. It costs up to half a point of accuracy: see the page on performance.
@@ -372,7 +372,7 @@ class TransferClassifier(Estimator):
         self, fitted: _Fitted, images: Images, skip: bool, console: Console, title: str
     ) -> tuple[Predictions, Inspection]:
         """Predictions of the images that can be read, and which these are."""
-        store = open_store(self.cache)
+        store = open_store(self.cache, lenient=True)
         probabilities, inspection = fitted.predictor.probabilities(images, store, console, title, skip)
         paths = [images.path(index) for index in inspection.readable().tolist()]
         return Predictions(fitted.classes, probabilities, paths, inspection.reasons(images)), inspection

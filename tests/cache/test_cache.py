@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 from pathlib import Path
 
 import keras
@@ -246,6 +247,29 @@ def test_a_path_that_cannot_be_a_folder_is_refused_before_any_work(make, photos,
         tk.cache.set_limit(5, tmp_path / "file")
     assert not computed
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_cache_that_can_no_longer_be_used_does_not_stop_predictions(make, photos, tmp_path):
+    clf = make(cache=tmp_path / "store").fit(photos / "train", epochs=1, verbose=0)
+    expected = clf.predict_proba(photos / "test", verbose=0)
+    shutil.rmtree(tmp_path / "store")
+    (tmp_path / "store").write_text("mine")
+    with pytest.warns(UserWarning, match=r"cache folder .*store' cannot be written to .*nothing is stored"):
+        found = clf.predict_proba(photos / "test", verbose=0)
+    assert found == pytest.approx(expected, abs=1e-6)
+    with refused(tk.InvalidInputError, "cannot be written to"):
+        clf.fit(photos / "train", verbose=0)
+
+
+def test_shards_that_are_cut_off_while_the_process_uses_them_change_no_result(make, photos):
+    clf = make(cache="store").fit(photos / "train", epochs=1, verbose=0)
+    expected = clf.predict_proba(photos / "train", verbose=0)
+    for path in Path("store").glob("*/*.rows.npy"):
+        os.truncate(path, 150)
+    for _ in range(2):
+        assert clf.predict_proba(photos / "train", verbose=0) == pytest.approx(expected, abs=1e-6)
+    again = make(cache="store").fit(photos / "train", epochs=1, verbose=0)
+    assert again.predict_proba(photos / "train", verbose=0) == pytest.approx(expected, abs=1e-6)
 
 
 def test_without_a_cache_folder_values_last_as_long_as_the_process(make, photos, monkeypatch, computed, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,8 +100,11 @@ def clear(path: CachePath | None = None) -> int:
     return _store_at(path).clear()
 
 
-def open_store(choice: object) -> Store | None:
-    """The store that the argument ``cache`` of a classifier stands for; None for False."""
+def open_store(choice: object, lenient: bool = False) -> Store | None:
+    """The store that the argument ``cache`` of a classifier stands for; None for False.
+
+    With `lenient`, also None, and a warning, for a folder that cannot be written to.
+    """
     if choice is False:
         return None
     if choice is True:
@@ -110,7 +114,11 @@ def open_store(choice: object) -> Store | None:
     try:
         store.folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a path that contains a zero
-        raise _not_writable(store.folder, error) from error
+        refusal = _not_writable(store.folder, error)
+        if not lenient:
+            raise refusal from error
+        warnings.warn(f"{refusal} Until then nothing is stored.", stacklevel=4)
+        return None
     return store
 
 
