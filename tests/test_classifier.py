@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import os
 import pickle
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from drawing import drawn
+from helpers import fresh_python
 
 import transferkit as tk
 from transferkit.images.decoding import decode
@@ -744,3 +747,42 @@ def test_works_in_another_folder_after_fit_with_relative_paths(make, photos, tmp
     monkeypatch.chdir(tmp_path)
     clf.fine_tune(at="stage2", epochs=1, verbose=0)
     assert len(clf.history_.phases) == 2
+
+
+FORKED = """
+import os
+import numpy as np
+import transferkit as tk
+tk.TransferClassifier  # imports TensorFlow, which is not used yet
+pixels, labels = np.load("pixels.npy"), ["a", "b"] * 2
+def say(name, call):
+    if (child := os.fork()) == 0:
+        try:
+            call()
+            print(name, "works", flush=True)
+        except tk.TransferKitError as error:
+            print(name, "fails" if "forked" in str(error) and "'spawn'" in str(error) else error, flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+def fit():
+    tk.TransferClassifier("TransferKitTiny").fit(pixels, labels, validation=0, epochs=1, verbose=0)
+say("early", lambda: tk.TransferClassifier.load("pets.keras").predict(pixels, verbose=0))
+clf = tk.TransferClassifier.load("pets.keras")
+say("fit", fit)
+say("load", lambda: tk.TransferClassifier.load("pets.keras"))
+say("predict", lambda: clf.predict(pixels))
+say("evaluate", lambda: clf.evaluate(pixels, labels))
+say("fine_tune", lambda: clf.fine_tune(pixels, labels, at="block_7"))
+say("save", lambda: clf.save("copy.keras"))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_of_a_process_that_used_tensorflow_is_refused_and_does_not_hang(tmp_path):
+    pixels = drawn(2, seed=0, size=(96, 96))[0][:4]
+    np.save(tmp_path / "pixels.npy", pixels)
+    clf = tk.TransferClassifier("TransferKitTiny").fit(pixels, ["a", "b"] * 2, validation=0, epochs=1, verbose=0)
+    clf.save(tmp_path / "pets.keras")
+    first, *others = fresh_python(FORKED).splitlines()
+    assert first == "early works"
+    assert others == [f"{name} fails" for name in ("fit", "load", "predict", "evaluate", "fine_tune", "save")]

@@ -55,7 +55,7 @@ from .images import (
     read_training_data,
     validation_share,
 )
-from .network import At, Network, Precision, assemble, check_precision, has_fast_half
+from .network import At, Network, Precision, assemble, check_precision, has_fast_half, refuse_fork
 from .results import Evaluation, History, Predictions
 from .training import (
     CheckedImages,
@@ -225,6 +225,7 @@ class TransferClassifier(Estimator):
 
         If it fails, a classifier that was fitted before is unchanged.
         """
+        refuse_fork()
         record = get_backbone(self.backbone)
         size = record.input_size(check_size(self.input_size))
         source = check_weights(record, self.weights, size)
@@ -427,6 +428,7 @@ class TransferClassifier(Estimator):
         return clf
 
     def _restore(self, path: str | PathLike[str], record: Backbone, manifest: saving.Manifest) -> None:
+        refuse_fork()
         if manifest.precision != "float32" and not has_fast_half():
             manifest = replace(manifest, precision="float32")
             warnings.warn(
@@ -499,6 +501,7 @@ class TransferClassifier(Estimator):
     def _fitted_or_raise(self, method: str) -> _Fitted:
         if not self.__sklearn_is_fitted__():
             raise NotFittedError(f"{method} needs a fitted classifier. Call fit or load first.")
+        refuse_fork()
         return self._fitted
 
     def _described(self, name: str) -> str:

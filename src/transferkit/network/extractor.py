@@ -12,6 +12,7 @@ wrong numbers when several threads call it at once. Each session has kernels of 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -25,10 +26,11 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from ..cache import Tensors, record_dtype
+from ..errors import TransferKitError
 from ..images import PIXEL_RULE
 from .fingerprints import weights_digest
 
-__all__ = ["THREADS", "FeatureExtractor", "compiled"]
+__all__ = ["THREADS", "FeatureExtractor", "compiled", "refuse_fork"]
 
 Array = npt.NDArray[Any]
 Forward = Callable[[Array], list[Array]]  # float32 (n, h, w, 3) -> the outputs of the model
@@ -44,6 +46,27 @@ FUNCTIONS = 2  # that stay in memory
 
 _functions: dict[str, Forward] = {}  # by name; the last one is the one used last
 _compiling = threading.Lock()
+_lost_threads = False  # this process is a fork of one in which TensorFlow had started its threads
+
+
+def _note_fork() -> None:
+    global _lost_threads
+    context = sys.modules["tensorflow.python.eager.context"].context_safe()  # TensorFlow has no public way to ask
+    _lost_threads = context is not None and context._initialized
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+def refuse_fork() -> None:
+    """Refuse to compute in a process that has TensorFlow's state without its threads: it would wait for them forever."""
+    if _lost_threads:
+        raise TransferKitError(
+            "This process was forked from one that had used TensorFlow already, whose threads a fork does not copy: it "
+            "would wait for them forever. Start processes with multiprocessing.get_context('spawn'), or load and use "
+            "classifiers only after the fork."
+        )
 
 
 class FeatureExtractor:
