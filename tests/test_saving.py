@@ -122,7 +122,7 @@ class TestSaving:
             raise OSError("no space left on device")
 
         monkeypatch.setattr("json.dumps", fail)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(tk.BundleError, match=r"could not be written to .*pets\.keras' \(no space"):
             loaded.save(saved_file)
         assert saved_file.read_bytes() == before
         assert [p.name for p in saved_file.parent.iterdir()] == ["pets.keras"]
@@ -130,6 +130,29 @@ class TestSaving:
     def test_leaves_nothing_but_the_file(self, loaded, saved_file):
         loaded.save(saved_file)
         assert [p.name for p in saved_file.parent.iterdir()] == ["pets.keras"]
+
+    def test_on_a_full_disk_names_the_path(self, loaded, saved_file):
+        resource = pytest.importorskip("resource")
+        before, limits = saved_file.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+        for size in (100, len(before) - 100):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+            try:
+                with pytest.raises(tk.BundleError, match=r"could not be written to .*pets\.keras' \(.*room"):
+                    loaded.save(saved_file)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert saved_file.read_bytes() == before
+        assert [p.name for p in saved_file.parent.iterdir()] == ["pets.keras"]
+
+    def test_follows_a_link_and_keeps_the_mode(self, loaded, tmp_path):
+        (tmp_path / "store").mkdir()
+        (tmp_path / "pets.keras").symlink_to(tmp_path / "store" / "version 1")
+        loaded.save(tmp_path / "pets.keras")
+        (tmp_path / "store" / "version 1").chmod(0o600)
+        loaded.save(tmp_path / "pets.keras")
+        assert (tmp_path / "pets.keras").is_symlink()
+        assert (tmp_path / "store" / "version 1").stat().st_mode & 0o777 == 0o600
+        tk.TransferClassifier.load(tmp_path / "pets.keras")
 
     @pytest.mark.parametrize(
         ("path", "message"),
@@ -145,6 +168,10 @@ class TestLoading:
         with pytest.raises(tk.BundleError, match=r"no file .*none\.keras"):
             tk.TransferClassifier.load(tmp_path / "none.keras")
 
+    def test_a_folder(self, tmp_path):
+        with pytest.raises(tk.BundleError, match=r"' is a folder: load needs the file"):
+            tk.TransferClassifier.load(tmp_path)
+
     @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 broken"])
     def test_something_else(self, tmp_path, content):
         (tmp_path / "x.keras").write_bytes(content)
@@ -153,7 +180,7 @@ class TestLoading:
 
     def test_a_model_of_keras_alone(self, tmp_path):
         keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]).save(tmp_path / "x.keras")
-        with pytest.raises(tk.BundleError, match="was not saved by transferkit"):
+        with pytest.raises(tk.BundleError, match=r"a file that TransferClassifier.save wrote"):
             tk.TransferClassifier.load(tmp_path / "x.keras")
 
     def test_a_backbone_that_is_not_registered(self, saved_file, monkeypatch):

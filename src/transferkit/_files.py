@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -76,9 +77,15 @@ def make_private(folder: Path) -> None:
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A path for a new file that takes the place of `target` when the block ends; a stop before that loses nothing."""
-    # In a private folder beside the target, so that the rename stays within one file system.
-    with tempfile.TemporaryDirectory(prefix=".transferkit-", dir=target.absolute().parent) as folder:
+    """A path for a new file that takes the place of `target` when the block ends; a stop before that loses nothing.
+
+    A link stays a link, and a file that was there keeps its mode.
+    """
+    place = Path(os.path.realpath(target))
+    # In a private folder beside the file, so that the rename stays within one file system.
+    with tempfile.TemporaryDirectory(prefix=".transferkit-", dir=place.parent) as folder:
         temporary = Path(folder, target.name)
         yield temporary
-        temporary.replace(target)
+        if place.exists():
+            shutil.copymode(place, temporary)
+        temporary.replace(place)

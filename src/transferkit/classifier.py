@@ -399,6 +399,7 @@ class TransferClassifier(Estimator):
         Raises:
             NotFittedError: `fit` comes first.
             InvalidInputError: the path does not end in ``.keras``, or its folder does not exist.
+            BundleError: the file cannot be written, for example because the disk is full.
         """
         target = saving.check_target(path)
         fitted = self._fitted_or_raise("save")

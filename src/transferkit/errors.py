@@ -9,7 +9,7 @@
     ├── WeightsError(RuntimeError)         weights cannot be found or downloaded, or do not fit the backbone
     ├── NotFittedError(RuntimeError)       predict, evaluate, fine_tune or save was called before fit
     ├── TrainingError(RuntimeError)        the loss is NaN, infinite or far too large; ``.images`` names the batch
-    ├── BundleError(RuntimeError)          a file is not a complete, undamaged saved classifier
+    ├── BundleError(RuntimeError)          a file is not a complete, undamaged saved classifier, or cannot be written
     └── MissingExtraError(ImportError)     an optional package is not installed; gives the command to install it
 
 A message has three parts: what was given, the rule, and the remedy.
@@ -88,7 +88,7 @@ class TrainingError(TransferKitError, RuntimeError):
 
 @public
 class BundleError(TransferKitError, RuntimeError):
-    """A file is damaged, not a classifier of transferkit, or needs something that is missing."""
+    """A file is damaged, not a classifier of transferkit, needs something that is missing, or cannot be written."""
 
 
 @public

@@ -118,7 +118,11 @@ def save(
     history: History,
     **options: Any,
 ) -> None:
-    """Write a new file, or replace the one that is there; `options` are the other fields of `Manifest`."""
+    """Write a new file, or replace the one that is there; `options` are the other fields of `Manifest`.
+
+    Raises:
+        BundleError: the disk is full, or the folder cannot be written to.
+    """
     manifest = Manifest(
         backbone=network.record.name,
         input_size=network.size,
@@ -131,13 +135,19 @@ def save(
         history=[asdict(replace(phase, skipped={})) for phase in history.phases],  # names no files of this machine
         **options,
     )
-    with replacing(path) as temporary:
-        _save_model(network, temporary)
-        with zipfile.ZipFile(temporary, "a") as archive:
-            manifest = replace(manifest, weights_sha256=hashlib.sha256(archive.read(WEIGHTS)).hexdigest())
-            archive.writestr(MEMBER, json.dumps(asdict(manifest), ensure_ascii=False, indent=1))
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+    try:
+        with replacing(path) as temporary:
+            _save_model(network, temporary)
+            with zipfile.ZipFile(temporary, "a") as archive:
+                manifest = replace(manifest, weights_sha256=hashlib.sha256(archive.read(WEIGHTS)).hexdigest())
+                archive.writestr(MEMBER, json.dumps(asdict(manifest), ensure_ascii=False, indent=1))
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+    except OSError as error:
+        raise BundleError(
+            f"The classifier could not be written to {str(path)!r} ({error.strerror or error}): save needs a folder that "
+            f"you can write to, on a disk with room for the file. Make room, or pass another path."
+        ) from error
 
 
 def _save_model(network: Network, path: Path) -> None:
@@ -164,12 +174,13 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     """The member ``transferkit.json``, checked."""
     path = _as_path(path)
     if not path.is_file():
-        raise BundleError(f"There is no file {str(path)!r}: load needs a classifier saved by save. Check the path.")
+        fault = f"{str(path)!r} is a folder" if path.is_dir() else f"There is no file {str(path)!r}"
+        raise BundleError(f"{fault}: load needs the file of a classifier, as save writes it. Check the path.")
     with _opened(path) as archive:
         if MEMBER not in archive.namelist():
             raise BundleError(
-                f"{str(path)!r} holds a Keras model but no {MEMBER}: it was not saved by transferkit. Open it with "
-                f"keras.saving.load_model if you trust it."
+                f"{str(path)!r} does not contain {MEMBER}: load needs a file that TransferClassifier.save wrote. If it is "
+                f"another Keras model, and you trust it, open it with keras.saving.load_model."
             )
         content = json.loads(_member(archive, MEMBER, MAX_MANIFEST))
         version = content.get("format_version")
