@@ -306,6 +306,19 @@ def test_a_layer_that_cannot_be_described_does_not_cost_the_training(photos, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["odd.keras"]
 
 
+PHASE = {"name": "fit", "first_layer": "logits", "metrics": {"loss": [1.0], "accuracy": [0.5]}, "kept": 1}
+ODD_PHASES = [
+    {"name": "<b>fit</b>"},
+    {"kept": 2},
+    {"metrics": {}},
+    {"metrics": {"loss": "1"}},
+    {"metrics": {"loss": [1.0], "accuracy": [0.5, 0.6]}},
+    {"metrics": {"loss": ["a"]}},
+    {"seconds": "long"},
+    {"skipped": {"a": "b"}},
+]
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -316,6 +329,20 @@ def test_a_layer_that_cannot_be_described_does_not_cost_the_training(photos, tmp
         {"dropout": "a"},
         {"split_seed": "x"},
         {"split_seed": 2**70},
+        {"classes": "abc"},
+        {"classes": {"a": 1, "b": 2, "c": 3}},
+        {"classes": 3},
+        {"weights": "/etc/passwd"},
+        {"seed": "x"},
+        {"input_size": [32.0, 32]},
+        {"input_size": "32"},
+        {"dropout": True},
+        {"feature_scale": "1"},
+        {"feature_scale": float("inf")},
+        {"backbone": ["TinyNet"]},
+        {"history": []},
+        {"history": {}},
+        *({"history": [{**PHASE, **phase}]} for phase in ODD_PHASES),
     ],
 )
 def test_a_doctored_record_is_refused(saved_file, change):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import operator
 import os
 import tempfile
 import zipfile
@@ -23,6 +22,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from ._arguments import is_whole
 from ._console import Console
 from ._files import replacing
 from ._version import __version__
@@ -194,23 +194,43 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
 
 def _checked(manifest: Manifest) -> Manifest:
     """The types and ranges that the rest relies on."""
-    height, width = (int(side) for side in manifest.input_size)
-    names, kinds = manifest.classes, {type(name) for name in manifest.classes}
+    height, width = manifest.input_size
+    names, seeds = manifest.classes, (manifest.split_seed, 0 if manifest.seed is None else manifest.seed)
+    kinds = {type(name) for name in names}
     rules = {
-        "classes": len(set(names)) == len(names) >= 2 and len(kinds) == 1 and kinds <= {str, int, bool},
-        "input_size": 0 < height <= 10_000 and 0 < width <= 10_000,
-        "feature_scale": np.isfinite(manifest.feature_scale),
-        "dropout": 0 <= manifest.dropout < 1,
-        "split_seed": 0 <= operator.index(manifest.split_seed) < 2**32,
+        "backbone": isinstance(manifest.backbone, str),
+        "classes": isinstance(names, list) and len(set(names)) == len(names) >= 2 and kinds in ({str}, {int}, {bool}),
+        "input_size": all(is_whole(side) and 0 < side <= 10_000 for side in (height, width)),
+        "weights": manifest.weights in ("pretrained", "imagenet", None),
+        "feature_scale": _are_numbers([manifest.feature_scale]) and np.isfinite(manifest.feature_scale),
+        "dropout": _are_numbers([manifest.dropout]) and 0 <= manifest.dropout < 1,
+        "seed or split_seed": all(is_whole(seed) and 0 <= seed < 2**32 for seed in seeds),
         "precision": manifest.precision in ("float32", "bfloat16"),
-        "self_test": np.isfinite(np.array(manifest.self_test, np.float64)).all(),
+        "self_test": _are_numbers(manifest.self_test) and np.isfinite(manifest.self_test).all(),
+        "history": manifest.history and all(_is_phase(phase) for phase in manifest.history_record().phases),
     }
     if wrong := [name for name, holds in rules.items() if not holds]:
         raise ValueError(f"{MEMBER} holds invalid values of {some_of(wrong)}")
-    manifest.history_record()
     manifest.class_weight_choice()
     manifest.known()
     return replace(manifest, input_size=(height, width))
+
+
+def _is_phase(phase: Phase) -> bool:
+    columns = list(phase.metrics.values())
+    return (
+        phase.name in ("fit", "fine_tune")
+        and isinstance(phase.first_layer, str)
+        and all(_are_numbers(column) and len(column) == phase.epochs > 0 for column in columns)
+        and is_whole(phase.kept)
+        and 0 <= phase.kept <= phase.epochs
+        and _are_numbers([phase.seconds, phase.pass_seconds])
+        and not phase.skipped
+    )
+
+
+def _are_numbers(values: object) -> bool:
+    return isinstance(values, list) and all(type(value) in (int, float) for value in values)
 
 
 def rebuild(path: str | os.PathLike[str], record: Backbone, manifest: Manifest) -> Network:
