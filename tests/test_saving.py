@@ -205,7 +205,7 @@ class TestLoading:
 
         from transferkit.backbones import registry as backbones
 
-        other = replace(tk.get_backbone("TinyNet"), builder=tk.get_backbone("MobileNetV2_0.35").build)
+        other = replace(tk.get_backbone("TinyNet"), feature_dim=4)
         monkeypatch.setitem(
             backbones._registry,
             "tinynet",

@@ -167,7 +167,7 @@ def test_a_normalization_of_ones_own_stays_as_it_is(tmp_path):
         inputs = keras.Input(input_shape)
         return keras.Model(inputs, keras.layers.Conv2D(4, 3)(keras.layers.Normalization()(inputs)))
 
-    record = replace(TINY, builder=build)
+    record = replace(TINY, builder=build, feature_dim=4)
     source = record.build((32, 32))
     layer = next(layer for layer in source.layers if isinstance(layer, keras.layers.Normalization))
     layer.weights[0].assign([0.5, 0.5, 0.5])

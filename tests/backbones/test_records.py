@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from drawing import drawn
 from helpers import refused
 
 import transferkit as tk
@@ -164,6 +165,42 @@ def test_stages_are_names(stages: object) -> None:
 def test_a_builder_gives_a_model(made: object) -> None:
     with refused(tk.InvalidInputError, "The builder of 'Own' returned", "keras.Model with one output"):
         record(builder=lambda input_shape: made).build((32, 32))
+
+
+def strided(input_shape: tuple[int, ...], **options: str) -> keras.Model:
+    inputs = keras.Input(input_shape)
+    return keras.Model(inputs, keras.layers.Conv2D(8, 3, strides=2, padding="same", **options)(inputs))
+
+
+@pytest.mark.parametrize(
+    ("builder", "feature_dim", "parts"),
+    [
+        (lambda input_shape: strided(input_shape[::-1]), 8, ["takes (None, 3, 32, 32)", "(None, 32, 32, 3)"]),
+        (lambda input_shape: strided((40, 40, 3)), 8, ["takes (None, 40, 40, 3)", "Use the input_shape"]),
+        (lambda input_shape: keras.Sequential([keras.Input((96,)), keras.layers.Dense(8)]), 8, ["takes (None, 96)"]),
+        (lambda input_shape: strided(input_shape, data_format="channels_first"), 8, ["gives (None, 8, 16, 2)"]),
+        (strided, 9, ["gives (None, 16, 16, 8)", "feature_dim=9", "Correct the record"]),
+    ],
+)
+def test_a_network_that_does_not_fit_its_record_is_refused(builder, feature_dim, parts) -> None:
+    own = record(builder=builder, feature_dim=feature_dim, default_size=32, min_size=8)
+    clf = tk.TransferClassifier(own, weights=None)
+    with refused(tk.InvalidInputError, "'Own'", *parts):
+        clf.fit(*drawn(2, seed=0), verbose=0)
+
+
+def test_a_network_for_images_of_any_size_fits_its_record() -> None:
+    own = record(builder=lambda input_shape: strided((None, None, 3)), feature_dim=8)
+    assert own.build((40, 32)).input_shape == (None, None, None, 3)
+
+
+def test_keras_with_the_channels_first_is_refused() -> None:
+    keras.config.set_image_data_format("channels_first")
+    try:
+        with refused(tk.InvalidInputError, "Keras is set to put the channels first", "keras.json"):
+            tk.TransferClassifier("TransferKitTiny").fit(*drawn(2, seed=0), verbose=0)
+    finally:
+        keras.config.set_image_data_format("channels_last")
 
 
 @pytest.mark.parametrize("field", ["family", "trained_on", "options", "stages"])

@@ -199,7 +199,18 @@ class Backbone:
         return by_size.get(side) or by_size.get(self.default_size) or next(iter(by_size.values()))
 
     def build(self, size: tuple[int, int], **options: Any) -> keras.Model:
-        """The network without its classification head; random weights unless `options` say otherwise."""
+        """The network without its classification head; random weights unless `options` say otherwise.
+
+        Raises:
+            InvalidInputError: the builder cannot be imported, or returns something that does not fit the record.
+        """
+        import keras
+
+        if keras.config.image_data_format() != "channels_last":
+            raise InvalidInputError(
+                "Keras is set to put the channels first: all images and networks here have them last. Call "
+                "keras.config.set_image_data_format('channels_last'), or correct ~/.keras/keras.json."
+            )
         builder = self.builder
         if isinstance(builder, str):
             try:
@@ -210,12 +221,23 @@ class Backbone:
                     f"function as 'package.module:name'. Correct the record, or install the package."
                 ) from error
         model = builder(input_shape=(*size, 3), **{**self.options, **options})
-        import keras
-
         if not isinstance(model, keras.Model) or len(getattr(model, "outputs", None) or ()) != 1:
             raise InvalidInputError(
                 f"The builder of {self.name!r} returned {shown(model)}: it must return a keras.Model with one output, "
                 f"made of inputs and layers. Correct it."
+            )
+        given, returned = model.input_shape, model.output_shape
+        if len(given) != 4 or any(
+            side not in (None, wanted) for side, wanted in zip(given[1:], (*size, 3), strict=True)
+        ):
+            raise InvalidInputError(
+                f"The network that the builder of {self.name!r} returned takes {given}: it must take images of shape "
+                f"{(None, *size, 3)}, channels last. Use the input_shape that the builder is called with."
+            )
+        if self.feature_dim and not options and returned[-1] != self.feature_dim:
+            raise InvalidInputError(
+                f"The network that the builder of {self.name!r} returned gives {returned}: its last axis, the features, must "
+                f"have the length feature_dim={self.feature_dim} of the record. Correct the record or the builder."
             )
         return model
 
