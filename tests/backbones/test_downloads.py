@@ -420,6 +420,13 @@ def test_download_weights_copies_what_the_cache_holds(content, cache, tmp_path):
     assert files_in(tmp_path / "to") == {NAME, f"{NAME}.sha256"}
 
 
+def test_download_weights_copies_what_the_named_folder_holds(content, tmp_path, monkeypatch):
+    put(tmp_path / "from", content)
+    monkeypatch.setenv("TRANSFERKIT_WEIGHTS", str(tmp_path / "from"))
+    record(f"https://nowhere.invalid/{NAME}")
+    assert tk.download_weights("Far", to=tmp_path / "to", verbose=0)[0].read_bytes() == content
+
+
 def test_download_weights_does_not_touch_a_wrong_file_in_the_folder(tmp_path):
     put(tmp_path, b"mine")
     record(f"https://nowhere.invalid/{NAME}")

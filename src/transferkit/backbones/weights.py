@@ -89,7 +89,7 @@ def download_weights(
     """Download the pretrained weights of backbones into a folder, for use offline.
 
     Copy the folder there and name it in the environment variable ``TRANSFERKIT_WEIGHTS``. A file that is already in
-    a cache is copied; one that is already in the folder is kept.
+    a cache, or in the folder that this variable names here, is copied; one that is already in `to` is kept.
 
     Args:
         names: one backbone or several, as `list_backbones` gives them, or their records.
@@ -149,7 +149,8 @@ def _put(record: Backbone, file: WeightsFile, folder: Path, console: Console) ->
     with contextlib.suppress(OSError):  # fetching says why a folder cannot be used
         if (folder / file.name).exists():
             return _refuse_damaged(record, file, folder / file.name)
-    return fetch(record, file, folder, console, cached=_in_caches(record, file, console))
+    cached = _in_own_folder(record, file) or _in_caches(record, file, console)
+    return fetch(record, file, folder, console, cached)
 
 
 # ---- where files are searched for ----
