@@ -268,7 +268,6 @@ class TestFineTune:
         for limit in (2**30, 0):
             monkeypatch.setattr(phases, "ACTIVATION_BYTES", limit)
             clf = make(dropout=0, cache=False).fit(photos / "train", epochs=2, verbose=0)
-            clf.network_.get_layer("tiny_net").get_layer("stage1_drop").rate = 0.0
             clf.fine_tune(at="stage2", epochs=3, learning_rate=1e-3, validation=0, verbose=0)
             results.append(clf.predict_proba(photos / "test", verbose=0))
         assert results[0] == pytest.approx(results[1], abs=1e-4)

@@ -128,7 +128,8 @@ class TransferClassifier(Estimator):
 
     Attributes:
         classes_: class names `(n_classes,)`, sorted; str, int64 or bool as the labels were.
-        network_: a `keras.Model` from RGB 0-255 float32 `(n, h, w, 3)` to probabilities `(n, n_classes)`.
+        network_: a `keras.Model` from RGB 0-255 float32 `(n, h, w, 3)` to probabilities `(n, n_classes)`. Weights that
+            you set in it are used from then on.
         history_: a `History`, the epochs of all phases.
         report_: a `Report`, the result of the data check in the last `fit`, or in the `fine_tune` that was given
             images; not part of a saved classifier.
@@ -290,7 +291,8 @@ class TransferClassifier(Estimator):
             InvalidInputError: an argument or the data break a rule, or `data` is None and there is none of `fit`.
             ImageReadError, TrainingError: as for `fit`.
 
-        If it fails or is stopped with Ctrl-C, the classifier is unchanged.
+        If it fails or is stopped with Ctrl-C, the classifier is unchanged. It trains a copy of `network_`, so other threads
+        get the answers of the classifier from before until it ends.
 
         Example:
             >>> import transferkit as tk
@@ -300,18 +302,16 @@ class TransferClassifier(Estimator):
             ['fit', 'fine_tune']
         """
         fitted = self._fitted_or_raise("fine_tune")
-        network, before = fitted.network, self.history_.phases
-        network.resolve(at)  # refuses a wrong one before a large folder is listed
+        before = self.history_.phases
+        fitted.network.resolve(at)  # refuses a wrong one before a large folder is listed
         weight = fitted.class_weight if class_weight is None else check_class_weight(class_weight, fitted.classes)
         given = epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose
-        options = self._options(given, network.size, fitted.seed, len(before))
+        options = self._options(given, fitted.network.size, fitted.seed, len(before))
         checked = _images_to_tune_on(fitted, data, labels, validation, options)
-        with network.unchanged_on_error():
-            phase = tune(network, network.cut_at(at), checked.split, weight, options)
-        known = np.union1d(fitted.known, checked.split.known)
-        self._become(
-            replace(fitted, known=known), History((*before, replace(phase, skipped=checked.skipped))), checked.report
-        )
+        network = fitted.network.copy()  # other threads go on predicting with the classifier from before
+        phase = tune(network, network.cut_at(at), checked.split, weight, options)
+        tuned = replace(fitted, network=network, known=np.union1d(fitted.known, checked.split.known))
+        self._become(tuned, History((*before, replace(phase, skipped=checked.skipped))), checked.report)
         return self
 
     def evaluate(

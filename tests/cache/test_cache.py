@@ -7,7 +7,6 @@ import os
 import shutil
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from drawing import draw, write_png
@@ -20,7 +19,6 @@ from transferkit.cache.store import Store
 from transferkit.features import extraction
 from transferkit.features import prediction as inference
 from transferkit.features.augmentation import fixed_views
-from transferkit.images import decoding, resizing
 from transferkit.network.extractor import FeatureExtractor
 
 
@@ -208,28 +206,6 @@ def test_a_cache_folder_that_cannot_be_looked_into_is_as_none(make, photos, monk
         store = cache.open_store(True)
     assert store is not None
     assert store.folder != tk.cache.info().path
-
-
-def test_a_callback_that_predicts_sees_the_weights_of_the_moment(make, photos):
-    clf = make().fit(photos / "train", epochs=1, verbose=0)
-    seen = []
-
-    class Watching(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch: int, logs: object = None) -> None:
-            images = sorted((photos / "test").glob("*/*.png"))
-            pixels = np.stack([load_picture(path) for path in images])
-            ours = clf.predict_proba(pixels, verbose=0)
-            seen.append(np.abs(ours - np.asarray(clf.network_(pixels))).max())
-
-    clf.fine_tune(at="stage1", epochs=3, learning_rate=0.05, callbacks=[Watching()], verbose=0)
-    assert len(seen) == 3
-    assert max(seen) < 1e-5
-    pixels = np.stack([load_picture(path) for path in sorted((photos / "test").glob("*/*.png"))])
-    assert np.asarray(clf.network_(pixels)) == pytest.approx(clf.predict_proba(pixels, verbose=0), abs=1e-5)
-
-
-def load_picture(path: Path) -> np.ndarray:
-    return resizing.resize(decoding.decode(path.read_bytes()), (32, 32))
 
 
 @pytest.mark.parametrize("choice", [None, 3, "", b"x", ["a"]], ids=str)

@@ -155,13 +155,21 @@ def test_preprocessing_is_part_of_the_network():
     assert listed(made.features_model()(IMAGES, training=False))[0].numpy() == pytest.approx(by_hand, abs=1e-5)
 
 
-def test_flags_come_back_after_an_error():
-    made = network()
-    made.cut_at("stage2")
-    with pytest.raises(RuntimeError), made.unchanged_on_error():
-        made.cut_at(0)
-        raise RuntimeError
-    assert [layer.name for layer in made.trained_layers()] == ["stage2_conv", "logits"]
+def test_a_copy_computes_the_same_under_the_same_names_with_weights_of_its_own():
+    def build(input_shape):
+        inputs = keras.Input(input_shape)
+        x = keras.layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[4.0, 5.0, 6.0])(inputs)
+        x = keras.layers.Normalization()(x)  # it computes with numbers that it takes from its weights
+        return keras.Model(inputs, keras.layers.Conv2D(16, 3)(x))
+
+    made = network(tk.Backbone("Unnamed", build, "none", default_size=32))
+    made.backbone.layers[2].adapt(IMAGES)
+    expected = made.model(IMAGES, training=False).numpy()
+    copy = made.copy()
+    assert [layer.name for layer in copy.backbone.layers] == [layer.name for layer in made.backbone.layers]
+    assert np.array_equal(copy.model(IMAGES, training=False), expected)
+    copy.model.set_weights([weight * 2 for weight in copy.model.get_weights()])
+    assert np.array_equal(made.model(IMAGES, training=False), expected)
 
 
 class Block(keras.layers.Layer):

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from .._console import Console
 from ..cache import Store
 from ..images import Images
-from ..network import FeatureExtractor, Network
+from ..network import FeatureExtractor, Network, checksum_of
 from .extraction import Plan, Storage, extract
 from .inspection import Inspection
 
@@ -21,13 +21,13 @@ STORE_FROM = 256
 
 
 class Predictor:
-    """Predicts with the weights that the network has at each call."""
+    """Predicts with the weights that the network has at each call: users may set some of their own."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
         self._head = network.head_model()
-        self._extractor: FeatureExtractor | None = None
-        self._version = -1
+        self._checksum = checksum_of(network.features_model())
+        self._current: tuple[bytes, FeatureExtractor] | None = None
 
     def probabilities(
         self, images: Images, store: Store | None, console: Console, title: str, skip: bool
@@ -45,8 +45,7 @@ class Predictor:
         return np.concatenate(scored), extraction.inspection
 
     def _current_extractor(self) -> FeatureExtractor:
-        """With the present weights: a callback may predict in the middle of a fine-tuning."""
-        version = self._network.version
-        if self._extractor is None or version != self._version:
-            self._extractor, self._version = self._network.feature_extractor(), version
-        return self._extractor
+        current, checksum = self._current, self._checksum()
+        if current is None or current[0] != checksum:
+            current = self._current = checksum, self._network.feature_extractor()
+        return current[1]

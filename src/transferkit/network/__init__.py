@@ -1,11 +1,11 @@
 """Preprocessing, backbone and head as one Keras model; where it is cut; the frozen part as a fast function."""
 
 from .extractor import THREADS, FeatureExtractor, refuse_fork
-from .fingerprints import graph_digest
+from .fingerprints import checksum_of, graph_digest
 from .network import At, Cut, Network, assemble
 from .precision import Precision, check_precision, has_fast_half
 
 __all__ = [
     "THREADS", "At", "Cut", "FeatureExtractor", "Network", "Precision", "assemble", "check_precision",
-    "graph_digest", "has_fast_half", "refuse_fork",
+    "checksum_of", "graph_digest", "has_fast_half", "refuse_fork",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ import tensorflow as tf
 from .._version import __version__
 from ..backbones import Backbone
 
-__all__ = ["computation", "graph_digest", "weights_digest"]
+__all__ = ["checksum_of", "computation", "graph_digest", "weights_digest"]
 
 # Builders whose code follows from the versions of Keras and of this package.
 KNOWN_BUILDERS = ("keras.applications:", "transferkit.")
@@ -42,6 +43,16 @@ def weights_digest(model: keras.Model) -> str:
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(array.data if array.ndim else array.tobytes())
     return digest.hexdigest()
+
+
+def checksum_of(model: keras.Model) -> Callable[[], bytes]:
+    """A function that gives eight bytes for each weight of a model as it is then; much faster than the digest."""
+
+    def checksums() -> tf.Tensor:
+        return tf.concat([tf.fingerprint(tf.reshape(weight.value, (1, -1))) for weight in model.weights], axis=0)
+
+    function = tf.function(checksums, autograph=False).get_concrete_function()
+    return lambda: function().numpy().tobytes()
 
 
 def graph_digest(function: Any) -> str:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import keras
 
 from .._arguments import is_whole
-from ..backbones import Backbone
+from ..backbones import Backbone, build_with_weights
 from ..errors import InvalidInputError, bad_argument, some_of
 from .extractor import FeatureExtractor
 from .fingerprints import computation
@@ -50,24 +49,21 @@ class Network:
     features: keras.KerasTensor  # (n, feature_dim), what the head is fed inside `model`
     head: tuple[keras.layers.Layer, ...]  # pooling, scale, dropout, dense: from feature maps to logits
     precision: Literal["float32", "bfloat16"]  # of what is frozen
-    _version: int = 0
-    _changing: bool = False
 
-    @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Marks a block that changes weights of the backbone."""
-        self._changing = True
-        try:
-            yield
-        finally:
-            self._changing = False
-            self._version += 1
-
-    @property
-    def version(self) -> int:
-        """A number that goes up when the weights of the backbone change, and at each call while they are trained."""
-        self._version += self._changing
-        return self._version
+    def copy(self) -> Network:
+        """The same network with weights of its own, to be trained while this one answers."""
+        backbone = build_with_weights(self.record, self.size, None, seed=0)
+        for layer, original in zip(backbone.layers, self.backbone.layers, strict=True):
+            layer.name = original.name  # Keras numbers layers without a name anew in each build
+        dropout, logits = self.head[2:]
+        made = assemble(self.record, backbone, self.size, logits.units, dropout.rate, dropout.seed, self.precision)
+        made.set_feature_scale(self.feature_scale)
+        layers = zip(made.model._flatten_layers(), self.model._flatten_layers(), strict=True)
+        for layer, original in layers:
+            values: dict[str, Any] = {}
+            original.save_own_variables(values)
+            layer.load_own_variables(values)
+        return made
 
     def features_model(self) -> keras.Model:
         """Images -> pooled features: everything before the head."""
@@ -142,18 +138,6 @@ class Network:
     def trained_layers(self) -> list[keras.layers.Layer]:
         """Layers with weights that training changes, in the order of the data."""
         return [layer for layer in (*self.backbone.layers, *self.head) if layer.trainable_weights]
-
-    @contextmanager
-    def unchanged_on_error(self) -> Iterator[None]:
-        """Restore which layers are trainable if the block fails."""
-        flags = [(layer, layer.trainable) for layer in (*self.backbone.layers, self.backbone)]
-        try:
-            yield
-        except BaseException:
-            self.backbone.trainable = True
-            for layer, flag in flags:
-                layer.trainable = flag
-            raise
 
     def _train_from(self, index: int) -> None:
         """Make the layers of the backbone from `index` on trainable, and the others not."""

@@ -109,8 +109,7 @@ def tune(network: Network, cut: Cut, split: Split, class_weight: ClassWeight, op
     options.console.say(_intention(cut, network))
     started = time.monotonic()
     values = _values(cut, split, options)
-    with network.changing():
-        return _trained("fine_tune", cut, values, split, class_weight, options, time.monotonic() - started)
+    return _trained("fine_tune", cut, values, split, class_weight, options, time.monotonic() - started)
 
 
 def _values(cut: Cut, split: Split, options: FitOptions) -> Both:

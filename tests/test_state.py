@@ -1,0 +1,83 @@
+"""What a fitted classifier answers with while it is trained further, and after its network or arguments were changed."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from drawing import drawn
+
+import transferkit as tk
+
+
+@pytest.fixture(scope="module")
+def pictures() -> tuple[Any, Any]:
+    return drawn(6, seed=3, size=(96, 96))
+
+
+@pytest.fixture
+def tiny(pictures: Any) -> tk.TransferClassifier:
+    clf = tk.TransferClassifier("TransferKitTiny", seed=0)
+    return clf.fit(*pictures, epochs=1, learning_rate=0.05, verbose=0)
+
+
+class EachEpoch(keras.callbacks.Callback):  # type: ignore[misc]
+    """Calls a function after each epoch, and collects what it returns."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+        self.results: list[Any] = []
+
+    def on_epoch_end(self, epoch: int, logs: object = None) -> None:
+        self.results.append(self.function(self.model))
+
+
+def test_other_threads_get_the_classifier_from_before_until_a_phase_ends(
+    tiny: tk.TransferClassifier, pictures: Any, tmp_path: Path
+) -> None:
+    images = pictures[0]
+    before = tiny.predict_proba(images, verbose=0)
+
+    def answers(_: object) -> Any:
+        tiny.save(tmp_path / "meanwhile.keras")
+        return tiny.predict_proba(images, verbose=0)
+
+    with ThreadPoolExecutor(1) as pool:
+        watching = EachEpoch(lambda model: pool.submit(answers, model).result())
+        tiny.fine_tune(at="block_7", epochs=2, learning_rate=1e-2, validation=0, callbacks=[watching], verbose=0)
+    for answer in watching.results:
+        np.testing.assert_array_equal(answer, before)
+    saved = tk.TransferClassifier.load(tmp_path / "meanwhile.keras").predict_proba(images, verbose=0)
+    assert saved == pytest.approx(before, abs=1e-5)
+    assert np.abs(tiny.predict_proba(images, verbose=0) - before).max() > 1e-3
+
+
+@pytest.mark.parametrize("part", ["backbone", "head"])
+def test_weights_set_by_hand_reach_predict_and_fine_tune(tiny: tk.TransferClassifier, pictures: Any, part: str) -> None:
+    images = pictures[0]
+    before = tiny.predict_proba(images, verbose=0)
+    for weight in tiny.network_.weights:
+        if weight.path.startswith("logits") == (part == "head") and "kernel" in weight.path:
+            weight.assign(weight.numpy()[::-1])
+    after = tiny.predict_proba(images, verbose=0)
+    assert np.abs(after - before).max() > 1e-3
+    assert after == pytest.approx(np.asarray(tiny.network_(images)), abs=1e-4)
+    tiny.fine_tune(at=-1, epochs=1, learning_rate=1e-9, validation=0, verbose=0)
+    assert tiny.predict_proba(images, verbose=0) == pytest.approx(after, abs=1e-4)
+
+
+def test_layers_without_names_keep_those_that_keras_gave_them(make: Any, pictures: Any) -> None:
+    def build(input_shape: tuple[int, int, int]) -> keras.Model:
+        inputs = keras.Input(input_shape)
+        return keras.Model(inputs, keras.layers.Conv2D(4, 3)(keras.layers.Conv2D(4, 3)(inputs)))
+
+    clf = make(backbone=tk.Backbone("Unnamed", build, "tf", default_size=32)).fit(*pictures, epochs=1, verbose=0)
+    name = clf.network_.layers[-6].layers[-1].name
+    for _ in range(2):
+        clf.fine_tune(at=name, epochs=1, verbose=0)
+    assert [phase.first_layer for phase in clf.history_.phases[1:]] == [name, name]
