@@ -81,3 +81,31 @@ def test_layers_without_names_keep_those_that_keras_gave_them(make: Any, picture
     for _ in range(2):
         clf.fine_tune(at=name, epochs=1, verbose=0)
     assert [phase.first_layer for phase in clf.history_.phases[1:]] == [name, name]
+
+
+def test_the_model_of_a_callback_takes_images(tiny: tk.TransferClassifier, pictures: Any) -> None:
+    images, labels = pictures
+    codes = np.searchsorted(tiny.classes_, labels)
+    options = {"epochs": 2, "learning_rate": 1e-2, "validation": 0, "verbose": 0}
+
+    def figures(model: keras.Model) -> Any:
+        return model.predict(images, verbose=0), model.evaluate(images, codes, verbose=0)
+
+    for watching, train in (
+        (EachEpoch(figures), lambda callback: tiny.fit(*pictures, callbacks=[callback], **options)),
+        (EachEpoch(figures), lambda callback: tiny.fine_tune(at=-1, callbacks=[callback], **options)),
+    ):
+        train(watching)
+        (first, _), (last, found) = watching.results
+        assert np.abs(last - first).max() > 1e-4
+        assert last == pytest.approx(tiny.predict_proba(images, verbose=0), abs=1e-4)
+        evaluation = tiny.evaluate(images, labels, verbose=0)
+        assert found == pytest.approx([evaluation.loss, evaluation.accuracy], abs=1e-4)
+
+
+def test_early_stopping_brings_back_the_best_epoch_of_the_network(tiny: tk.TransferClassifier, pictures: Any) -> None:
+    stop = keras.callbacks.EarlyStopping(monitor="loss", min_delta=9.0, patience=1, restore_best_weights=True)
+    watching = EachEpoch(lambda model: model.predict(pictures[0], verbose=0))
+    tiny.fit(*pictures, epochs=5, learning_rate=0.05, callbacks=[watching, stop], validation=0, verbose=0)
+    assert len(watching.results) == 2
+    assert tiny.predict_proba(pictures[0], verbose=0) == pytest.approx(watching.results[0], abs=1e-4)

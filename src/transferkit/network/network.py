@@ -35,6 +35,7 @@ class Cut:
     from_pixels: bool  # no layer before the cut has weights
     extractor: FeatureExtractor  # images float32 `(n, h, w, 3)` -> the list of tensors that cross the cut
     trainable: keras.Model  # those tensors -> logits `(n, n_classes)`
+    whole: keras.Model  # images -> probabilities, for callbacks
 
 
 @dataclass(eq=False)
@@ -89,7 +90,8 @@ class Network:
         """The cut of `fit`: everything but the head is frozen; what crosses is the pooled features."""
         self.backbone.trainable = False
         trainable = self._trainable([self.features], self.head[1:])
-        return Cut(len(self.backbone.layers), self.head[-1].name, False, self.feature_extractor(), trainable)
+        name, extractor = self.head[-1].name, self.feature_extractor()
+        return Cut(len(self.backbone.layers), name, False, extractor, trainable, self._whole())
 
     def cut_at(self, at: At) -> Cut:
         """The cut of `fine_tune`, before the layer or stage `at`; sets which layers are trainable."""
@@ -102,7 +104,7 @@ class Network:
         frozen = keras.Model(self.model.input, keras.tree.flatten(inside(self.preprocessed)))
         tail = keras.Model(crossing, self.backbone.output)
         trainable = self._trainable(crossing, [tail, *self.head])
-        return Cut(index, layers[index].name, from_pixels, self._extractor(frozen, index), trainable)
+        return Cut(index, layers[index].name, from_pixels, self._extractor(frozen, index), trainable, self._whole())
 
     def resolve(self, at: At) -> int:
         """`at` as an index into ``backbone.layers``."""
@@ -161,10 +163,14 @@ class Network:
         values = given
         for layer in layers:
             values = layer(values)
-        model = keras.Model(given, values)
-        # Callbacks see this model. One that saves it (`keras.callbacks.ModelCheckpoint`) means the classifier.
-        model.save, model.save_weights = self.model.save, self.model.save_weights
-        return model
+        return keras.Model(given, values)
+
+    def _whole(self) -> keras.Model:
+        """The network as a model that can be compiled; what a callback saves or loads is without the optimizer."""
+        whole = keras.Model(self.model.input, self.model.output)
+        whole.save, whole.save_weights = self.model.save, self.model.save_weights
+        whole.load_weights = self.model.load_weights
+        return whole
 
 
 def assemble(

@@ -50,21 +50,28 @@ class TrainingResult:
     seconds: float = 0.0
 
 
-def train(model: keras.Model, data: Data, validation: Data | None, settings: Settings) -> TrainingResult:
+def train(
+    model: keras.Model, data: Data, validation: Data | None, settings: Settings, whole: keras.Model | None = None
+) -> TrainingResult:
     """Train a model in place; an error or Ctrl-C puts it back into the state before.
+
+    Args:
+        whole: what callbacks get: a model of which `model` is the last part; None = `model` itself.
 
     Raises:
         TrainingError: loss or weights became NaN or infinite, or the loss of an epoch so high that nothing is learnt.
     """
     accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer=settings.optimizer, loss=loss, metrics=[accuracy])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=whole is None)
+    model.compile(optimizer=settings.optimizer)
+    shown = whole or model
+    shown.compile(optimizer=model.optimizer, loss=loss, metrics=[accuracy])
     # Builds the metric: callbacks that monitor it ask the model whether more is better.
-    model.compute_metrics(None, np.zeros(1, np.int64), np.zeros((1, model.output_shape[-1]), np.float32))
-    started, before = time.monotonic(), _state(model.variables)  # all of them: a callback may change any
+    shown.compute_metrics(None, np.zeros(1, np.int64), np.zeros((1, model.output_shape[-1]), np.float32))
+    started, before = time.monotonic(), _state(shown.variables)  # all of them: a callback may change any
     _seed(model, settings.seed)
     try:
-        result = _Run(model, data, validation, settings).run()
+        result = _Run(model, data, validation, settings, shown).run()
     except BaseException:
         _restore(before)
         raise
@@ -75,8 +82,10 @@ def train(model: keras.Model, data: Data, validation: Data | None, settings: Set
 class _Run:
     """One phase of training."""
 
-    def __init__(self, model: keras.Model, data: Data, validation: Data | None, settings: Settings) -> None:
-        self.model, self.data, self.validation, self.settings = model, data, validation, settings
+    def __init__(
+        self, model: keras.Model, data: Data, validation: Data | None, settings: Settings, shown: keras.Model
+    ) -> None:
+        self.model, self.data, self.validation, self.settings, self.shown = model, data, validation, settings, shown
         self.random = np.random.default_rng(settings.seed)
         self.loop = Loop(model, settings)
         self.result = TrainingResult()
@@ -88,10 +97,10 @@ class _Run:
     def run(self) -> TrainingResult:
         settings, steps = self.settings, -(-len(self.data) // self.settings.batch_size)
         callbacks = keras.callbacks.CallbackList(
-            list(settings.callbacks), model=self.model, epochs=settings.epochs, steps=steps, verbose=0
+            list(settings.callbacks), model=self.shown, epochs=settings.epochs, steps=steps, verbose=0
         )
         self.hooks = callbacks if any(map(_has_batch_hooks, settings.callbacks)) else None
-        self.model.stop_training = False
+        self.shown.stop_training = False
         logs: dict[str, float] = {}
         with settings.console.bar(settings.title, settings.epochs * steps, "steps") as self.bar:
             callbacks.on_train_begin()
@@ -101,7 +110,7 @@ class _Run:
                 logs = self._epoch(epoch)
                 self._record(epoch, logs)
                 callbacks.on_epoch_end(epoch - 1, logs)
-                if self.model.stop_training:
+                if self.shown.stop_training:
                     break
             callbacks.on_train_end(logs)
         self._keep()

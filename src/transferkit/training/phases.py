@@ -185,7 +185,7 @@ def _trained(
     others = None
     if validation is not None and held_out is not None:
         others = Data(held_out, validation.codes, validation.images)
-    result = train(cut.trainable, Data(values[0], data.codes, data.images), others, settings)
+    result = train(cut.trainable, Data(values[0], data.codes, data.images), others, settings, cut.whole)
     phase = Phase(name, cut.first_layer, result.metrics, result.kept, result.seconds, seconds)
     options.console.say(_summary(phase, result))
     return phase
