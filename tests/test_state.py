@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from drawing import drawn
+from drawing import class_folder, drawn
+from helpers import refused
 
 import transferkit as tk
 
@@ -109,3 +110,52 @@ def test_early_stopping_brings_back_the_best_epoch_of_the_network(tiny: tk.Trans
     tiny.fit(*pictures, epochs=5, learning_rate=0.05, callbacks=[watching, stop], validation=0, verbose=0)
     assert len(watching.results) == 2
     assert tiny.predict_proba(pictures[0], verbose=0) == pytest.approx(watching.results[0], abs=1e-4)
+
+
+class TestImagesOfFit:
+    """`fine_tune` without data needs the images that `fit` saw."""
+
+    options: dict[str, Any] = {"at": "stage2", "epochs": 1, "verbose": 0}  # noqa: RUF012
+
+    @pytest.mark.parametrize("validation", [None, 0])
+    @pytest.mark.parametrize("augmentation", [None, "light"])
+    def test_arrays_that_were_scaled_in_place_are_refused(
+        self, make: Any, pictures: Any, augmentation: Any, validation: Any
+    ) -> None:
+        images = pictures[0].astype(np.float32)
+        clf = make(augmentation=augmentation).fit(images, pictures[1], epochs=1, verbose=0)
+        images /= 255
+        with refused(
+            tk.InvalidInputError, "Images changed since fit ('image ", "13 more", "Call fit again, or pass data"
+        ):
+            clf.fine_tune(validation=validation, **self.options)
+        clf.fine_tune(images * 255, pictures[1], validation=0, **self.options)
+
+    @pytest.mark.parametrize("on_bad_image", ["raise", "skip"])
+    def test_a_photo_that_was_replaced_is_refused(self, make: Any, folder: Path, on_bad_image: Any) -> None:
+        clf = make().fit(folder, epochs=1, verbose=0)
+        other = (folder / "red" / "000.png").read_bytes()
+        (folder / "lying" / "003.png").write_bytes(other)
+        with refused(tk.InvalidInputError, "Images changed since fit", str(Path("lying", "003.png"))):
+            clf.fine_tune(on_bad_image=on_bad_image, **self.options)
+
+    @pytest.mark.parametrize("augmentation", [None, "light"])
+    def test_photos_that_are_gone_are_left_out_or_named(self, make: Any, folder: Path, augmentation: Any) -> None:
+        clf = make(augmentation=augmentation).fit(folder, validation=folder, epochs=1, verbose=0)
+        gone = folder / "lying" / "003.png"
+        gone.unlink()
+        with refused(tk.ImageReadError, str(gone), "on_bad_image='skip'"):
+            clf.fine_tune(**self.options)
+        clf.fine_tune(on_bad_image="skip", **self.options)
+        assert list(clf.history_.phases[-1].skipped) == [str(gone)]
+
+    def test_a_class_that_is_gone_is_refused(self, make: Any, folder: Path) -> None:
+        clf = make().fit(folder, epochs=1, verbose=0)
+        for path in (folder / "lying").iterdir():
+            path.unlink()
+        with refused(tk.InvalidInputError, "None of the training images of the class 'lying' can be read"):
+            clf.fine_tune(on_bad_image="skip", **self.options)
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        return class_folder(tmp_path / "photos", {"lying": 6, "red": 6})

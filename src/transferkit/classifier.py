@@ -37,7 +37,7 @@ from .backbones import (
 from .cache import open_store
 from .checks import Report, show_images
 from .errors import BundleError, InvalidInputError, NotFittedError, UnknownBackboneError, bad_argument
-from .features import Augmentation, Inspection, Predictor, augmenter, fixed_views, inspect, refuse_unreadable
+from .features import Augmentation, Inspection, Predictor, augmenter, fixed_views, inspect, refuse_unreadable, reread
 from .images import (
     VALIDATION,
     ClassWeight,
@@ -250,7 +250,7 @@ class TransferClassifier(Estimator):
         phase = train_head(network, cut, extraction, checked.split, weight, options)
         history = History((replace(phase, skipped=checked.skipped),))
         split = checked.split
-        fitted = _Fitted(network, images.classes, seed, dropout, weight, split.known, split, read.share)
+        fitted = _Fitted(network, images.classes, seed, dropout, weight, split.keys[0], split, read.share)
         self._become(fitted, history, checked.report)
         return self
 
@@ -276,8 +276,8 @@ class TransferClassifier(Estimator):
         validation accuracy and, where that is equal, by loss; or the classifier from before, if no epoch is better.
 
         Args:
-            data: None = the images of `fit`, divided as they were; or data in any form that `fit` takes, of
-                the classes that the classifier knows.
+            data: None = the images of `fit`, divided as they were, which must not have changed; or data in any form
+                that `fit` takes, of the classes that the classifier knows.
             labels: one per image; needed unless `data` contains them.
             at: the first trained layer: its index in ``backbone.layers`` (negative counts from the end), its
                 name, or a stage of the backbone's record. 0 trains the whole backbone, from pixels.
@@ -310,7 +310,7 @@ class TransferClassifier(Estimator):
         checked = _images_to_tune_on(fitted, data, labels, validation, options)
         network = fitted.network.copy()  # other threads go on predicting with the classifier from before
         phase = tune(network, network.cut_at(at), checked.split, weight, options)
-        tuned = replace(fitted, network=network, known=np.union1d(fitted.known, checked.split.known))
+        tuned = replace(fitted, network=network, known=np.union1d(fitted.known, checked.split.keys[0]))
         self._become(tuned, History((*before, replace(phase, skipped=checked.skipped))), checked.report)
         return self
 
@@ -550,13 +550,24 @@ def _images_to_tune_on(
             "fine_tune was called without data on a classifier that was loaded or copied, which does not contain the "
             "images of fit. Pass data."
         )
-    elif _keeps_division(validation, fitted.share):
-        return CheckedImages(fitted.split, None, {})
     else:
-        images = fitted.split.training
+        keeps_division = _keeps_division(validation, fitted.share)
+        checked = _images_of_fit(fitted.split, options)
+        if keeps_division:
+            return checked
+        images = checked.split.training
     read = read_training_data(images, validation, options.skip)
     inspection = inspect(read.all_images, fitted.network.size, options.store, options.console, options.skip)
     return check(read, inspection, fitted.seed, options.console, fitted.known)
+
+
+def _images_of_fit(split: Split, options: FitOptions) -> CheckedImages:
+    """The images of `fit` that can still be read, split as they were; none may have changed."""
+    inspection = reread(split.all_images, options.console, options.skip)
+    skipped = inspection.reasons(split.all_images)
+    if skipped:
+        options.console.say(f"{len(skipped):,} images of fit cannot be read any more; history_.skipped says why.")
+    return CheckedImages(split.again(inspection.readable(), inspection.keys), None, skipped)
 
 
 def _keeps_division(validation: Validation, share: float) -> bool:

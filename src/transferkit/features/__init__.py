@@ -2,7 +2,7 @@
 
 from .augmentation import Augmentation, FixedViews, augmenter, fixed_views
 from .extraction import Extraction, NoRoomError, Plan, Storage, extract, is_kept
-from .inspection import Inspection, inspect, refuse_unreadable
+from .inspection import Inspection, inspect, refuse_unreadable, reread
 from .prediction import Predictor
 from .thumbnails import COLOURS, GRID
 from .values import LiveValues, StoredValues, Values
@@ -10,5 +10,5 @@ from .values import LiveValues, StoredValues, Values
 __all__ = [
     "COLOURS", "GRID", "Augmentation", "Extraction", "FixedViews", "Inspection", "LiveValues", "NoRoomError", "Plan",
     "Predictor", "Storage", "StoredValues", "Values", "augmenter", "extract", "fixed_views", "inspect", "is_kept",
-    "refuse_unreadable",
+    "refuse_unreadable", "reread",
 ]  # fmt: skip

@@ -33,7 +33,7 @@ from ..network import THREADS
 from .thumbnails import THUMBNAIL_BYTES, thumbnail
 from .workers import in_background
 
-__all__ = ["ImageReader", "Inspection", "OpenedImage", "inspect", "refuse_unreadable"]
+__all__ = ["ImageReader", "Inspection", "OpenedImage", "inspect", "refuse_unreadable", "reread"]
 
 # How the error of images that cannot be read ends where they can be left out.
 REMEDY = " Pass on_bad_image='skip' to go on without them."
@@ -214,6 +214,28 @@ def inspect(images: Images, size: Size, store: Store | None, console: Console, s
     if not skip:
         refuse_unreadable(reader.inspection.failures)
     return reader.inspection
+
+
+def reread(images: Images, console: Console, skip: bool) -> Inspection:
+    """Read images that were inspected before, and decode none: notes their keys, and which cannot be read.
+
+    Raises:
+        ImageReadError: as for `inspect`.
+    """
+    inspection = Inspection(len(images))
+
+    def read(index: int) -> None:
+        try:
+            inspection.keys[index] = np.frombuffer(content_key(content_of(images, index)), np.uint8)
+        except ImageReadError as error:
+            inspection.failures[index] = error
+
+    with console.bar("checking images", len(images), "images") as bar:
+        for _ in in_background(read, range(len(images)), THREADS, 2 * THREADS):
+            bar.advance(1)
+    if not skip:
+        refuse_unreadable(inspection.failures)
+    return inspection
 
 
 def refuse_unreadable(failures: Mapping[int, ImageReadError], remedy: str = REMEDY) -> None:

@@ -93,13 +93,39 @@ class Split(NamedTuple):
     Attributes:
         validation: None where there is none.
         rows: int64, where the images of each set are among all that were read.
-        known: stands for the contents of the training images.
+        keys: stand for the contents of the images of each set.
     """
 
     training: LabelledImages
     validation: LabelledImages | None
     rows: tuple[Indices, Indices]
-    known: Known
+    keys: tuple[Known, Known]
+
+    @property
+    def all_images(self) -> Images:
+        """The training images, then the validation images."""
+        return TrainingData(self.training, self.validation, 0.0).all_images
+
+    def again(self, readable: Indices, keys: npt.NDArray[np.uint8]) -> Split:
+        """The same without images that can no longer be read.
+
+        Args:
+            readable, keys: as for `TrainingData.split`, of `all_images` as they are now.
+
+        Raises:
+            InvalidInputError: images have changed, or no image of a class can be read.
+        """
+        changed = readable[trained_on(keys)[readable] != np.concatenate(self.keys)[readable]]
+        if len(changed):
+            raise InvalidInputError(
+                f"Images changed since fit ({some_of(map(self.all_images.name, changed.tolist()))}): without data, "
+                f"fine_tune needs the images of fit as they were. Call fit again, or pass data."
+            )
+        count = len(self.training)
+        rows, others = readable[readable < count], readable[readable >= count] - count
+        TrainingData(self.training, self.validation, 0.0).refuse_lost(rows, others)
+        training, validation = self.training.subset(rows), self.validation and self.validation.subset(others)
+        return Split(training, validation, (rows, others), (self.keys[0][rows], self.keys[1][others]))
 
 
 @dataclass(frozen=True)
@@ -151,7 +177,7 @@ class TrainingData:
         shown = np.concatenate([thumbnails, keys], axis=1)
         readable = readable[np.argsort(shown.view(f"V{shown.shape[1]}").ravel()[readable], kind="stable")]
         rows, others = readable[readable < count], readable[readable >= count]
-        self._refuse_lost(rows, others)
+        self.refuse_lost(rows, others)
         is_new = np.ones(len(keys), bool) if known is None else ~np.isin(trained_on(keys), known)
         if self.share:
             if not is_new[rows].any():
@@ -164,7 +190,7 @@ class TrainingData:
             if not len(others):
                 raise self._all_known()
         held = self.images.subset(others) if self.share else self.validation and self.validation.subset(others - count)
-        return Split(self.images.subset(rows), held, (rows, others), trained_on(keys[rows]))
+        return Split(self.images.subset(rows), held, (rows, others), (trained_on(keys[rows]), trained_on(keys[others])))
 
     def _all_known(self) -> InvalidInputError:
         """There is no image that the classifier was not trained on."""
@@ -173,7 +199,8 @@ class TrainingData:
             "Pass validation=0, or other images as validation."
         )
 
-    def _refuse_lost(self, rows: Indices, others: Indices) -> None:
+    def refuse_lost(self, rows: Indices, others: Indices) -> None:
+        """Each class needs a training image that can be read, and validation images need one in all."""
         codes, classes = self.images.codes, self.images.classes
         if lost := classes[np.setdiff1d(codes, codes[rows])].tolist():
             raise InvalidInputError(
