@@ -159,3 +159,14 @@ class TestImagesOfFit:
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
         return class_folder(tmp_path / "photos", {"lying": 6, "red": 6})
+
+
+def test_arguments_changed_after_fit_are_not_saved(make: Any, pictures: Any, tmp_path: Path) -> None:
+    clf = make().fit(*pictures, epochs=1, verbose=0)
+    before, shown = clf.predict_proba(pictures[0], verbose=0), repr(clf)
+    clf.set_params(backbone="VGG16", weights="imagenet", input_size=48, dropout=3, precision="half", seed="x")
+    clf.save(tmp_path / "clf.keras")
+    loaded = tk.TransferClassifier.load(tmp_path / "clf.keras")
+    assert repr(loaded) == shown
+    np.testing.assert_array_equal(loaded.predict_proba(pictures[0], verbose=0), before)
+    loaded.fit(*pictures, epochs=1, verbose=0)

@@ -19,7 +19,9 @@ class Estimator:
         return {name: getattr(self, name) for name in self._defaults()}
 
     def set_params(self, **params: object) -> Self:
-        """Change arguments of the constructor; they take effect at the next `fit`.
+        """Change arguments of the constructor, which later calls check and use.
+
+        A network that is fitted already stays what it is, and `save` writes what was fitted.
 
         Raises:
             InvalidInputError: no such argument.

@@ -82,6 +82,8 @@ class _Fitted:
     """The result of training; replaced as a whole, so that a failure leaves the last one in place.
 
     Attributes:
+        weights, seed: the arguments of the constructor, as they were in `fit`.
+        split_seed: divided the images of `fit`, and starts the order of training.
         split: the images of `fit`; None after `load`.
         share: how much of them `fit` held out; 0 if it was given validation images, or none.
         known: stands for the contents of all images that the classifier was trained on.
@@ -89,7 +91,9 @@ class _Fitted:
 
     network: Network
     classes: npt.NDArray[Any]
-    seed: int
+    weights: WeightsChoice
+    seed: int | None
+    split_seed: int
     dropout: float
     class_weight: ClassWeight
     known: Known
@@ -232,8 +236,8 @@ class TransferClassifier(Estimator):
         source = check_weights(record, self.weights, size)
         dropout = check_number("dropout", self.dropout, low=0, high=1, example=0.1)
         precision = check_precision(self.precision)
-        seed = check_seed(self.seed)
-        seed = secrets.randbelow(2**31) if seed is None else seed
+        chosen_seed = check_seed(self.seed)
+        seed = secrets.randbelow(2**31) if chosen_seed is None else chosen_seed
         given = epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose
         options = self._options(given, size, seed)
         validation_share(validation)  # refuses a wrong share before a large folder is listed
@@ -250,7 +254,8 @@ class TransferClassifier(Estimator):
         phase = train_head(network, cut, extraction, checked.split, weight, options)
         history = History((replace(phase, skipped=checked.skipped),))
         split = checked.split
-        fitted = _Fitted(network, images.classes, seed, dropout, weight, split.keys[0], split, read.share)
+        arguments = self.weights, chosen_seed, seed, dropout, weight
+        fitted = _Fitted(network, images.classes, *arguments, split.keys[0], split, read.share)
         self._become(fitted, history, checked.report)
         return self
 
@@ -306,7 +311,7 @@ class TransferClassifier(Estimator):
         fitted.network.resolve(at)  # refuses a wrong one before a large folder is listed
         weight = fitted.class_weight if class_weight is None else check_class_weight(class_weight, fitted.classes)
         given = epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose
-        options = self._options(given, fitted.network.size, fitted.seed, len(before))
+        options = self._options(given, fitted.network.size, fitted.split_seed, len(before))
         checked = _images_to_tune_on(fitted, data, labels, validation, options)
         network = fitted.network.copy()  # other threads go on predicting with the classifier from before
         phase = tune(network, network.cut_at(at), checked.split, weight, options)
@@ -404,8 +409,8 @@ class TransferClassifier(Estimator):
         target = saving.check_target(path)
         fitted = self._fitted_or_raise("save")
         # A path says nothing on another machine, and something about this one.
-        portable = self.weights if self.weights in ("pretrained", "imagenet", None) else "pretrained"
-        options = {"dropout": fitted.dropout, "weights": portable, "seed": self.seed, "split_seed": fitted.seed}
+        portable = fitted.weights if fitted.weights in ("pretrained", "imagenet", None) else "pretrained"
+        options = {name: getattr(fitted, name) for name in ("dropout", "seed", "split_seed")} | {"weights": portable}
         saving.save(target, fitted.network, fitted.classes, fitted.class_weight, fitted.known, self.history_, **options)
 
     @classmethod
@@ -438,9 +443,8 @@ class TransferClassifier(Estimator):
                 stacklevel=3,
             )
         network, classes = saving.rebuild(path, record, manifest), np.array(manifest.classes)
-        fitted = _Fitted(
-            network, classes, manifest.split_seed, manifest.dropout, manifest.class_weight_choice(), manifest.known()
-        )
+        arguments = manifest.weights, manifest.seed, manifest.split_seed, manifest.dropout
+        fitted = _Fitted(network, classes, *arguments, manifest.class_weight_choice(), manifest.known())
         self._become(fitted, manifest.history_record())
 
     def __getstate__(self) -> dict[str, Any]:
@@ -558,7 +562,7 @@ def _images_to_tune_on(
         images = checked.split.training
     read = read_training_data(images, validation, options.skip)
     inspection = inspect(read.all_images, fitted.network.size, options.store, options.console, options.skip)
-    return check(read, inspection, fitted.seed, options.console, fitted.known)
+    return check(read, inspection, fitted.split_seed, options.console, fitted.known)
 
 
 def _images_of_fit(split: Split, options: FitOptions) -> CheckedImages:
