@@ -687,6 +687,21 @@ class TestEstimator:
         with pytest.raises(Exception, match="not fitted"):
             check_is_fitted(clf)
 
+    def test_scikit_learn_passes_on_the_arguments_of_fit(self, make, photos):
+        from sklearn.model_selection import GridSearchCV, cross_val_score
+
+        paths, labels = listing(photos / "train")
+        means = [
+            cross_val_score(
+                make(), paths, labels, cv=2, params={"epochs": epochs, "learning_rate": 0.01, "verbose": 0}
+            ).mean()
+            for epochs in (1, 30)
+        ]
+        assert means[1] > means[0]
+        search = GridSearchCV(make(), {"dropout": [0.0, 0.5]}, cv=2)
+        search.fit(paths, labels, epochs=3, learning_rate=0.01, verbose=0)
+        assert search.best_estimator_.history_.epochs == 3
+
     def test_repr_shows_what_was_changed(self, make):
         assert repr(make()) == "TransferClassifier(backbone='TinyNet', weights=None, seed=0)"
 

@@ -170,3 +170,17 @@ def test_arguments_changed_after_fit_are_not_saved(make: Any, pictures: Any, tmp
     assert repr(loaded) == shown
     np.testing.assert_array_equal(loaded.predict_proba(pictures[0], verbose=0), before)
     loaded.fit(*pictures, epochs=1, verbose=0)
+
+
+def test_summary_says_what_was_fitted(make: Any, pictures: Any) -> None:
+    clf = make(input_size=40)
+    with refused(tk.NotFittedError, "summary needs a fitted classifier"):
+        clf.summary()
+    clf.fit(*pictures, epochs=2, verbose=0).fine_tune(at="stage2", epochs=1, validation=0, verbose=0)
+    clf.set_params(backbone="VGG16", input_size=None)
+    text = clf.summary()
+    for part in ("TinyNet at 40 x 40 px", "3 classes: 'lying', 'red', 'standing'", "51 of them in the head"):
+        assert part in text
+    fit, tune = [line.split() for line in text.splitlines()[-2:]]
+    assert fit == ["fit", "logits", "2", "2", f"{clf.history_['val_accuracy'][1]:.4f}"]
+    assert tune == ["fine_tune", "stage2_conv", "1", "1", "-"]

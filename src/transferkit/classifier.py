@@ -36,7 +36,7 @@ from .backbones import (
 )
 from .cache import open_store
 from .checks import Report, show_images
-from .errors import BundleError, InvalidInputError, NotFittedError, UnknownBackboneError, bad_argument
+from .errors import BundleError, InvalidInputError, NotFittedError, UnknownBackboneError, bad_argument, some_of
 from .features import Augmentation, Inspection, Predictor, augmenter, fixed_views, inspect, refuse_unreadable, reread
 from .images import (
     VALIDATION,
@@ -56,7 +56,7 @@ from .images import (
     validation_share,
 )
 from .network import At, Network, Precision, assemble, check_precision, has_fast_half, refuse_fork
-from .results import Evaluation, History, Predictions
+from .results import Evaluation, History, Predictions, text_table
 from .training import (
     CheckedImages,
     FitOptions,
@@ -393,6 +393,28 @@ class TransferClassifier(Estimator):
     def score(self, data: ImageData, labels: Labels | None = None) -> float:
         """The accuracy on labelled images, 0 to 1; arguments and errors as for `evaluate`."""
         return self.evaluate(data, labels, verbose=0).accuracy
+
+    def summary(self) -> str:
+        """What was fitted, as a short text: backbone, input size, classes, parameters, and a line per phase.
+
+        `repr` shows the arguments of the next `fit` instead.
+
+        Raises:
+            NotFittedError: `fit` comes first.
+        """
+        fitted = self._fitted_or_raise("summary")
+        network, (height, width) = fitted.network, fitted.network.size
+        rows = []
+        for phase in self.history_.phases:
+            figures = phase.metrics.get("val_accuracy", ()) if phase.kept else ()
+            accuracy = f"{figures[phase.kept - 1]:.4f}" if figures else "-"
+            rows.append([phase.name, phase.first_layer, str(phase.epochs), str(phase.kept), accuracy])
+        facts = (
+            f"{network.record.name} at {height} x {width} px, in {network.precision}\n"
+            f"{len(fitted.classes)} classes: {some_of(fitted.classes.tolist(), 10)}\n"
+            f"{network.model.count_params():,} parameters, {network.head[-1].count_params():,} of them in the head\n\n"
+        )
+        return facts + text_table(["phase", "first layer", "epochs", "kept", "val_accuracy"], rows)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the classifier to one file.

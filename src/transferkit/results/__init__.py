@@ -4,5 +4,6 @@ from .evaluation import ClassScores, Evaluation
 from .history import History, Phase
 from .plots import grid
 from .predictions import Label, Prediction, Predictions
+from .text import text_table
 
-__all__ = ["ClassScores", "Evaluation", "History", "Label", "Phase", "Prediction", "Predictions", "grid"]
+__all__ = ["ClassScores", "Evaluation", "History", "Label", "Phase", "Prediction", "Predictions", "grid", "text_table"]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from .._public import public_in_room
 from . import plots
 from .predictions import Label, Prediction, Predictions
-from .text_table import text_table
+from .text import text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,7 +12,7 @@ import numpy as np
 from .._public import public_in_room
 from ..errors import import_extra
 from . import plots
-from .text_table import text_table
+from .text import text_table
 
 if TYPE_CHECKING:
     import pandas

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .._public import public_in_room
 from ..errors import import_extra
-from .text_table import text_table
+from .text import text_table
 
 if TYPE_CHECKING:
     import pandas
