@@ -162,6 +162,21 @@ def test_the_network_computes_what_that_of_keras_with_imagenet_weights_computes(
     assert ours(images, training=False).numpy() == pytest.approx(expected, abs=1e-4 * float(np.abs(expected).max()))
 
 
+def test_a_network_inside_a_model_is_mended_too(tmp_path):
+    def build(input_shape):
+        inputs = keras.Input(input_shape)
+        return keras.Model(inputs, tk.get_backbone("EfficientNetB0").build(input_shape[:2])(inputs))
+
+    record = replace(TINY, builder=build)
+    source = record.build((32, 32))
+    mean, deviation = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
+    set_normalization(source.layers[-1], mean, deviation)
+    source.save_weights(tmp_path / "own.weights.h5")
+    loaded = build_with_weights(record, (32, 32), tmp_path / "own.weights.h5", 0)
+    (found,) = (layer for layer in loaded.layers[-1].layers if isinstance(layer, keras.layers.Normalization))
+    assert np.ravel(found.weights[1]) == pytest.approx(deviation**2)
+
+
 def test_a_normalization_of_ones_own_stays_as_it_is(tmp_path):
     def build(input_shape):
         inputs = keras.Input(input_shape)

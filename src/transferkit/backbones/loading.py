@@ -105,7 +105,7 @@ def _fix_normalization(model: keras.Model) -> None:
     """
     import keras
 
-    for layer in model.layers:
+    for layer in model._flatten_layers():  # also of models inside the model
         if isinstance(layer, keras.layers.Normalization) and len(layer.weights) >= 2:
             found = [np.ravel(weight.numpy()) for weight in layer.weights[:2]]
             if len(found[0]) == 3 and np.allclose(found, IMAGENET_MEAN_AND_DEVIATION, rtol=1e-3):

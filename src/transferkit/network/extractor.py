@@ -30,7 +30,7 @@ from ..errors import TransferKitError
 from ..images import PIXEL_RULE
 from .fingerprints import weights_digest
 
-__all__ = ["THREADS", "FeatureExtractor", "compiled", "refuse_fork"]
+__all__ = ["THREADS", "FeatureExtractor", "compiled", "graph_of", "nodes_of", "refuse_fork"]
 
 Array = npt.NDArray[Any]
 Forward = Callable[[Array], list[Array]]  # float32 (n, h, w, 3) -> the outputs of the model
@@ -183,7 +183,7 @@ def _config(half: bool, gpu: bool) -> Any:
 def _traced(model: keras.Model, size: tuple[int, int], rounded: bool) -> Any:
     numbers = _folded(model) if 4 * model.count_params() <= CONSTANT_BYTES else None
     if numbers is not None and rounded:
-        for node in _nodes(model):
+        for node in _all_nodes(model):
             if isinstance(node.operation, keras.layers.DepthwiseConv2D):
                 _round_depthwise(numbers, node.operation.kernel)
 
@@ -244,13 +244,13 @@ def _round_depthwise(values: dict[int, Array], variable: Any) -> None:
 
 def _foldable(model: keras.Model) -> Iterator[tuple[Any, Any]]:
     """Each convolution whose result only one normalization reads, and that normalization."""
-    nodes = list(_nodes(model))
+    nodes = list(_all_nodes(model))
     calls = Counter(id(node.operation) for node in nodes)
     readers: defaultdict[int, list[Any]] = defaultdict(list)
     for node in nodes:
         for tensor in node.input_tensors:
             readers[id(tensor)].append(node.operation)
-    for graph in filter(None, map(_graph, (model, *(node.operation for node in nodes)))):
+    for graph in filter(None, map(graph_of, (model, *(node.operation for node in nodes)))):
         for tensor in graph.outputs:
             readers[id(tensor)].append(None)
     for node in nodes:
@@ -266,18 +266,23 @@ def _foldable(model: keras.Model) -> Iterator[tuple[Any, Any]]:
             yield convolution, found
 
 
-def _nodes(model: Any) -> Iterator[Any]:
-    """Every call of a layer, also in models inside the model."""
-    graph = _graph(model)
-    for level in graph._nodes_by_depth.values() if graph else ():  # Keras has no public way to the calls of a layer
-        for node in level:
-            yield node
-            yield from _nodes(node.operation)
+def nodes_of(graph: Any) -> list[Any]:
+    """The calls of layers that a graph is made of, in the order of the data."""
+    levels = graph._nodes_by_depth  # Keras has no public way to the calls of a layer
+    return [node for depth in sorted(levels, reverse=True) for node in levels[depth]]
 
 
-def _graph(operation: Any) -> Any:
+def graph_of(operation: Any) -> Any:
     """The graph of layers that a model is made of; None for a layer, and for a model with a `call` of the user's own."""
-    if not isinstance(operation, keras.Model) or not type(operation).__module__.startswith("keras."):
+    if not isinstance(operation, keras.Model) or not type(operation).call.__module__.startswith("keras."):
         return None
     graph = getattr(operation, "_functional", operation)  # a Sequential holds one
     return graph if hasattr(graph, "_nodes_by_depth") else None
+
+
+def _all_nodes(model: Any) -> Iterator[Any]:
+    """Every call of a layer, also in models inside the model."""
+    graph = graph_of(model)
+    for node in nodes_of(graph) if graph else ():
+        yield node
+        yield from _all_nodes(node.operation)

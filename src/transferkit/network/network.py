@@ -18,7 +18,7 @@ import keras
 from .._arguments import is_whole
 from ..backbones import Backbone, build_with_weights
 from ..errors import InvalidInputError, bad_argument, some_of
-from .extractor import FeatureExtractor
+from .extractor import FeatureExtractor, graph_of, nodes_of
 from .fingerprints import computation
 
 __all__ = ["At", "Cut", "Network", "assemble"]
@@ -110,7 +110,7 @@ class Network:
         """`at` as an index into ``backbone.layers``."""
         names, stages = [layer.name for layer in self.backbone.layers], self.record.stages
         count = len(names)
-        remedy = "Pass a layer's index or name, as get_backbone(name).build((height, width)).layers lists them"
+        remedy = f"Pass the index or the name of a layer: {some_of(names, 20)}"
         if stages:
             remedy = f"Its stages are {some_of(stages, 20)}; layer names and indices work as well"
         if is_whole(at):
@@ -188,6 +188,7 @@ def assemble(
     learning rate suits all backbones), dropout, and a dense layer that starts at zero: before training every class is
     equally likely, and the result does not depend on a random start.
     """
+    backbone = _flattened(backbone)
     inputs = keras.Input((*size, 3), dtype="float32", name="image")
     preprocessed = record.preprocess_input(inputs)
     maps = backbone(preprocessed)
@@ -212,6 +213,31 @@ def assemble(
     return Network(record, size, model, backbone, preprocessed, features, head, precision)
 
 
+def _flattened(model: keras.Model) -> keras.Model:
+    """The same layers as one graph: the layers of a model inside it take that model's place.
+
+    Of two layers with one name, the later one gets the name of the model that holds it in front.
+    """
+    graph = graph_of(model)
+    if graph is None or (graph is model and not any(map(graph_of, model.operations))):
+        return model
+    (pixels,) = graph.inputs
+    first = pixels._keras_history.operation
+    named = {first.name: first}
+
+    def run(holder: keras.Model, values: Any) -> Any:
+        def expanded(operation: Any) -> Any:
+            if graph_of(operation):
+                return lambda values, **_: run(operation, values)  # `training` and masks are for all layers alike
+            while named.setdefault(operation.name, operation) is not operation:
+                operation.name = f"{holder.name}_{operation.name}"
+            return operation
+
+        return graph_of(holder)._run_through_graph(values, expanded)
+
+    return keras.Model(pixels, keras.tree.flatten(run(model, pixels))[0], name=model.name)
+
+
 def _crossing(backbone: keras.Model, index: int) -> list[keras.KerasTensor]:
     """The tensors made before layer `index` that this layer or a later operation reads.
 
@@ -222,10 +248,15 @@ def _crossing(backbone: keras.Model, index: int) -> list[keras.KerasTensor]:
     at = operations.index(backbone.layers[index])
     if at == 0:
         return list(backbone.inputs)
-    behind = set(map(id, operations[at:]))
+    later = set(map(id, operations[at:]))
+    behind: set[int] = set()
     crossing: dict[int, keras.KerasTensor] = {}
-    for operation in operations[at:]:
-        for tensor in keras.tree.flatten(operation.input):
-            if id(tensor._keras_history.operation) not in behind:
-                crossing.setdefault(id(tensor), tensor)
+    for node in nodes_of(backbone):
+        if id(node.operation) in later:
+            behind.update(map(id, node.output_tensors))
+            crossing.update((id(tensor), tensor) for tensor in node.input_tensors if id(tensor) not in behind)
+        elif behind.intersection(map(id, node.input_tensors)):
+            rule = f"is between two calls of the layer {node.operation.name!r}"
+            remedy = f"Pass at={node.operation.name!r}, or a layer after the last call"
+            raise bad_argument("at", operations[at].name, rule, remedy)
     return list(crossing.values())
