@@ -102,6 +102,20 @@ def test_fit_fine_tune_save_and_load(record: tk.Backbone, tmp_path: Path) -> Non
     loaded.fine_tune(IMAGES, LABELS, at=-1, epochs=1, validation=0, verbose=0)
 
 
+def test_a_cut_after_what_is_not_of_one_image_is_refused() -> None:
+    def build(input_shape: Shape) -> keras.Model:
+        inputs = keras.Input(input_shape)
+        table = layers.Lambda(lambda images: keras.ops.ones_like(images[0]), name="table")(inputs)
+        x = keras.ops.multiply(layers.Conv2D(3, 3, padding="same", name="conv")(inputs), table)
+        x = layers.Conv2D(3, 3, padding="same", name="last_conv")(x)
+        return keras.Model(inputs, keras.ops.multiply(x, table))
+
+    clf = tk.TransferClassifier(tk.Backbone("Table", build, "tf", default_size=32), weights=None, seed=0)
+    clf.fit(IMAGES, LABELS, epochs=1, verbose=0)
+    with refused(tk.InvalidInputError, "`at='last_conv'` is after 'table'", "Pass a layer before 'table'"):
+        clf.fine_tune(at="last_conv", epochs=1, verbose=0)
+
+
 def test_a_cut_between_two_calls_of_a_layer_is_refused() -> None:
     clf = tk.TransferClassifier(tk.Backbone("Twice", used_twice, "tf", default_size=32), weights=None, seed=0)
     clf.fit(IMAGES, LABELS, epochs=1, verbose=0)

@@ -259,4 +259,9 @@ def _crossing(backbone: keras.Model, index: int) -> list[keras.KerasTensor]:
             rule = f"is between two calls of the layer {node.operation.name!r}"
             remedy = f"Pass at={node.operation.name!r}, or a layer after the last call"
             raise bad_argument("at", operations[at].name, rule, remedy)
+    for tensor in crossing.values():
+        if tensor.shape[:1] != (None,):  # a table of positions, say, cannot be stored image by image
+            maker = tensor._keras_history.operation.name
+            rule = f"is after {maker!r}, which gives one value for all images of a batch"
+            raise bad_argument("at", operations[at].name, rule, f"Pass a layer before {maker!r}, or at=0")
     return list(crossing.values())
