@@ -79,7 +79,7 @@ def test_a_preset_becomes_a_record(vit_preset: str, resnet_preset: str) -> None:
     record = tk.keras_hub_backbone(vit_preset)
     assert (record.name, record.family, record.default_size, record.min_size) == ("tiny_vit", "KerasHub", 32, 32)
     assert (record.feature_dim, record.fixed_size) == (16, True)
-    assert record.stages == ("vit_patching_and_embedding", "vit_encoder")
+    assert record.stages == ("block_1", "block_2")
     assert record.parameters == vit().count_params()
     record = tk.keras_hub_backbone(Path(resnet_preset), name="Mine")
     assert (record.name, record.default_size, record.min_size, record.fixed_size) == ("Mine", 224, 32, False)
@@ -103,7 +103,7 @@ def test_without_a_class_token_tokens_are_averaged(tmp_path: Path) -> None:
     assert features(record, IMAGES) == pytest.approx(np.asarray(tokens).mean(axis=1), abs=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "at"), [("vit_preset", "vit_encoder"), ("resnet_preset", "stack1")])
+@pytest.mark.parametrize(("kind", "at"), [("vit_preset", "block_2"), ("resnet_preset", "stack1")])
 def test_fit_fine_tune_save_and_load(kind: str, at: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     record = tk.register_backbone(tk.keras_hub_backbone(request.getfixturevalue(kind)))
     with refused(tk.InvalidInputError, "already holds"):
@@ -136,6 +136,22 @@ def test_an_encoder_with_an_embedding_for_each_position_takes_one_size(vit_prese
     assert clf.network_.input_shape == (None, 48, 48, 3)
     with pytest.raises(tk.WeightsError, match="'tiny_vit' could not be loaded"):
         tk.TransferClassifier(larger).fit(IMAGES, LABELS, epochs=1, verbose=0)
+
+
+def test_dinov2_is_cut_between_its_blocks(tmp_path: Path) -> None:
+    sizes = {"patch_size": 8, "num_layers": 3, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
+    encoder = keras_hub.models.DINOV2Backbone(image_shape=(32, 32, 3), **sizes)
+    record = tk.register_backbone(tk.keras_hub_backbone(saved(tmp_path / "p", encoder, None), preprocessing="tf"))
+    tokens = keras.Model(encoder.inputs[0], encoder.outputs[0]).predict(IMAGES / np.float32(127.5) - 1, verbose=0)
+    assert features(record, IMAGES) == pytest.approx(tokens[:, 0], abs=1e-5)
+    assert record.stages == ("layers_0", "layers_1", "layers_2")
+    clf = tk.TransferClassifier(record.name, seed=0).fit(IMAGES, LABELS, epochs=1, verbose=0)
+    clf.fine_tune(at="layers_2", epochs=1, validation=0, verbose=0)
+    clf.save(tmp_path / "own.keras")
+    loaded = tk.TransferClassifier.load(tmp_path / "own.keras")
+    assert loaded.predict_proba(IMAGES) == pytest.approx(clf.predict_proba(IMAGES), abs=1e-6)
+    again = keras.saving.load_model(tmp_path / "own.keras")
+    assert again.predict(IMAGES.astype(np.float32), verbose=0) == pytest.approx(clf.predict_proba(IMAGES), abs=1e-5)
 
 
 def test_of_an_encoder_of_images_and_texts_the_images_part_is_taken(tmp_path: Path) -> None:

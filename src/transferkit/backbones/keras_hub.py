@@ -23,7 +23,9 @@ __all__ = ["keras_hub_backbone"]
 DEFAULT_SIZE, MIN_SIZE = 224, 32  # pixels, for encoders that take any size
 # Encoders whose first token stands for the whole image, where their settings do not say so.
 CLASS_TOKEN = ("DINO", "DeiT", "CLIP", "MetaCLIP")
-BLOCK = re.compile(r"(stack_?\d+|stage_?\d+|block_?\d+)(?!\d)")
+# Layers that only call the blocks of a transformer one after another.
+CHAINS = ("ViTEncoder", "DINOV2Encoder")
+BLOCK = re.compile(r"(stack_?\d+|stage_?\d+|block_?\d+|layers_\d+)(?!\d)")
 
 
 @public
@@ -79,8 +81,9 @@ def keras_hub_backbone(
     height, width = _image_shape(encoder)
     if height != width:
         raise bad_argument("preset", handle, f"takes {height} x {width} px, not a square", "Pass image_size=224")
+    model = _pooled(encoder)
     # Feature maps follow the size of the image, if it can be stated or is left open.
-    any_size = len(encoder.outputs[0].shape) == 4 and (is_sizable or height is None)
+    any_size = len(model.output_shape) == 4 and (is_sizable or height is None)
     side = height or image_size or DEFAULT_SIZE
     return Backbone(
         name=name or re.split(r"[/\\]", handle.rstrip("/\\"))[-1],
@@ -88,9 +91,9 @@ def keras_hub_backbone(
         preprocessing=preprocessing or _converter(hub, handle),
         default_size=side,
         min_size=min(MIN_SIZE, side) if any_size else side,
-        feature_dim=int(_pooled(encoder).shape[-1]),
-        stages=_stages(encoder),
-        parameters=encoder.count_params(),
+        feature_dim=int(model.output_shape[-1]),
+        stages=_stages(model),
+        parameters=model.count_params(),
         pretrained=build.fill,
         family="KerasHub",
         fixed_size=not any_size,
@@ -106,11 +109,8 @@ class _Builder:
     preset: str
 
     def __call__(self, input_shape: tuple[int, int, int]) -> keras.Model:
-        import keras
-
         build = self.resized(*input_shape[:2]) if "image_shape" in self.settings else self
-        encoder = _image_part(build.whole())
-        return keras.Model(encoder.inputs[0], _pooled(encoder))
+        return _pooled(_image_part(build.whole()))
 
     def resized(self, height: int, width: int | None = None) -> _Builder:
         return replace(self, settings={**self.settings, "image_shape": (height, width or height, 3)})
@@ -120,7 +120,7 @@ class _Builder:
 
     def fill(self, model: keras.Model) -> None:
         """Copy the preset's weights into a model that this builder built."""
-        model.set_weights(_image_part(_from_preset(self.kind, self.preset)).get_weights())
+        model.set_weights(_pooled(_image_part(_from_preset(self.kind, self.preset))).get_weights())
 
 
 def _image_part(model: Any) -> Any:
@@ -148,22 +148,29 @@ def _image_shape(encoder: Any) -> tuple[int | None, int | None]:
     return shapes[0][0], shapes[0][1]
 
 
-def _pooled(encoder: Any) -> Any:
-    """Tokens become one vector an image; feature maps are averaged by the head, as for all backbones."""
+def _pooled(encoder: Any) -> keras.Model:
+    """The encoder, with the blocks of a transformer as layers of their own.
+
+    Tokens become one vector an image; feature maps are averaged by the head, as for all backbones.
+    """
     import keras
 
-    output = encoder.outputs[0]
-    if len(output.shape) != 3:
-        return output
-    is_known = type(encoder).__name__.startswith(CLASS_TOKEN)
-    if encoder.get_config().get("use_class_token", is_known):
-        return output[:, 0]
-    return keras.layers.GlobalAveragePooling1D(name="tokens_mean")(output)
+    def opened(layer: Any) -> Any:
+        return layer.call if type(layer).__name__ in CHAINS else layer
+
+    output = keras.tree.flatten(encoder._run_through_graph(encoder.inputs, opened))[0]
+    if len(output.shape) == 3:
+        is_known = type(encoder).__name__.startswith(CLASS_TOKEN)
+        if encoder.get_config().get("use_class_token", is_known):
+            output = output[:, 0]
+        else:
+            output = keras.layers.GlobalAveragePooling1D(name="tokens_mean")(output)
+    return keras.Model(encoder.inputs[0], output)
 
 
-def _stages(encoder: Any) -> tuple[str, ...]:
+def _stages(model: keras.Model) -> tuple[str, ...]:
     """Blocks by the names of the layers; for encoders with a few large layers, these layers."""
-    layers = [layer.name for layer in encoder.layers if layer.weights and not _is_numbered(layer)]
+    layers = [layer.name for layer in model.layers if layer.weights and not _is_numbered(layer)]
     blocks = dict.fromkeys(found[1] for found in map(BLOCK.search, layers) if found)
     if len(blocks) > 1:
         return tuple(blocks)
