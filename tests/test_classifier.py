@@ -279,7 +279,7 @@ class TestFineTune:
         assert "more than the limit of 1 kB" in capsys.readouterr().out
 
     def test_says_what_it_will_do_before_it_does(self, fitted, capsys):
-        fitted.fine_tune(at="stage2", epochs=1)
+        fitted.fine_tune(at="stage2", epochs=1, learning_rate=1e-5)
         text = capsys.readouterr().out
         head = 16 * 3 + 3
         conv = 8 * 16 * 9 + 16
@@ -292,18 +292,7 @@ class TestFineTune:
         fitted.fine_tune(at="stage1", epochs=2, learning_rate=0.3)
         assert fitted.history_.phases[-1].kept == 0
         assert np.array_equal(fitted.predict_proba(photos / "test", verbose=0), before)
-        assert "the classifier is unchanged" in capsys.readouterr().out
-
-    def test_keeps_the_best_epoch(self, make, pictures):
-        x, y = pictures
-        clf = make().fit(x, y, epochs=1, verbose=0, validation=(x, y))
-        clf.fine_tune(at=0, epochs=20, learning_rate=1e-2, verbose=0)
-        phase = clf.history_.phases[-1]
-        assert phase.kept > 0
-        kept = phase.metrics["val_accuracy"][phase.kept - 1], phase.metrics["val_loss"][phase.kept - 1]
-        result = clf.evaluate(x, y, verbose=0)
-        assert (result.accuracy, result.loss) == pytest.approx(kept, abs=1e-4)
-        assert kept[0] == max(phase.metrics["val_accuracy"])
+        assert "kept the classifier from before" in capsys.readouterr().out
 
     def test_improves_on_a_weak_head(self, make, photos):
         clf = make().fit(photos / "train", epochs=1, learning_rate=1e-5, verbose=0)
@@ -353,7 +342,7 @@ class TestFineTune:
 
     def test_goes_on_with_the_division_of_fit_by_its_share(self, make, photos):
         results = []
-        for validation in (None, 0.25):
+        for validation in ("auto", 0.25):
             clf = make().fit(photos / "train", epochs=2, validation=0.25, verbose=0)
             clf.fine_tune(at="stage2", epochs=1, learning_rate=1e-3, validation=validation, verbose=0)
             results.append(clf)
@@ -378,7 +367,6 @@ class TestFineTune:
             (99, "must be -11 to 10"),
             (-12, "must be -11 to 10"),
             (True, "must be a layer's index"),
-            (None, "must be a layer's index"),
             (1.5, "must be a layer's index"),
         ],
     )
@@ -650,7 +638,7 @@ class TestOutput:
         assert "\r" not in captured.out
         assert "\x1b" not in captured.out
         # The drawings have so little in them that some look alike.
-        assert len([line for line in captured.out.splitlines() if "near duplicate" not in line]) == 4
+        assert len([line for line in captured.out.splitlines() if "near duplicate" not in line]) == 5
 
     def test_verbose_2_gives_a_line_per_epoch(self, make, photos, capsys):
         make().fit(photos / "train", epochs=3, verbose=2)

@@ -143,7 +143,7 @@ def test_nothing_is_left_to_validate_on_is_an_error(make: Any, photos: Path, val
     given = None if validation is None else photos / "test"
     clf = make().fit(photos / "train", validation=given, epochs=1, verbose=0)
     with pytest.raises(tk.InvalidInputError, match="validation images must be new to it"):
-        clf.fine_tune(photos / "train", at="stage2", epochs=1, verbose=0)
+        clf.fine_tune(photos / "train", at="stage2", epochs=1, validation=0.15, verbose=0)
     clf.fine_tune(photos / "train", at="stage2", epochs=1, validation=0, verbose=0)
     clf.fine_tune(photos / "train", at="stage2", epochs=1, validation=photos / "test", verbose=0)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -66,7 +67,7 @@ def test_keras_opens_it_without_transferkit(loaded, saved_file, photos, tmp_path
 def test_a_loaded_classifier_goes_on_with_new_data(loaded, photos):
     with pytest.raises(tk.InvalidInputError, match="Pass data"):
         loaded.fine_tune(at="stage2", verbose=0)
-    loaded.fine_tune(photos / "train", at="stage2", epochs=1, verbose=0)
+    loaded.fine_tune(photos / "train", at="stage2", validation=0.15, epochs=1, verbose=0)
     assert [phase.name for phase in loaded.history_.phases] == ["fit", "fine_tune"]
 
 
@@ -78,7 +79,7 @@ def test_the_same_folder_is_divided_as_it_was(make, photos, tmp_path):
     original = vars(classifier)["check"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("transferkit.classifier.check", lambda *a: seen.append(original(*a)) or seen[-1])
-        loaded.fine_tune(photos / "train", at="stage2", epochs=1, verbose=0)
+        loaded.fine_tune(photos / "train", at="stage2", validation=0.15, epochs=1, verbose=0)
     assert seen[0].split.validation.images.sources == clf._fitted.split.validation.images.sources
     assert loaded.seed is None
 
@@ -306,8 +307,13 @@ def test_a_layer_that_cannot_be_described_does_not_cost_the_training(photos, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["odd.keras"]
 
 
-PHASE = {"name": "fit", "first_layer": "logits", "metrics": {"loss": [1.0], "accuracy": [0.5]}, "kept": 1}
-ODD_PHASES = [
+PHASE: dict[str, Any] = {
+    "name": "fit",
+    "first_layer": "logits",
+    "metrics": {"loss": [1.0], "accuracy": [0.5]},
+    "kept": 1,
+}
+ODD_PHASES: list[dict[str, Any]] = [
     {"name": "<b>fit</b>"},
     {"kept": 2},
     {"metrics": {}},

@@ -58,9 +58,11 @@ from .images import (
 from .network import At, Network, Precision, assemble, check_precision, has_fast_half, refuse_fork
 from .results import Evaluation, History, Predictions, text_table
 from .training import (
+    CROSS_VALIDATED,
     CheckedImages,
     FitOptions,
     LearningRate,
+    Tuning,
     check,
     check_callbacks,
     check_rate,
@@ -182,10 +184,10 @@ class TransferClassifier(Estimator):
         data: ImageData,
         labels: Labels | None = None,
         *,
-        validation: Validation = VALIDATION,
-        epochs: int = 30,
+        validation: Validation = "auto",
+        epochs: int | None = None,
         batch_size: int = 32,
-        learning_rate: LearningRate = 1e-3,
+        learning_rate: LearningRate = "auto",
         class_weight: ClassWeight = None,
         on_bad_image: OnBadImage = "raise",
         callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -193,10 +195,12 @@ class TransferClassifier(Estimator):
     ) -> Self:
         """Train a new head on the features of the frozen backbone.
 
-        The features of each image are computed once, however many epochs there are, and not at all if an earlier call
-        stored them (with `augmentation`, once in each epoch, or once for each of the `views`). The weights of the last
-        epoch are kept. The images are checked as by `check_images`; `report_` is the result. Copies of an
-        image are never divided between training and validation.
+        The features of each image are computed once, and not at all if an earlier call stored them (with `augmentation`,
+        once in each epoch, or once for each of the `views`). On them, the head is solved for: a logistic regression
+        whose penalty is chosen by cross-validation. With `epochs`, `learning_rate`, `callbacks` or an augmentation
+        without `views`, or with features of more than 1 GiB, it is trained by steps of Adam instead, and the last epoch
+        is kept. The images are checked as by `check_images`; `report_` is the result. Copies of an image are never
+        divided between training and validation.
 
         Args:
             data: a folder with one folder per class; a list or array of file paths, an array `(n, h, w, 3)`, RGB
@@ -206,11 +210,13 @@ class TransferClassifier(Estimator):
                 ``(image, label)``.
             labels: one per image: text, whole numbers, booleans or one-hot rows.
             validation: the share of images held out, drawn in proportion from each class; or data in any of these
-                forms, arrays and paths as a pair ``(data, labels)``; None or 0 = no validation.
-            epochs: passes over the stored features.
+                forms, arrays and paths as a pair ``(data, labels)``; None or 0 = no validation. ``"auto"`` = up to 1,000
+                images validate each other in 5 folds and all of them are trained on; of more, and where the head is
+                trained by steps, 15 % are held out.
+            epochs: passes over the stored features, for a head that is trained by steps; None = 30.
             batch_size: images per step.
-            learning_rate: of Adam: a number or a Keras schedule. Its default and the number of epochs come from
-                ``benchmarks/recipe.py``.
+            learning_rate: of Adam: a number or a Keras schedule; ``"auto"`` = 0.001. It and the number of epochs come
+                from ``benchmarks/recipe.py``.
             class_weight: None, ``"balanced"``, or a dict from class name to weight; `fine_tune` uses it too.
             on_bad_image: ``"raise"`` = images that cannot be read are an error that names them all, before the
                 first epoch; ``"skip"`` = they are left out, and ``history_.skipped`` names them.
@@ -243,7 +249,7 @@ class TransferClassifier(Estimator):
         validation_share(validation)  # refuses a wrong share before a large folder is listed
         images = read_labelled(data, labels, what="training data", lenient=options.skip)
         weight = check_class_weight(class_weight, images.classes)
-        read = read_training_data(images, validation, options.skip)
+        read = read_training_data(images, _validation(validation, len(images), options.solves), options.skip)
 
         backbone = _pretrained(record, source, size, seed, options.console)
         network = assemble(record, backbone, size, len(images.classes), dropout, seed, precision)
@@ -264,32 +270,55 @@ class TransferClassifier(Estimator):
         data: ImageData | None = None,
         labels: Labels | None = None,
         *,
-        at: At,
-        validation: Validation = None,
-        epochs: int = 5,
+        at: At | None = None,
+        validation: Validation = "auto",
+        steps: int | None = None,
+        epochs: int | None = None,
         batch_size: int = 32,
-        learning_rate: LearningRate = 1e-5,
+        learning_rate: LearningRate = "auto",
+        layer_decay: float = 0.3,
+        label_smoothing: float = 0.1,
         class_weight: ClassWeight = None,
         on_bad_image: OnBadImage = "raise",
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: Verbose = "auto",
     ) -> Self:
-        """Train the last part of the backbone together with the head, at a low rate; return the classifier itself.
+        """Train the last part of the backbone together with the head, and keep what is better than before.
 
         The values before `at` are computed once per image and stored; layers there stay as they are, and so
-        do the BatchNormalization layers everywhere. With validation images, the best of all epochs is kept, by
-        validation accuracy and, where that is equal, by loss; or the classifier from before, if no epoch is better.
+        do the statistics of BatchNormalization everywhere, while its gamma and beta are trained. The tuned network, and
+        the point half-way between it and the classifier from before (Wortsman et al., 2022), are compared with that
+        classifier on images that were not trained on, in loss. One of them is kept if the gain is more than half of
+        its standard error; its logits are then multiplied with the number, 0.5 to 2, that gives the lowest loss
+        (Guo et al., 2017). ``history_.phases[-1].selection`` has the figures.
 
         Args:
             data: None = the images of `fit`, divided as they were, which must not have changed; or data in any form
                 that `fit` takes, of the classes that the classifier knows.
             labels: one per image; needed unless `data` contains them.
             at: the first trained layer: its index in ``backbone.layers`` (negative counts from the end), its
-                name, or a stage of the backbone's record. 0 trains the whole backbone, from pixels.
-            validation: None, or the share that `fit` held out = the validation images of `fit`; with new data, a share
-                of it (None = 15 %); or data; 0 = no validation.
+                name, or a stage of the backbone's record. 0 trains the whole backbone, from pixels. None = the stage
+                that begins where the feature maps shrink to a sixteenth of the image.
+            validation: ``"auto"`` = the validation images of `fit`, or 15 % of new data. Where there would be none, or
+                new data has up to 1,000 images, one to five more runs (the fewer images, the more) with a new head each
+                leave out a fifth of the images and are measured on it; then all images are trained on. Or the share
+                that `fit` held out; or a share of new data; or data; None or 0 = nothing is compared and the tuned
+                network is kept.
+            steps: about how many; in whole epochs, 25 at most. None = 400.
+            epochs: passes over the images, instead of `steps`. With a number or a schedule as `learning_rate`, they are
+                trained with Adam at this rate throughout, gamma and beta stay, and the next two arguments do nothing.
+            batch_size: images per step.
+            learning_rate: of the head, the highest: it rises from 0 in the first tenth of the steps, then falls to 0
+                along a cosine. ``"auto"`` = 0.008 of the size of the kernels (4e-4 for MobileNetV2); a Keras schedule
+                is taken as it is.
+            layer_decay: the rate of the first trained layer as a share of that of the head, above 0 to 1; between
+                them it falls geometrically (Howard and Ruder, 2018).
+            label_smoothing: the share of each label that goes to all classes alike, 0 to below 1 (Szegedy et al., 2016).
             class_weight: None = that of `fit`; ``{}`` = every image counts the same; else as for `fit`.
-            epochs, batch_size, learning_rate, on_bad_image, callbacks, verbose: as for `fit`.
+            on_bad_image, callbacks, verbose: as for `fit`; callbacks see the run on all images only.
+
+        Returns:
+            The classifier itself.
 
         Raises:
             NotFittedError: `fit` comes first.
@@ -302,19 +331,22 @@ class TransferClassifier(Estimator):
         Example:
             >>> import transferkit as tk
             >>> clf = tk.TransferClassifier("MobileNetV2", seed=0).fit("photos/train", epochs=5, verbose=0)
-            >>> clf = clf.fine_tune(at="block_16", epochs=1, verbose=0)
+            >>> clf = clf.fine_tune(at="block_16", steps=5, verbose=0)
             >>> [phase.name for phase in clf.history_.phases]
             ['fit', 'fine_tune']
         """
         fitted = self._fitted_or_raise("fine_tune")
         before = self.history_.phases
-        fitted.network.resolve(at)  # refuses a wrong one before a large folder is listed
+        at = fitted.network.default_cut() if at is None else fitted.network.resolve(at)  # before a folder is listed
         weight = fitted.class_weight if class_weight is None else check_class_weight(class_weight, fitted.classes)
         given = epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose
         options = self._options(given, fitted.network.size, fitted.split_seed, len(before))
-        checked = _images_to_tune_on(fitted, data, labels, validation, options)
+        tuning = _tuning(steps, epochs, layer_decay, label_smoothing)
+        was_tuned = any(phase.name == "fine_tune" and phase.kept for phase in before)
+        checked = _images_to_tune_on(fitted, data, labels, validation, options, was_tuned)
+        selects = _selects(validation, checked.split, was_tuned, options.console)
         network = fitted.network.copy()  # other threads go on predicting with the classifier from before
-        phase = tune(network, network.cut_at(at), checked.split, weight, options)
+        phase = tune(network, network.cut_at(at), checked.split, weight, options, tuning, selects)
         tuned = replace(fitted, network=network, known=np.union1d(fitted.known, checked.split.keys[0]))
         self._become(tuned, History((*before, replace(phase, skipped=checked.skipped))), checked.report)
         return self
@@ -507,7 +539,7 @@ class TransferClassifier(Estimator):
         epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose = given
         listed = check_callbacks(callbacks)
         return FitOptions(
-            check_count("epochs", epochs),
+            epochs if epochs is None else check_count("epochs", epochs),
             check_count("batch_size", batch_size, example=32),
             check_rate(learning_rate, listed),
             listed,
@@ -565,12 +597,17 @@ def _intention(network: Network, data: TrainingData) -> str:
 
 
 def _images_to_tune_on(
-    fitted: _Fitted, data: ImageData | None, labels: Labels | None, validation: Validation, options: FitOptions
+    fitted: _Fitted,
+    data: ImageData | None,
+    labels: Labels | None,
+    validation: Validation,
+    options: FitOptions,
+    was_tuned: bool,
 ) -> CheckedImages:
     """New images, checked and split, or those of `fit` as they are."""
     if data is not None:
-        validation = VALIDATION if validation is None else validation
         images = read_labelled(data, labels, fitted.classes, "data to fine-tune on", lenient=options.skip)
+        validation = _validation(validation, len(images), may_fold=not was_tuned)
     elif fitted.split is None:
         raise InvalidInputError(
             "fine_tune was called without data on a classifier that was loaded or copied, which does not contain the "
@@ -596,8 +633,21 @@ def _images_of_fit(split: Split, options: FitOptions) -> CheckedImages:
     return CheckedImages(split.again(inspection.readable(), inspection.keys), None, skipped)
 
 
+def _validation(validation: Validation, count: int, may_fold: bool) -> Validation:
+    """`validation`, with ``"auto"`` as what it stands for: few images validate each other, in folds."""
+    if not _is_auto(validation):
+        return validation
+    return 0.0 if may_fold and count <= CROSS_VALIDATED else VALIDATION
+
+
+def _is_auto(validation: Validation) -> bool:
+    return isinstance(validation, str) and validation == "auto"
+
+
 def _keeps_division(validation: Validation, share: float) -> bool:
-    """Whether to use the validation images of `fit` again: `validation` is None, or the share that `fit` held out."""
+    """Whether to train on the training images of `fit` as they are, with its validation images if it had any."""
+    if _is_auto(validation):
+        return True
     wanted = validation_share(validation)
     if wanted and wanted != share:
         raise bad_argument(
@@ -606,7 +656,30 @@ def _keeps_division(validation: Validation, share: float) -> bool:
             f"differs from the share that fit held out ({share:g}), and the head was trained on the other images",
             "Leave it out to use the same validation images, or pass others",
         )
-    return validation is None or bool(wanted)
+    return bool(wanted)
+
+
+def _selects(validation: Validation, split: Split, was_tuned: bool, console: Console) -> bool:
+    """Whether the tuned network is compared with the one before."""
+    if split.validation is not None:
+        return True
+    if _is_auto(validation) and was_tuned:
+        console.say(
+            "There are no images that the network was not tuned on, so the result cannot be compared with the classifier "
+            "from before, and is kept. Pass validation images to compare them."
+        )
+    return _is_auto(validation) and not was_tuned
+
+
+def _tuning(steps: int | None, epochs: int | None, layer_decay: float, label_smoothing: float) -> Tuning:
+    """The arguments of `fine_tune` alone, checked."""
+    if steps is not None and epochs is not None:
+        raise bad_argument("steps", steps, "was given together with epochs", "Pass one of them")
+    decay = check_number("layer_decay", layer_decay, low=0, high=float("inf"), example=0.3, open_low=True)
+    if decay > 1:
+        raise bad_argument("layer_decay", layer_decay, "must be at most 1", "Pass for example layer_decay=0.3")
+    smoothing = check_number("label_smoothing", label_smoothing, low=0, high=1, example=0.1)
+    return Tuning(steps if steps is None else check_count("steps", steps, example=400), decay, smoothing)
 
 
 def _registered(manifest: saving.Manifest, path: object) -> Backbone:

@@ -14,7 +14,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +30,7 @@ from .backbones import Backbone, refuse_oversized
 from .errors import BundleError, bad_argument, first_line, some_of
 from .images import ClassWeight, Known, check_class_weight
 from .network import Network, assemble
-from .results import History, Label, Phase
+from .results import History, Label, Phase, Selection
 
 __all__ = ["Manifest", "check_target", "read_manifest", "rebuild", "save"]
 
@@ -78,7 +78,7 @@ class Manifest:
         return np.frombuffer(base64.b64decode(self.trained_on, validate=True), "<u8").astype(np.uint64)
 
     def history_record(self) -> History:
-        return History(tuple(Phase(**phase) for phase in self.history))
+        return History(tuple(map(Phase.from_dict, self.history)))
 
 
 def self_test(network: Network) -> npt.NDArray[np.float64]:
@@ -216,6 +216,11 @@ def _checked(manifest: Manifest) -> Manifest:
     return replace(manifest, input_size=(height, width))
 
 
+def _is_selection(selection: Selection) -> bool:
+    kept, *figures = astuple(selection)
+    return kept in ("before", "half-way", "tuned") and _are_numbers(figures)
+
+
 def _is_phase(phase: Phase) -> bool:
     columns = list(phase.metrics.values())
     return (
@@ -225,6 +230,8 @@ def _is_phase(phase: Phase) -> bool:
         and is_whole(phase.kept)
         and 0 <= phase.kept <= phase.epochs
         and _are_numbers([phase.seconds, phase.pass_seconds])
+        and _are_numbers(list(phase.errors.values()))
+        and (phase.selection is None or _is_selection(phase.selection))
         and not phase.skipped
     )
 

@@ -53,7 +53,6 @@ def settings(**changes: Any) -> Settings:
         "seed": SEED,
         "class_weights": np.ones(CLASSES, np.float32),
         "callbacks": [],
-        "keep_best": False,
         "title": "fit",
         "console": Console(0),
     }
@@ -250,7 +249,7 @@ def test_a_rate_that_no_training_survives_is_refused(rate: Any) -> None:
 
 @pytest.mark.parametrize("rate", [0, -0.1, NAN, float("inf"), "0.1", True, None])
 def test_what_is_no_rate_is_refused_as_such(rate: Any) -> None:
-    with refused(tk.InvalidInputError, "must be a number above 0 or a Keras schedule"):
+    with refused(tk.InvalidInputError, "must be a number above 0, a Keras schedule or 'auto'"):
         check_rate(rate, [])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,10 @@ class StoredValues:
     def __len__(self) -> int:
         return int(self.rows.shape[1])
 
+    def subset(self, positions: npt.NDArray[np.int64]) -> StoredValues:
+        """The values of some of the images."""
+        return replace(self, rows=self.rows[:, positions])
+
     @property
     def row_bytes(self) -> int:
         """Bytes of the values of one image."""
@@ -70,6 +74,10 @@ class LiveValues:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def subset(self, positions: npt.NDArray[np.int64]) -> LiveValues:
+        """The values of some of the images."""
+        return replace(self, images=self.images.subset(positions.tolist()))
 
     def batches(self, batches: Batches, epoch: int = 0) -> Iterator[list[npt.NDArray[Any]]]:  # noqa: ARG002
         """The values of each batch of positions; images are decoded ahead."""

@@ -21,4 +21,5 @@ ImageData: TypeAlias = (
     "str | PathLike[str] | Sequence[ImageLike] | npt.NDArray[np.generic] | pandas.DataFrame | tf.data.Dataset"
 )
 Labels: TypeAlias = "Sequence[str] | Sequence[int] | Sequence[bool] | npt.NDArray[np.generic] | pandas.Series"
+# A share, images, "auto" (a text, as a path is), or None.
 Validation: TypeAlias = "float | ImageData | tuple[ImageData, Labels] | None"

@@ -106,6 +106,27 @@ class Split(NamedTuple):
         """The training images, then the validation images."""
         return TrainingData(self.training, self.validation, 0.0).all_images
 
+    def folds(self, count: int, seed: int) -> Indices:
+        """The fold, 0 to `count` - 1, in which each training image is held out; -1 = in none.
+
+        Folds have each class in proportion. Copies of an image are in one fold, or in none if they are in several
+        classes. Every class keeps images outside of each fold.
+        """
+        codes = self.training.codes
+        copies = np.unique(self.keys[0], return_inverse=True)[1].ravel()
+        fold_of = np.full(len(codes), -1)
+        pairs = np.unique(np.stack([copies, codes]), axis=1)  # each image once for each class that it is in
+        unclear = np.bincount(pairs[0]) > 1
+        start = 0
+        for code in np.unique(codes).tolist():
+            own = pairs[0, pairs[1] == code]
+            free = own[~unclear[own]]
+            if len(own) > 1:
+                order = np.random.default_rng([seed, code]).permutation(free)
+                fold_of[order] = (start + np.arange(len(order))) % count
+                start += len(order)
+        return fold_of[copies]
+
     def again(self, readable: Indices, keys: npt.NDArray[np.uint8]) -> Split:
         """The same without images that can no longer be read.
 

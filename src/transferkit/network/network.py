@@ -35,6 +35,7 @@ class Cut:
     from_pixels: bool  # no layer before the cut has weights
     extractor: FeatureExtractor  # images float32 `(n, h, w, 3)` -> the list of tensors that cross the cut
     trainable: keras.Model  # those tensors -> logits `(n, n_classes)`
+    features: keras.Model  # those tensors -> what the last layer gets `(n, feature_dim)`
     whole: keras.Model  # images -> probabilities, for callbacks
 
 
@@ -89,9 +90,9 @@ class Network:
     def cut_before_head(self) -> Cut:
         """The cut of `fit`: everything but the head is frozen; what crosses is the pooled features."""
         self.backbone.trainable = False
-        trainable = self._trainable([self.features], self.head[1:])
+        behind = self._behind([self.features], self.head[1:-1])
         name, extractor = self.head[-1].name, self.feature_extractor()
-        return Cut(len(self.backbone.layers), name, False, extractor, trainable, self._whole())
+        return Cut(len(self.backbone.layers), name, False, extractor, *behind, self._whole())
 
     def cut_at(self, at: At) -> Cut:
         """The cut of `fine_tune`, before the layer or stage `at`; sets which layers are trainable."""
@@ -103,8 +104,8 @@ class Network:
         inside = keras.Model(self.backbone.inputs, crossing)
         frozen = keras.Model(self.model.input, keras.tree.flatten(inside(self.preprocessed)))
         tail = keras.Model(crossing, self.backbone.output)
-        trainable = self._trainable(crossing, [tail, *self.head])
-        return Cut(index, layers[index].name, from_pixels, self._extractor(frozen, index), trainable, self._whole())
+        behind = self._behind(crossing, [tail, *self.head[:-1]])
+        return Cut(index, layers[index].name, from_pixels, self._extractor(frozen, index), *behind, self._whole())
 
     def resolve(self, at: At) -> int:
         """`at` as an index into ``backbone.layers``."""
@@ -137,6 +138,36 @@ class Network:
         hint = f", did you mean {near[0]!r}?" if near else ""
         raise bad_argument("at", at, f"is neither a layer nor a stage of {self.record.name!r}{hint}", remedy)
 
+    def default_cut(self) -> int:
+        """Where `fine_tune` starts by default, as an index into ``backbone.layers``.
+
+        It is the stage that begins where feature maps shrink to a sixteenth of the image: what comes before finds edges
+        and colours, which all photos share. Without such maps (transformers), it is the stage or layer half-way.
+        """
+        layers = self.backbone.layers
+        starts = [self.resolve(stage) for stage in self.record.stages] or [
+            number for number, layer in enumerate(layers) if layer.weights
+        ]
+        most = -(-max(self.size) // 16)
+        small = [number for number, layer in enumerate(layers) if 1 < _height(layer) <= most]
+        if not small or small[0] <= starts[0]:
+            return starts[len(starts) // 2]
+        return min(starts, key=lambda start: abs(start - small[0]))
+
+    def trained_variables(self, index: int) -> list[tuple[keras.Variable, float]]:
+        """The variables from layer `index` on, gamma and beta of BatchNormalization among them, and where each is.
+
+        Places go from 0 (layer `index`) to 1 (the head).
+        """
+        layers = self.backbone.layers[index:]
+        found: dict[int, tuple[keras.Variable, float]] = {}
+        for number, layer in enumerate(layers):
+            for part in layer._flatten_layers():  # Keras has no public way to the layers inside a layer
+                norm = isinstance(part, keras.layers.BatchNormalization)
+                own = [part.gamma, part.beta] if norm else part.trainable_variables
+                found |= {id(v): (v, number / len(layers)) for v in own if v is not None}
+        return [*found.values(), *((variable, 1.0) for layer in self.head for variable in layer.trainable_variables)]
+
     def trained_layers(self) -> list[keras.layers.Layer]:
         """Layers with weights that training changes, in the order of the data."""
         return [layer for layer in (*self.backbone.layers, *self.head) if layer.trainable_weights]
@@ -157,13 +188,16 @@ class Network:
     def _extractor(self, model: keras.Model, at: int | str) -> FeatureExtractor:
         return FeatureExtractor(model, self.size, computation(self.record, model, self.size, at), self.precision)
 
-    def _trainable(self, crossing: list[keras.KerasTensor], layers: Iterable[keras.layers.Layer]) -> keras.Model:
+    def _behind(
+        self, crossing: list[keras.KerasTensor], layers: Iterable[keras.layers.Layer]
+    ) -> tuple[keras.Model, keras.Model]:
+        """Models from the tensors at a cut, through `layers`: to logits, and to what the last layer gets."""
         inputs = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in crossing]
         given: Any = inputs if len(inputs) > 1 else inputs[0]
         values = given
         for layer in layers:
             values = layer(values)
-        return keras.Model(given, values)
+        return keras.Model(given, self.head[-1](values)), keras.Model(given, values)
 
     def _whole(self) -> keras.Model:
         """The network as a model that can be compiled; what a callback saves or loads is without the optimizer."""
@@ -236,6 +270,12 @@ def _flattened(model: keras.Model) -> keras.Model:
         return graph_of(holder)._run_through_graph(values, expanded)
 
     return keras.Model(pixels, keras.tree.flatten(run(model, pixels))[0], name=model.name)
+
+
+def _height(layer: keras.layers.Layer) -> int:
+    """Of the feature maps that a layer gives; 0 if it gives none."""
+    shape: tuple[int | None, ...] = getattr(layer.output, "shape", ())
+    return int(shape[1] or 0) if len(shape) == 4 else 0
 
 
 def _crossing(backbone: keras.Model, index: int) -> list[keras.KerasTensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,40 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-__all__ = ["History", "Phase"]
+__all__ = ["History", "Phase", "Selection"]
+
+
+@public_in_room
+@dataclass(frozen=True)
+class Selection:
+    """How `fine_tune` chose between what it made and the classifier from before.
+
+    Attributes:
+        kept: ``"tuned"``, ``"half-way"`` (each weight the mean of before and after) or ``"before"``.
+        loss_before, loss: mean cross-entropy of the classifier from before, and of the better of the other two.
+        error: the standard error of the difference of the two, image by image.
+        accuracy_before, accuracy: 0 to 1.
+        images: how many images were compared; none of them was trained on.
+        folds: how many folds these are from; 0 = they are validation images.
+    """
+
+    kept: str
+    loss_before: float
+    loss: float
+    error: float
+    accuracy_before: float
+    accuracy: float
+    images: int
+    folds: int = 0
+
+    def __str__(self) -> str:
+        kept = {"before": "kept the classifier from before", "tuned": "kept the tuned network"}
+        half_way = "kept the half-way point between the tuned network and the one before"
+        return (
+            f"{'out-of-fold' if self.folds else 'validation'} loss {self.loss_before:.3f} -> {self.loss:.3f} "
+            f"(+-{self.error:.3f}) on {self.images:,} images, accuracy {self.accuracy_before:.3f} -> {self.accuracy:.3f}; "
+            f"{kept.get(self.kept, half_way)}"
+        )
 
 
 @public_in_room
@@ -31,10 +64,15 @@ class Phase:
         first_layer: the first layer that was trained.
         metrics: name -> one float per epoch: ``loss``, ``accuracy``, with validation also ``val_loss`` and
             ``val_accuracy``, and ``learning_rate`` at the end of the epoch.
-        kept: the epoch, counted from 1, whose weights the classifier has; 0 = the weights from before the phase.
+        kept: the epoch, counted from 1, at whose end training stood when the classifier was made; 0 = the classifier from
+            before was kept.
         seconds: wall time of the training alone.
         pass_seconds: wall time of checking the images and computing their values.
         skipped: image -> reason, of images that could not be read and were left out; not part of a saved classifier.
+        folds: in how many folds the images validated each other, so that ``val_loss`` and ``val_accuracy`` are means
+            over all of them; 0 = there are separate validation images, or none.
+        errors: the standard errors of ``val_loss`` and ``val_accuracy`` at the end of `fit`, where they were measured.
+        selection: how `fine_tune` chose; None if it had nothing to measure with, and for `fit`.
     """
 
     name: str
@@ -44,6 +82,15 @@ class Phase:
     seconds: float = 0.0
     pass_seconds: float = 0.0
     skipped: Mapping[str, str] = field(default_factory=dict)
+    folds: int = 0
+    errors: Mapping[str, float] = field(default_factory=dict)
+    selection: Selection | None = None
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Phase:
+        """From what `dataclasses.asdict` made of one."""
+        selection = fields.get("selection")
+        return cls(**{**fields, "selection": Selection(**selection) if selection else None})
 
     @property
     def epochs(self) -> int:

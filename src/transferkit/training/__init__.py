@@ -1,9 +1,10 @@
 """Heads and tails, trained on stored values."""
 
-from .options import FitOptions, LearningRate, check_callbacks, check_rate
+from .options import FitOptions, LearningRate, Tuning, check_callbacks, check_rate
 from .phases import CheckedImages, check, extract_features, train_head, tune
+from .recipe import CROSS_VALIDATED
 
 __all__ = [
-    "CheckedImages", "FitOptions", "LearningRate", "check", "check_callbacks", "check_rate", "extract_features",
-    "train_head", "tune",
+    "CROSS_VALIDATED", "CheckedImages", "FitOptions", "LearningRate", "Tuning", "check", "check_callbacks", "check_rate",
+    "extract_features", "train_head", "tune",
 ]  # fmt: skip

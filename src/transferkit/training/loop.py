@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +18,10 @@ import numpy.typing as npt
 
 from ..errors import TrainingError, some_of
 from ..features import StoredValues
+from .scores import Scores
 from .steps import CORRECT, LOSS, RATE, Data, Loop, Settings
 
-__all__ = ["TrainingResult", "train"]
+__all__ = ["State", "TrainingResult", "restore", "state_of", "train"]
 
 State = list[tuple[keras.Variable, npt.NDArray[Any]]]
 
@@ -40,40 +41,33 @@ class TrainingResult:
 
     Attributes:
         metrics: name -> one figure per epoch.
-        kept: the epoch whose weights were kept; 0 = the weights from before.
-        before: loss and accuracy of validation before the phase; empty if no epoch had to beat them.
+        kept: the epoch whose weights were kept.
     """
 
     metrics: dict[str, list[float]] = field(default_factory=dict)
     kept: int = 0
-    before: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
 
 
 def train(
-    model: keras.Model, data: Data, validation: Data | None, settings: Settings, whole: keras.Model | None = None
+    model: keras.Model, data: Data, validation: Data | None, settings: Settings, loop: Loop | None = None
 ) -> TrainingResult:
     """Train a model in place; an error or Ctrl-C puts it back into the state before.
 
     Args:
-        whole: what callbacks get: a model of which `model` is the last part; None = `model` itself.
+        loop: the compiled functions of an earlier run with the same settings, which are used again.
 
     Raises:
         TrainingError: loss or weights became NaN or infinite, or the loss of an epoch so high that nothing is learnt.
     """
-    accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=whole is None)
-    model.compile(optimizer=settings.optimizer)
-    shown = whole or model
-    shown.compile(optimizer=model.optimizer, loss=loss, metrics=[accuracy])
-    # Builds the metric: callbacks that monitor it ask the model whether more is better.
-    shown.compute_metrics(None, np.zeros(1, np.int64), np.zeros((1, model.output_shape[-1]), np.float32))
-    started, before = time.monotonic(), _state(shown.variables)  # all of them: a callback may change any
+    loop = Loop(model, settings) if loop is None else loop
+    loop.reset()
+    started, before = time.monotonic(), state_of(loop.shown)
     _seed(model, settings.seed)
     try:
-        result = _Run(model, data, validation, settings, shown).run()
+        result = _Run(loop, data, validation, settings).run()
     except BaseException:
-        _restore(before)
+        restore(before)
         raise
     result.seconds = time.monotonic() - started
     return result
@@ -82,17 +76,12 @@ def train(
 class _Run:
     """One phase of training."""
 
-    def __init__(
-        self, model: keras.Model, data: Data, validation: Data | None, settings: Settings, shown: keras.Model
-    ) -> None:
-        self.model, self.data, self.validation, self.settings, self.shown = model, data, validation, settings, shown
+    def __init__(self, loop: Loop, data: Data, validation: Data | None, settings: Settings) -> None:
+        self.model, self.data, self.validation, self.settings = loop.model, data, validation, settings
+        self.shown = loop.shown
         self.random = np.random.default_rng(settings.seed)
-        self.loop = Loop(model, settings)
+        self.loop = loop
         self.result = TrainingResult()
-        if settings.keep_best and validation is not None:
-            losses, correct = self.loop.losses(validation)
-            self.result.before = _means(losses, correct)
-            self.best, self.best_score = _state(model.trainable_variables), _score(**self.result.before)
 
     def run(self) -> TrainingResult:
         settings, steps = self.settings, -(-len(self.data) // self.settings.batch_size)
@@ -150,18 +139,12 @@ class _Run:
     def _record(self, epoch: int, logs: dict[str, float]) -> None:
         for name, value in logs.items():
             self.result.metrics.setdefault(name, []).append(value)
-        if not self.result.before:
-            self.result.kept = epoch
-        elif (score := _score(logs["val_loss"], logs["val_accuracy"])) > self.best_score:
-            self.best, self.best_score, self.result.kept = _state(self.model.trainable_variables), score, epoch
+        self.result.kept = epoch
         figures = ", ".join(f"{name} {value:.4g}" for name, value in logs.items())
         self.settings.console.say(f"{self.settings.title}, epoch {epoch} of {self.settings.epochs}: {figures}", level=2)
 
     def _keep(self) -> None:
-        """Bring back the best state; without one, note if a callback brought back an earlier epoch of its own."""
-        if self.result.before:
-            _restore(self.best)
-            return
+        """Note if a callback brought back an earlier epoch."""
         for callback in self.settings.callbacks:
             if isinstance(callback, keras.callbacks.EarlyStopping) and callback.restore_best_weights:
                 self.result.kept = callback.best_epoch + 1
@@ -203,8 +186,8 @@ class _Run:
 
     def _validated(self, epoch: int, validation: Data) -> dict[str, float]:
         """The figures of validation; a loss that is not finite stops training."""
-        losses, correct = self.loop.losses(validation)
-        wrong = np.flatnonzero(~np.isfinite(losses))
+        scores = Scores.of(self.loop.logits(validation), validation.codes)
+        wrong = np.flatnonzero(~np.isfinite(scores.losses))
         if wrong.size:
             raise self._error(
                 f"The validation {NOT_FINITE} in epoch {epoch}",
@@ -213,7 +196,7 @@ class _Run:
                 "validation needs finite numbers, as training does",
                 "look at these images",
             )
-        return _means(losses, correct)
+        return {"loss": scores.loss, "accuracy": scores.accuracy}
 
     def _error(self, what: str, where: str, names: list[str], rule: str, remedy: str) -> TrainingError:
         return TrainingError(
@@ -231,15 +214,6 @@ class _Run:
             )
 
 
-def _means(losses: npt.NDArray[np.float32], correct: float) -> dict[str, float]:
-    return {"loss": float(losses.mean(dtype=np.float64)), "accuracy": correct / len(losses)}
-
-
-def _score(loss: float, accuracy: float) -> tuple[float, float]:
-    """What is compared: accuracy, and the loss where accuracies are equal (small validation sets tie often)."""
-    return accuracy, -loss if math.isfinite(loss) else -math.inf
-
-
 def _has_batch_hooks(callback: keras.callbacks.Callback) -> bool:
     """Whether a callback wants to be called at every step."""
     base = keras.callbacks.Callback
@@ -253,10 +227,11 @@ def _seed(model: keras.Model, seed: int) -> None:
         state.assign([(seed + number) % 2**32, 0])
 
 
-def _state(variables: Iterable[keras.Variable]) -> State:
-    return [(variable, variable.numpy()) for variable in variables]
+def state_of(model: keras.Model) -> State:
+    """All variables and their values: a callback may change any."""
+    return [(variable, variable.numpy()) for variable in model.variables]
 
 
-def _restore(state: State) -> None:
+def restore(state: State) -> None:
     for variable, value in state:
         variable.assign(value)

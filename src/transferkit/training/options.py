@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import keras
 import numpy as np
@@ -15,9 +15,9 @@ from ..cache import Store
 from ..errors import InvalidInputError, bad_argument
 from ..features import FixedViews
 
-__all__ = ["FitOptions", "LearningRate", "check_callbacks", "check_rate"]
+__all__ = ["FitOptions", "LearningRate", "Tuning", "check_callbacks", "check_rate"]
 
-LearningRate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
+LearningRate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule | Literal["auto"]
 
 # Adam moves each weight by about the rate in each step. Weights are mostly below 1, also in a head on features of unit
 # size: a higher rate is a typing error, such as 1e6 for 1e-6.
@@ -29,6 +29,8 @@ class FitOptions:
     """What a call of `fit` or `fine_tune` was given, checked.
 
     Attributes:
+        epochs: None = as many as the recipe takes.
+        rate: None = the rate of the recipe.
         skip: leave out images that cannot be read.
         augment: changes a batch of training pixels, or None.
         views: fixed changed versions of each training image, or None; `augment` is then for values that are not stored.
@@ -36,9 +38,9 @@ class FitOptions:
         seed: of the order of images.
     """
 
-    epochs: int
+    epochs: int | None
     batch_size: int
-    rate: LearningRate
+    rate: LearningRate | None
     callbacks: list[keras.callbacks.Callback]
     skip: bool
     console: Console
@@ -46,6 +48,26 @@ class FitOptions:
     views: FixedViews | None
     store: Store | None
     seed: int
+
+    @property
+    def solves(self) -> bool:
+        """Whether `fit` solves for the head: nothing says how to train it, and its features are stored."""
+        by_steps = self.epochs is not None or self.rate is not None or self.callbacks
+        return not by_steps and (self.augment is None or self.views is not None)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What only `fine_tune` takes, checked.
+
+    Attributes:
+        steps: None = as many as the recipe takes.
+        layer_decay: the rate of the first trained layer, as a share of that of the head.
+    """
+
+    steps: int | None
+    layer_decay: float
+    label_smoothing: float
 
 
 def check_callbacks(callbacks: object) -> list[keras.callbacks.Callback]:
@@ -64,17 +86,19 @@ def check_callbacks(callbacks: object) -> list[keras.callbacks.Callback]:
 
 
 def check_rate(rate: Any, callbacks: Sequence[keras.callbacks.Callback]) -> Any:
-    """A learning rate: a positive number up to 100, or a Keras schedule if no callback sets rates.
+    """A learning rate: a positive number up to 100, or a Keras schedule if no callback sets rates; None for ``"auto"``.
 
     Raises:
         InvalidInputError: something else, a first value that no training survives, or both a schedule and a callback
             that sets rates.
     """
     remedy = "Pass for example 0.001"
+    if isinstance(rate, str) and rate == "auto":
+        return None
     is_schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
     is_number = isinstance(rate, (int, float, np.number)) and not isinstance(rate, bool)
     if not is_schedule and not (is_number and 0 < rate < math.inf):
-        raise bad_argument("learning_rate", rate, "must be a number above 0 or a Keras schedule", remedy)
+        raise bad_argument("learning_rate", rate, "must be a number above 0, a Keras schedule or 'auto'", remedy)
     first = _first_value(rate) if is_schedule else float(rate)
     if first is not None and not 0 <= first <= HIGHEST_RATE:  # a schedule may begin at 0, to warm up
         start = f"starts at {first:g}, and " if is_schedule else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import keras
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from .._console import Console, readable
 from ..cache import DEFAULT_LIMIT
 from ..checks import Report, diagnose
+from ..errors import TrainingError, some_of
 from ..features import (
     Extraction,
     Inspection,
@@ -29,9 +31,14 @@ from ..features import (
 from ..images import ClassWeight, Known, Split, TrainingData, class_weights
 from ..network import Cut, Network
 from ..results import Phase
-from .loop import TrainingResult, train
-from .options import FitOptions
-from .steps import Data, Settings
+from .head import fit_head
+from .loop import train
+from .optimizer import LayerwiseAdam
+from .options import FitOptions, Tuning
+from .recipe import FOLDS, START_STRENGTH, TUNING_STEPS, epochs_for, layer_rates, peak_rate, schedule
+from .scores import Scores
+from .steps import Data, Loop, Settings
+from .tuning import TuningRun
 
 __all__ = ["CheckedImages", "check", "extract_features", "train_head", "tune"]
 
@@ -40,6 +47,9 @@ ACTIVATION_BYTES = DEFAULT_LIMIT
 # Images that the size of features is measured on, where the features are not stored, and where they are.
 SAMPLE = 256
 SAMPLE_OF_STORED = 16384
+# Features of more bytes than this are not copied into memory at once, so the head is trained by steps.
+SOLVED_BYTES = 2**30
+HEAD_EPOCHS, HEAD_RATE = 30, 1e-3  # of a head that is trained by steps: benchmarks/recipe.py
 ACTIVATIONS = "computing activations"  # the title of a progress bar
 
 Both = tuple[Values, Values | None]  # of the training images, and of the validation images if there are any
@@ -88,7 +98,7 @@ def check(
 def train_head(
     network: Network, cut: Cut, extraction: Extraction, split: Split, class_weight: ClassWeight, options: FitOptions
 ) -> Phase:
-    """The first phase: train the head on features of the frozen backbone."""
+    """The first phase: the best head on features of the frozen backbone; or one trained as the options say."""
     started = time.monotonic()
     if extraction.values:
         held_out = StoredValues(extraction.values, split.rows[1][np.newaxis]) if split.validation is not None else None
@@ -97,19 +107,141 @@ def train_head(
         values = _values(cut, split, options)
     network.set_feature_scale(_unit_scale(_sample(values[0])))
     seconds = extraction.seconds + time.monotonic() - started
-    return _trained("fit", cut, values, split, class_weight, options, seconds)
+    data, validation = _data(values, split)
+    weights = class_weights(class_weight, data.codes, split.training.classes)
+    if options.solves and isinstance(data.values, StoredValues) and _solvable(data.values):
+        return _solved(network, cut, data, validation, split, weights, options, seconds)
+    settings = Settings(
+        keras.optimizers.Adam(HEAD_RATE if options.rate is None else options.rate),
+        HEAD_EPOCHS if options.epochs is None else options.epochs,
+        options.batch_size,
+        options.seed,
+        weights,
+        options.callbacks,
+        title="fit",
+        console=options.console,
+    )
+    result = train(cut.trainable, data, validation, settings, Loop(cut.trainable, settings, cut.whole))
+    phase = Phase("fit", cut.first_layer, result.metrics, result.kept, result.seconds, seconds)
+    options.console.say(_summary(phase))
+    return phase
 
 
-def tune(network: Network, cut: Cut, split: Split, class_weight: ClassWeight, options: FitOptions) -> Phase:
-    """A later phase: train everything behind the cut, on the values before it.
+def tune(
+    network: Network,
+    cut: Cut,
+    split: Split,
+    class_weight: ClassWeight,
+    options: FitOptions,
+    tuning: Tuning,
+    selects: bool,
+) -> Phase:
+    """A later phase: train everything behind the cut, on the values before it; keep it, or if it `selects` what is better.
 
-    Layers before the cut, and the statistics of BatchNormalization everywhere, stay as they are. With
-    validation, the best epoch is kept, or the state from before if no epoch is better.
+    Layers before the cut, and the statistics of BatchNormalization everywhere, stay as they are.
     """
-    options.console.say(_intention(cut, network))
     started = time.monotonic()
-    values = _values(cut, split, options)
-    return _trained("fine_tune", cut, values, split, class_weight, options, time.monotonic() - started)
+    weights = class_weights(class_weight, split.training.codes, split.training.classes)
+    trained = network.trained_variables(cut.index)
+    settings = _tuning_settings(cut, trained, len(split.training), weights, options, tuning)
+    options.console.say(_intention(cut, network, settings))
+    data, validation = _data(_values(cut, split, options), split)
+    seconds = time.monotonic() - started
+    folds = split.folds(FOLDS, options.seed) if selects and validation is None else None
+    run = TuningRun(cut, network.head[-1], settings)
+    result, selection = run.tuned(data, validation if selects else None, folds, validation)
+    phase = Phase("fine_tune", cut.first_layer, result.metrics, result.kept, result.seconds, seconds)
+    phase = replace(phase, selection=selection, kept=0 if selection and selection.kept == "before" else result.kept)
+    options.console.say(_summary(phase))
+    return phase
+
+
+def _tuning_settings(
+    cut: Cut,
+    trained: list[tuple[keras.Variable, float]],
+    count: int,
+    weights: npt.NDArray[np.float32],
+    options: FitOptions,
+    tuning: Tuning,
+) -> Settings:
+    """The plain recipe for a number of epochs at a constant rate; else the recipe that pays."""
+    common = options.batch_size, options.seed, weights, options.callbacks, "fine_tune", options.console
+    if options.epochs is not None and options.rate is not None:
+        return Settings(keras.optimizers.Adam(options.rate), options.epochs, *common)
+    steps = TUNING_STEPS if tuning.steps is None else tuning.steps
+    epochs = epochs_for(steps, count, options.batch_size) if options.epochs is None else options.epochs
+    sizes = [float(np.sqrt(np.mean(np.square(v.numpy())))) for v, depth in trained if len(v.shape) > 1 and depth < 1]
+    rate: Any = peak_rate(sizes) if options.rate is None else options.rate
+    if isinstance(rate, float):
+        rate = schedule(rate, epochs * -(-count // options.batch_size))
+    places = {id(variable): depth for variable, depth in trained}
+    own = cut.trainable.trainable_variables
+    also = [variable for variable, _ in trained if id(variable) not in set(map(id, own))]
+    depths = [places[id(variable)] for variable in (*own, *also)]
+    optimizer = LayerwiseAdam(rate, layer_rates(depths, tuning.layer_decay))
+    smoothing = tuning.label_smoothing
+    return Settings(optimizer, epochs, *common, smoothing=smoothing, also=also, start_strength=START_STRENGTH)
+
+
+def _data(values: Both, split: Split) -> tuple[Data, Data | None]:
+    """Values, classes and names of the images to train on, and of those to validate on."""
+    data = Data(values[0], split.training.codes, split.training.images)
+    if split.validation is None or values[1] is None:
+        return data, None
+    return data, Data(values[1], split.validation.codes, split.validation.images)
+
+
+def _solvable(values: StoredValues) -> bool:
+    return values.row_bytes * values.rows.size <= SOLVED_BYTES
+
+
+def _solved(
+    network: Network,
+    cut: Cut,
+    data: Data,
+    validation: Data | None,
+    split: Split,
+    weights: npt.NDArray[np.float32],
+    options: FitOptions,
+    seconds: float,
+) -> Phase:
+    """The phase of a head that is solved for; with no validation images, these validate each other."""
+    started = time.monotonic()
+    features = _all_features(data.values, network.feature_scale)
+    if not np.isfinite(features).all():
+        names = data.names(np.flatnonzero(~np.isfinite(features[: len(data)]).all(axis=1)))
+        raise TrainingError(
+            f"The features of {some_of(names)} are NaN or infinite: training needs finite numbers. Look at these images, and "
+            f"at the weights of the backbone; the classifier is unchanged.",
+            names,
+        )
+    views, folds = len(features) // len(data), split.folds(FOLDS, options.seed)
+    n_classes = len(split.training.classes)
+    head = fit_head(features, data.codes, weights[data.codes], folds, n_classes, options.console, views)
+    network.head[-1].kernel.assign(head.kernel)
+    network.head[-1].bias.assign(head.bias)
+    scores = {"": Scores.of(features[: len(data)] @ head.kernel + head.bias, data.codes)}
+    is_folded = validation is None and len(head.fold_heads) > 0
+    if validation is not None:
+        logits = _all_features(validation.values, network.feature_scale) @ head.kernel + head.bias
+        scores["val_"] = Scores.of(logits, validation.codes)
+    elif is_folded:
+        scores["val_"] = head.scores
+    metrics: dict[str, list[float]] = {}
+    for prefix, found in scores.items():
+        metrics |= {f"{prefix}loss": [found.loss], f"{prefix}accuracy": [found.accuracy]}
+    errors = {f"val_{name}": error for name, error in scores["val_"].errors.items()} if "val_" in scores else {}
+    phase = Phase("fit", cut.first_layer, metrics, 1, time.monotonic() - started, seconds)
+    phase = replace(phase, folds=FOLDS if is_folded else 0, errors=errors)
+    options.console.say(_summary(phase))
+    return phase
+
+
+def _all_features(values: Values, scale: float) -> npt.NDArray[np.float32]:
+    """Features of unit size, float32 `(views * n, d)`."""
+    assert isinstance(values, StoredValues)
+    (tensor,) = values.tensors
+    return np.asarray(tensor[values.rows.ravel()], np.float32) * np.float32(scale)
 
 
 def _values(cut: Cut, split: Split, options: FitOptions) -> Both:
@@ -166,31 +298,6 @@ def _live(cut: Cut, split: Split, options: FitOptions, why: str) -> Both:
     return values, StoredValues.of(extract(cut.extractor, Plan(images), storage, options.console, title).values)
 
 
-def _trained(
-    name: str, cut: Cut, values: Both, split: Split, class_weight: ClassWeight, options: FitOptions, seconds: float
-) -> Phase:
-    """Train behind the cut; computing the values took `seconds`."""
-    data, validation, held_out = split.training, split.validation, values[1]
-    settings = Settings(
-        keras.optimizers.Adam(options.rate),
-        options.epochs,
-        options.batch_size,
-        options.seed,
-        class_weights(class_weight, data.codes, data.classes),
-        options.callbacks,
-        keep_best=name == "fine_tune",
-        title=name,
-        console=options.console,
-    )
-    others = None
-    if validation is not None and held_out is not None:
-        others = Data(held_out, validation.codes, validation.images)
-    result = train(cut.trainable, Data(values[0], data.codes, data.images), others, settings, cut.whole)
-    phase = Phase(name, cut.first_layer, result.metrics, result.kept, result.seconds, seconds)
-    options.console.say(_summary(phase, result))
-    return phase
-
-
 def _sample(values: Values) -> npt.NDArray[Any]:
     """Features of training images, enough to measure their size."""
     most = min(len(values), SAMPLE_OF_STORED if isinstance(values, StoredValues) else SAMPLE)
@@ -205,9 +312,9 @@ def _unit_scale(features: npt.NDArray[Any]) -> float:
     return 1.0 / size if size > 0 and np.isfinite(size) else 1.0
 
 
-def _intention(cut: Cut, network: Network) -> str:
+def _intention(cut: Cut, network: Network, settings: Settings) -> str:
     layers = network.trained_layers()
-    trained = sum(int(np.prod(weight.shape)) for layer in layers for weight in layer.trainable_weights)
+    trained = sum(int(np.prod(variable.shape)) for variable in (*cut.trainable.trainable_variables, *settings.also))
     return (
         f"fine_tune trains from layer {cut.index} ({cut.first_layer!r}) on: {len(layers)} layers with weights, "
         f"starting with {layers[0].name!r}; {trained:,} of {network.model.count_params():,} parameters. "
@@ -215,23 +322,16 @@ def _intention(cut: Cut, network: Network) -> str:
     )
 
 
-def _summary(phase: Phase, result: TrainingResult) -> str:
+def _summary(phase: Phase) -> str:
     """One line on the result of a phase."""
-    epochs = "1 epoch" if phase.epochs == 1 else f"{phase.epochs} epochs"
-    timing = f"{phase.name}: {epochs} in {phase.seconds:.1f} s, after {phase.pass_seconds:.1f} s of feature extraction"
-    figures = {name: f"{values[phase.kept - 1 if result.before else -1]:.4f}" for name, values in phase.metrics.items()}
+    took = "solved" if phase.name == "fit" and "learning_rate" not in phase.metrics else f"{phase.epochs} epochs"
+    took = "1 epoch" if took == "1 epochs" else took
+    timing = f"{phase.name}: {took} in {phase.seconds:.1f} s, after {phase.pass_seconds:.1f} s of feature extraction"
+    if phase.selection is not None:
+        return f"{timing}\nfine_tune: {phase.selection}"
+    figures = {name: f"{values[phase.kept - 1]:.4f}" for name, values in phase.metrics.items()}
+    figures |= {name: f"{figures[name]} (+-{error:.4f})" for name, error in phase.errors.items()}
     if "val_loss" not in figures:
         return f"{timing}; training accuracy {figures['accuracy']}, no validation"
-    accuracy, loss = figures["val_accuracy"], figures["val_loss"]
-    if not result.before:
-        return f"{timing}; validation accuracy {accuracy}, loss {loss}"
-    before = {name: f"{value:.4f}" for name, value in result.before.items()}
-    if phase.kept == 0:
-        return (
-            f"{timing}; no epoch was better than before (validation accuracy {before['accuracy']}, loss {before['loss']}), "
-            f"so the classifier is unchanged"
-        )
-    return (
-        f"{timing}; validation accuracy {before['accuracy']} -> {accuracy}, loss {before['loss']} -> {loss}; best "
-        f"epoch: {phase.kept}"
-    )
+    kind = "out-of-fold" if phase.folds else "validation"
+    return f"{timing}; {kind} accuracy {figures['val_accuracy']}, loss {figures['val_loss']}"

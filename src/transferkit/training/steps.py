@@ -20,7 +20,7 @@ from .._console import Console
 from ..features import Values
 from ..images import Codes, Images
 
-__all__ = ["CORRECT", "LOSS", "RATE", "WEIGHTS", "Data", "Loop", "Settings"]
+__all__ = ["CORRECT", "LOSS", "RATE", "WEIGHTS", "Data", "Inference", "Loop", "Settings"]
 
 # Feature vectors that are scored in one call; images and feature maps come in batches as in training.
 SCORED_ROWS = 4096
@@ -39,6 +39,10 @@ class Data:
     def __len__(self) -> int:
         return len(self.codes)
 
+    def subset(self, positions: npt.NDArray[np.int64]) -> Data:
+        """Some of the images."""
+        return Data(self.values.subset(positions), self.codes[positions], self.images.subset(positions.tolist()))
+
     def names(self, positions: npt.NDArray[np.int64]) -> list[str]:
         """How errors name the images at these positions."""
         return [self.images.name(index) for index in positions.tolist()]
@@ -50,7 +54,9 @@ class Settings:
 
     Attributes:
         class_weights: float32 `(n_classes,)`.
-        keep_best: keep the best epoch by validation, or the state before; else keep the last epoch.
+        smoothing: the share of each label that goes to all classes alike (Szegedy et al., 2016).
+        also: variables to train besides the trainable ones of the model.
+        start_strength: solve first for a head with this C, and start from it; None = start from what is there.
     """
 
     optimizer: keras.optimizers.Optimizer
@@ -59,44 +65,69 @@ class Settings:
     seed: int
     class_weights: npt.NDArray[np.float32]
     callbacks: Sequence[keras.callbacks.Callback]
-    keep_best: bool
     title: str
     console: Console
+    smoothing: float = 0.0
+    also: Sequence[keras.Variable] = ()
+    start_strength: float | None = None
+
+
+class Inference:
+    """What a model gives, without dropout."""
+
+    def __init__(self, model: keras.Model, batch_size: int) -> None:
+        self.model, self.batch_size = model, batch_size
+
+    @cached_property
+    def _compiled(self) -> Any:
+        return compiled(lambda values: logits_of(self.model, values, training=False), [signature(self.model)])
+
+    def __call__(self, data: Data) -> npt.NDArray[np.float32]:
+        """For each image, float32 `(n, ...)`."""
+        size = self.batch_size if len(self.model.inputs[0].shape) > 2 else SCORED_ROWS
+        batches = [np.arange(start, min(start + size, len(data))) for start in range(0, len(data), size)]
+        given = data.values.batches(batches)
+        return np.concatenate([self._compiled(as_inputs(self.model, values)).numpy() for values in given])
 
 
 class Loop:
-    """The compiled functions of one phase."""
+    """The compiled functions of one phase; several runs may use them, one after the other.
 
-    def __init__(self, model: keras.Model, settings: Settings) -> None:
-        self.model = model
+    `whole` is what callbacks get: a model of which `model` is the last part; None = `model` itself.
+    """
+
+    def __init__(self, model: keras.Model, settings: Settings, whole: keras.Model | None = None) -> None:
+        self.model, self.shown = model, whole or model
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=whole is None)
+        accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+        model.compile(optimizer=settings.optimizer)
+        self.shown.compile(optimizer=model.optimizer, loss=loss, metrics=[accuracy])
+        # Builds the metric: callbacks that monitor it ask the model whether more is better.
+        self.shown.compute_metrics(None, np.zeros(1, np.int64), np.zeros((1, model.output_shape[-1]), np.float32))
         self.optimizer = model.optimizer  # compile wraps it where mixed precision needs the loss scaled
         self.batch_size = settings.batch_size
-        self.variables = model.trainable_variables
+        self.smoothing = settings.smoothing
+        self.variables = [*model.trainable_variables, *settings.also]
         self.class_weights = tf.constant(settings.class_weights)
         self.optimizer.build(self.variables)
-        values = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs]
-        self.signature = [values, tf.TensorSpec((None,), tf.int64)]
+        self._fresh = [(variable, variable.numpy()) for variable in self.optimizer.variables]
+        self.logits = Inference(model, settings.batch_size)
+        self.signature = [signature(model), tf.TensorSpec((None,), tf.int64)]
 
-    # Concrete functions: TensorFlow warns of every `tf.function` that replaces one of an earlier call.
     @cached_property
     def _one_step(self) -> Any:
-        return self._compiled(self._step)
+        return compiled(self._step, self.signature)
 
     @cached_property
     def _many_steps(self) -> Any:
-        return self._compiled(self._steps)
-
-    @cached_property
-    def _score(self) -> Any:
-        return self._compiled(lambda values, codes: self._scores(values, codes, training=False))
-
-    def _compiled(self, function: Any) -> Any:
-        return tf.function(function, input_signature=self.signature, autograph=False).get_concrete_function()
+        return compiled(self._steps, self.signature)
 
     def train(self, values: list[npt.NDArray[Any]], codes: Codes) -> npt.NDArray[np.float32]:
         """A step for each batch of these, one after the other, in one call: float32 `(steps, 4)`."""
-        compiled = self._many_steps if len(codes) > self.batch_size else self._one_step
-        numbers: npt.NDArray[np.float32] = compiled(self._as_inputs(values), tf.constant(codes)).numpy().reshape(-1, 4)
+        function = self._many_steps if len(codes) > self.batch_size else self._one_step
+        numbers: npt.NDArray[np.float32] = (
+            function(as_inputs(self.model, values), tf.constant(codes)).numpy().reshape(-1, 4)
+        )
         return numbers
 
     def sum_of_weights(self) -> float:
@@ -104,26 +135,20 @@ class Loop:
         fixed = [variable for variable in self.model.non_trainable_variables if "float" in str(variable.dtype)]
         return float(self._sum_of_weights()) + sum(float(tf.reduce_sum(variable.value)) for variable in fixed)
 
-    def losses(self, data: Data) -> tuple[npt.NDArray[np.float32], float]:
-        """The cross-entropy of each image `(n,)` and the number of right answers, without dropout and class weights."""
-        size = self.batch_size if len(self.model.inputs[0].shape) > 2 else SCORED_ROWS
-        batches = [np.arange(start, min(start + size, len(data))) for start in range(0, len(data), size)]
-        losses, correct = np.empty(len(data), np.float32), 0.0
-        for batch, values in zip(batches, data.values.batches(batches), strict=True):
-            batch_losses, batch_correct = self._score(self._as_inputs(values), tf.constant(data.codes[batch]))
-            losses[batch], correct = batch_losses.numpy(), correct + float(batch_correct)
-        return losses, correct
-
-    def _as_inputs(self, values: list[npt.NDArray[Any]]) -> list[tf.Tensor]:
-        """What was stored in half precision, in the precision of the computation."""
-        return [
-            tf.constant(array.astype(to.dtype, copy=False)) for array, to in zip(values, self.model.inputs, strict=True)
-        ]
+    def reset(self) -> None:
+        """Forget the momentum and the steps of an earlier run."""
+        for variable, value in self._fresh:
+            variable.assign(value)
 
     def _step(self, values: list[tf.Tensor], codes: tf.Tensor) -> tf.Tensor:
         rate = tf.cast(self.optimizer.learning_rate, tf.float32)  # before the step counts as done
         with tf.GradientTape() as tape:
-            losses, correct = self._scores(values, codes, training=True)
+            logits = logits_of(self.model, values, training=True)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits)
+            if self.smoothing:
+                losses += self.smoothing * (
+                    tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1) - losses
+                )
             loss = tf.reduce_mean(losses * tf.gather(self.class_weights, codes))
             # A backbone of the user's may carry regularizers; Keras collects their losses.
             scaled = self.optimizer.scale_loss(tf.add_n([loss, *self.model.losses]))
@@ -131,6 +156,7 @@ class Loop:
         # Gradients are not checked: where the loss is scaled, infinite ones are expected, and their step is left out.
         self.optimizer.apply(gradients, self.variables)
         count = tf.cast(tf.size(codes), tf.float32)
+        correct = tf.reduce_sum(tf.cast(tf.argmax(logits, axis=-1) == codes, tf.float32))
         return tf.stack([loss * count, correct, self._sum_of_weights(), rate])
 
     def _steps(self, values: list[tf.Tensor], codes: tf.Tensor) -> tf.Tensor:
@@ -154,8 +180,21 @@ class Loop:
         """
         return tf.add_n([tf.reduce_sum(tf.cast(variable.value, tf.float32)) for variable in self.variables])
 
-    def _scores(self, values: list[tf.Tensor], codes: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        """The cross-entropy of each image `(n,)` and the number of right answers."""
-        logits = self.model(values if len(values) > 1 else values[0], training=training)
-        correct = tf.reduce_sum(tf.cast(tf.argmax(logits, axis=-1) == codes, tf.float32))
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits), correct
+
+def signature(model: keras.Model) -> list[tf.TensorSpec]:
+    """Of batches of any length."""
+    return [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs]
+
+
+def compiled(function: Any, given: Sequence[Any]) -> Any:
+    """A concrete function: TensorFlow warns of every `tf.function` that replaces one of an earlier call."""
+    return tf.function(function, input_signature=given, autograph=False).get_concrete_function()
+
+
+def as_inputs(model: keras.Model, values: list[npt.NDArray[Any]]) -> list[tf.Tensor]:
+    """What was stored in half precision, in the precision of the computation."""
+    return [tf.constant(array.astype(to.dtype, copy=False)) for array, to in zip(values, model.inputs, strict=True)]
+
+
+def logits_of(model: keras.Model, values: list[tf.Tensor], training: bool) -> tf.Tensor:
+    return model(values if len(values) > 1 else values[0], training=training)

@@ -1,0 +1,62 @@
+"""Losses and right answers of images, from logits."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..images import Codes
+
+__all__ = ["Scores", "temperature"]
+
+# How much a temperature may change: few images do not say more.
+TEMPERATURES = np.geomspace(0.5, 2.0, 41)
+
+
+class Scores(NamedTuple):
+    """Figures of each image.
+
+    Attributes:
+        losses: float64 `(n,)`, cross-entropy.
+        correct: bool `(n,)`.
+    """
+
+    losses: npt.NDArray[np.float64]
+    correct: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, logits: npt.NDArray[Any], codes: Codes) -> Scores:
+        """The scores of logits `(n, n_classes)`."""
+        logits = logits.astype(np.float64)
+        logits = logits - logits.max(axis=1, keepdims=True)
+        totals = np.log(np.exp(logits).sum(axis=1))
+        return cls(totals - logits[np.arange(len(codes)), codes], logits.argmax(axis=1) == codes)
+
+    @property
+    def loss(self) -> float:
+        return float(self.losses.mean())
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.correct.mean())
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """The standard errors of loss and accuracy."""
+        return {"loss": _error(self.losses), "accuracy": _error(self.correct)}
+
+    def gain(self, other: Scores) -> tuple[float, float]:
+        """By how much the mean loss of another classifier on the same images is lower, and its standard error."""
+        gains = self.losses - other.losses
+        return float(gains.mean()), _error(gains)
+
+
+def temperature(logits: npt.NDArray[Any], codes: Codes) -> float:
+    """What to multiply logits with for the lowest loss, 0.5 to 2 (Guo et al., 2017, "On Calibration")."""
+    return float(min(TEMPERATURES, key=lambda factor: Scores.of(factor * logits, codes).loss))
+
+
+def _error(values: npt.NDArray[Any]) -> float:
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("inf")

@@ -1,0 +1,130 @@
+"""One fine-tuning: the runs that measure it, the run that is kept, and the choice between it and the state before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from ..images import Indices
+from ..network import Cut
+from ..results import Selection
+from .head import fit_head, head_of_strength
+from .loop import State, TrainingResult, restore, state_of, train
+from .recipe import runs_for
+from .selection import select
+from .steps import Data, Inference, Loop, Settings
+
+__all__ = ["TuningRun"]
+
+Logits = Mapping[str, npt.NDArray[np.float32]]  # "before", "half-way" and "tuned" -> (n, n_classes)
+
+
+class TuningRun:
+    """Trains a model behind a cut and leaves the best state in it; the model is as it was if that fails."""
+
+    def __init__(self, cut: Cut, dense: keras.layers.Dense, settings: Settings) -> None:
+        self.model, self.features, self.dense, self.settings = cut.trainable, cut.features, dense, settings
+        self.loop = Loop(cut.trainable, settings, cut.whole)
+
+    def tuned(
+        self, data: Data, measured: Data | None, folds: Indices | None, validation: Data | None
+    ) -> tuple[TrainingResult, Selection | None]:
+        """Train on all of `data`, and choose by the images in `measured`, or in folds.
+
+        Args:
+            folds: of each image of `data`, -1 for none; None = do not measure in folds.
+            validation: images whose figures each epoch reports.
+        """
+        start = state_of(self.model)
+        try:
+            features = self._features(data) if folds is not None or self.settings.start_strength else None
+            chosen = None
+            if features is not None and folds is not None:
+                chosen = self._chosen_in_folds(data, features, folds)
+            before = self.loop.logits(measured) if measured is not None else np.zeros(0)
+            self._start_head(data, features)
+            result = train(self.model, data, validation, self.settings, self.loop)
+            if measured is not None:
+                chosen = select(before, self._candidates(measured, start), measured.codes)
+            if chosen is None:
+                return result, None
+            self._take(start, *chosen)
+            return result, chosen[0]
+        except BaseException:
+            restore(start)
+            raise
+
+    def _features(self, data: Data) -> npt.NDArray[np.float32] | None:
+        """What the head gets, `(n, d)`; None where it is not finite, which training finds and names."""
+        features = Inference(self.features, self.settings.batch_size)(data)
+        return features if np.isfinite(features).all() else None
+
+    def _chosen_in_folds(
+        self, data: Data, features: npt.NDArray[np.float32], folds: Indices
+    ) -> tuple[Selection, float] | None:
+        """The choice by runs that each leave a fold out, head included; the more images, the fewer folds say enough.
+
+        None if the images cannot be divided, or are all of one class.
+        """
+        start, n_classes = state_of(self.model), int(self.model.output_shape[-1])
+        if folds.max() < 1 or len(np.unique(data.codes)) < 2:
+            return None
+        weights = self.settings.class_weights[data.codes]
+        head = fit_head(features, data.codes, weights, folds, n_classes, self.settings.console)
+        found = {name: np.zeros((len(data), n_classes), np.float32) for name in ("before", "half-way", "tuned")}
+        runs = sorted(head.fold_heads)[: runs_for(len(data))]
+        for fold in runs:
+            inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+            self._set_head(head.fold_heads[fold])
+            fold_start, part, held_out = state_of(self.model), data.subset(inside), data.subset(outside)
+            found["before"][outside] = self.loop.logits(held_out)
+            self._start_head(part, features[inside])
+            title = f"fine_tune, fold {fold + 1} of {len(runs)}"
+            settings = replace(
+                self.settings, callbacks=[], title=title
+            )  # fewer steps: the rate ends a little above zero
+            train(self.model, part, None, settings, self.loop)
+            for name, logits in self._candidates(held_out, fold_start).items():
+                found[name][outside] = logits
+            restore(start)
+        rows = np.isin(folds, runs)
+        measured = {name: logits[rows] for name, logits in found.items()}
+        return select(measured.pop("before"), measured, data.codes[rows], len(runs))
+
+    def _start_head(self, data: Data, features: npt.NDArray[np.float32] | None) -> None:
+        """Put a head with a strong penalty in place, if the recipe has one and the images are of all classes."""
+        strength, n_classes = self.settings.start_strength, int(self.model.output_shape[-1])
+        if strength is not None and features is not None and len(np.unique(data.codes)) == n_classes:
+            weights = self.settings.class_weights[data.codes]
+            self._set_head(head_of_strength(features, data.codes, weights, n_classes, strength))
+
+    def _set_head(self, head: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]) -> None:
+        self.dense.kernel.assign(head[0])
+        self.dense.bias.assign(head[1])
+
+    def _candidates(self, measured: Data, start: State) -> Logits:
+        """Logits of the tuned network, whose state is in the model, and of the point half-way to `start`."""
+        tuned, logits = state_of(self.model), {"tuned": self.loop.logits(measured)}
+        _take_mean(start, tuned)
+        logits["half-way"] = self.loop.logits(measured)
+        restore(tuned)
+        return logits
+
+    def _take(self, start: State, selection: Selection, factor: float) -> None:
+        """Put the chosen state into the model; its logits are multiplied with `factor`."""
+        if selection.kept == "before":
+            restore(start)
+        elif selection.kept == "half-way":
+            _take_mean(start, state_of(self.model))
+        for variable in (self.dense.kernel, self.dense.bias):
+            variable.assign(variable * factor)
+
+
+def _take_mean(start: State, end: State) -> None:
+    """Set each variable to the mean of its two values; what is not a float keeps the later one."""
+    for (variable, first), (_, last) in zip(start, end, strict=True):
+        variable.assign((first + last) / 2 if np.issubdtype(first.dtype, np.floating) else last)
