@@ -210,9 +210,9 @@ class TransferClassifier(Estimator):
                 ``(image, label)``.
             labels: one per image: text, whole numbers, booleans or one-hot rows.
             validation: the share of images held out, drawn in proportion from each class; or data in any of these
-                forms, arrays and paths as a pair ``(data, labels)``; None or 0 = no validation. ``"auto"`` = up to 1,000
-                images validate each other in 5 folds and all of them are trained on; of more, and where the head is
-                trained by steps, 15 % are held out.
+                forms, arrays and paths as a pair ``(data, labels)``; None or 0 = no image is held out. ``"auto"`` = none of
+                up to 1,000 images, and 15 % of more, and where the head is trained by steps. Where none is held out and
+                the head is solved for, the images validate each other in 5 folds, and all of them are trained on.
             epochs: passes over the stored features, for a head that is trained by steps; None = 30.
             batch_size: images per step.
             learning_rate: of Adam: a number or a Keras schedule; ``"auto"`` = 0.001. It and the number of epochs come
@@ -253,7 +253,7 @@ class TransferClassifier(Estimator):
 
         backbone = _pretrained(record, source, size, seed, options.console)
         network = assemble(record, backbone, size, len(images.classes), dropout, seed, precision)
-        options.console.say(_intention(network, read))
+        options.console.say(_intention(network, read, options.solves))
         cut = network.cut_before_head()
         extraction = extract_features(cut, read, options)
         checked = check(read, extraction.inspection, seed, options.console)
@@ -585,14 +585,16 @@ def _pretrained(record: Backbone, source: Source, size: tuple[int, int], seed: i
     return build_with_weights(record, size, find_weights(record, source, console), seed)
 
 
-def _intention(network: Network, data: TrainingData) -> str:
+def _intention(network: Network, data: TrainingData, in_folds: bool) -> str:
     (height, width), count = network.size, len(data.images)
-    held_out = f"{100 * data.share:g} % of them" if data.share else "none"
+    held_out = "which validate each other in folds" if in_folds else "none for validation"
+    if data.share:
+        held_out = f"{100 * data.share:g} % of them for validation"
     if data.validation is not None:
-        held_out = f"{len(data.validation)} separate images"
+        held_out = f"{len(data.validation)} separate images for validation"
     return (
         f"fit trains a head for {len(data.images.classes)} classes on {network.record.name} at {height} x {width} px: "
-        f"{count} images, {held_out} for validation."
+        f"{count} images, {held_out}."
     )
 
 
