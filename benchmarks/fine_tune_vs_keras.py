@@ -43,7 +43,7 @@ def plain_keras(number: int, at: str, epochs: int) -> Mapping[str, float]:
 def transferkit(number: int, at: str, epochs: int) -> Mapping[str, float]:
     clf = tk.TransferClassifier("MobileNetV2", weights=MOBILENET, cache=False, seed=number)
     clf.fit(peers.FOLDER / "train", epochs=5, verbose=0)
-    seconds, _ = timed(lambda: clf.fine_tune(at=at, epochs=epochs, verbose=0))
+    seconds, _ = timed(lambda: clf.fine_tune(at=at, epochs=epochs, learning_rate=1e-5, verbose=0))
     return {
         "seconds": seconds,
         "of which feature extraction": clf.history_.phases[-1].pass_seconds,

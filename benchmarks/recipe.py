@@ -96,7 +96,7 @@ def run(
         cut.trainable,
         Data(StoredValues.of(values), data.codes, data.images),
         None,
-        Settings(optimizer, epochs, 32, seed, ones, [], keep_best=False, title="", console=Console(0)),
+        Settings(optimizer, epochs, 32, seed, ones, [], title="", console=Console(0)),
     )
     features = extract(part, Plan(testing.images), Storage(store), Console(0), "").values[0][np.arange(len(testing))]
     logits = np.asarray(cut.trainable(features, training=False))
