@@ -28,7 +28,8 @@ class Selection:
 
     Attributes:
         kept: ``"tuned"``, ``"half-way"`` (each weight the mean of before and after) or ``"before"``.
-        loss_before, loss: mean cross-entropy of the classifier from before, and of the better of the other two.
+        loss_before, loss: mean cross-entropy of the classifier from before, and of the better of the other two; each with
+            its logits multiplied by the number that gives the lowest loss.
         error: the standard error of the difference of the two, image by image.
         accuracy_before, accuracy: 0 to 1.
         images: how many images were compared; none of them was trained on.

@@ -34,10 +34,12 @@ def select(
         codes: the classes of the images.
         folds: how many folds these are from; 0 = a validation set.
     """
-    old = Scores.of(before, codes)
+    old = Scores.of(
+        temperature(before, codes) * before, codes
+    )  # else a better temperature would pass for a better network
     factors = {name: temperature(logits, codes) for name, logits in candidates.items()}
     found = {name: Scores.of(factors[name] * logits, codes) for name, logits in candidates.items()}
-    name = min(found, key=lambda name: found[name].loss)
+    name = min(found, key=lambda name: found[name].loss if np.isfinite(found[name].loss) else np.inf)
     new = found[name]
     gain, error = old.gain(new)
     is_better = np.isfinite(gain) and gain > ERRORS * error
