@@ -117,7 +117,7 @@ class TransferClassifier(Estimator):
         weights: ``"pretrained"`` (of the backbone's record), ``"imagenet"`` (the same, and an error
             where they were not trained on ImageNet), the path of a weights file, or None (random).
         input_size: None = the backbone's default, an int, or (height, width) in pixels.
-        dropout: share of features that is dropped while the head trains, 0 to below 1.
+        dropout: share of features that is dropped while the head is trained by steps, 0 to below 1.
         augmentation: None, ``"light"`` (flipped, rotated and zoomed a little), or a Keras layer that keeps the
             shape of a batch float32 `(n, h, w, 3)`, RGB 0-255. Active while training only.
         views: with `augmentation`, None = every epoch computes newly changed images; or the number of changed versions
@@ -210,9 +210,9 @@ class TransferClassifier(Estimator):
                 ``(image, label)``.
             labels: one per image: text, whole numbers, booleans or one-hot rows.
             validation: the share of images held out, drawn in proportion from each class; or data in any of these
-                forms, arrays and paths as a pair ``(data, labels)``; None or 0 = no image is held out. ``"auto"`` = none of
-                up to 1,000 images, and 15 % of more, and where the head is trained by steps. Where none is held out and
-                the head is solved for, the images validate each other in 5 folds, and all of them are trained on.
+                forms, arrays and paths as a pair ``(data, labels)``; None or 0 = none are held out. ``"auto"`` = up to 1,000
+                images validate each other in 5 folds and all of them are trained on; of more, and where the head is
+                trained by steps, 15 % are held out.
             epochs: passes over the stored features, for a head that is trained by steps; None = 30.
             batch_size: images per step.
             learning_rate: of Adam: a number or a Keras schedule; ``"auto"`` = 0.001. It and the number of epochs come
