@@ -141,7 +141,7 @@ def photos(data: str, split: str) -> Photos:
 def fitted(data: str, side: Side, seed: int) -> float:
     folder = ASSETS / "data" / data
     clf = tk.TransferClassifier(side.backbone, weights=side.weights, input_size=SIZE, cache=False, seed=seed)
-    clf.fit(folder / "train", verbose=0)
+    clf.fit(folder / "train", epochs=30, verbose=0)
     return float(clf.evaluate(folder / "test", verbose=0).accuracy)
 
 
@@ -167,9 +167,9 @@ def steps(asked: argparse.Namespace) -> None:
 def one_ladder(data: str, side: Side, tuned: Mapping[str, Any], seed: int) -> dict[str, float]:
     folder = ASSETS / "data" / data
     clf = tk.TransferClassifier(side.backbone, weights=side.weights, cache=False, seed=seed)
-    took, _ = timed(lambda: clf.fit(folder / "train", verbose=0))
+    took, _ = timed(lambda: clf.fit(folder / "train", epochs=30, verbose=0))
     first = clf.evaluate(folder / "test", verbose=0).accuracy
-    more, _ = timed(lambda: clf.fine_tune(verbose=0, **tuned))
+    more, _ = timed(lambda: clf.fine_tune(epochs=5, verbose=0, **tuned))
     then = clf.evaluate(folder / "test", verbose=0).accuracy
     return {"fit": first, "fit s": took, "fine_tune": then, "fine_tune s": more}
 

@@ -1,9 +1,9 @@
-"""Train a head, then fine-tune the last part of the backbone, and show what the second step gained.
+"""Solve for a head, then fine-tune the later part of the backbone, and show what the second step gained.
 
     python examples/fine_tune.py photos/train --test photos/test
     python examples/fine_tune.py photos/train --at block_15
 
-Without --test the two are compared on the validation images.
+The two are compared on images that were not trained on; with --test, also on those in another folder.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import transferkit as tk
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Compare a classifier before and after fine-tuning.")
     parser.add_argument("folder", type=Path, help="holds one folder per class")
-    parser.add_argument("--at", default="block_13", help="the first stage or layer to train")
+    parser.add_argument("--at", help="the first stage or layer to train; without it, fine_tune chooses")
     parser.add_argument("--weights", default="pretrained", help="a weights file of MobileNetV2, instead of a download")
     parser.add_argument("--test", type=Path, help="a folder like the first, with photos that are not used for training")
     parser.add_argument("--output", type=Path, default=Path("transferkit-fine-tuned.keras"), metavar="FILE.keras")
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     clf.fine_tune(at=args.at)
     after = clf.evaluate(args.test) if args.test else None
 
-    print(f"\n{clf.history_}\n")
+    print(f"\n{clf.history_}\n\n{clf.history_.phases[-1].selection}\n")
     if before is not None and after is not None:
         print(f"{'':<12}  accuracy    loss")
         print(f"{'fit':<12}  {before.accuracy:8.4f}  {before.loss:6.4f}")
