@@ -144,5 +144,5 @@ def test_show_versions_names_what_a_bug_report_needs(capsys: pytest.CaptureFixtu
     tk.show_versions()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"Python {sys.version.split()[0]} on ")
-    for package in ("transferkit", "tensorflow", "keras", "numpy", "pillow", "pooch"):
+    for package in ("transferkit", "tensorflow", "keras", "numpy", "scikit-learn", "pillow", "pooch"):
         assert f"{package} {importlib.metadata.version(package)}" in lines

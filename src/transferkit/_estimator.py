@@ -1,4 +1,4 @@
-"""scikit-learn's conventions without scikit-learn ("Developing scikit-learn estimators" in its developer guide)."""
+"""scikit-learn's conventions without importing it ("Developing scikit-learn estimators" in its developer guide)."""
 
 from __future__ import annotations
 

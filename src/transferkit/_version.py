@@ -8,7 +8,8 @@ from ._public import public
 __version__ = "0.1.0"
 
 PACKAGES = (
-    "transferkit", "tensorflow", "keras", "numpy", "pillow", "pooch", "h5py", "keras-hub", "matplotlib", "pandas",
+    "transferkit", "tensorflow", "keras", "numpy", "scikit-learn", "pillow", "pooch", "h5py", "keras-hub", "matplotlib",
+    "pandas",
 )  # fmt: skip
 
 
