@@ -78,7 +78,7 @@ class Manifest:
         return np.frombuffer(base64.b64decode(self.trained_on, validate=True), "<u8").astype(np.uint64)
 
     def history_record(self) -> History:
-        return History(tuple(map(Phase.from_dict, self.history)))
+        return History(tuple(map(_phase, self.history)))
 
 
 def self_test(network: Network) -> npt.NDArray[np.float64]:
@@ -214,6 +214,11 @@ def _checked(manifest: Manifest) -> Manifest:
     manifest.class_weight_choice()
     manifest.known()
     return replace(manifest, input_size=(height, width))
+
+
+def _phase(fields: dict[str, Any]) -> Phase:
+    selection = fields.get("selection")
+    return Phase(**{**fields, "selection": Selection(**selection) if selection else None})
 
 
 def _is_selection(selection: Selection) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -87,12 +87,6 @@ class Phase:
     errors: Mapping[str, float] = field(default_factory=dict)
     selection: Selection | None = None
 
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Phase:
-        """From what `dataclasses.asdict` made of one."""
-        selection = fields.get("selection")
-        return cls(**{**fields, "selection": Selection(**selection) if selection else None})
-
     @property
     def epochs(self) -> int:
         """How many epochs were run."""
@@ -158,7 +152,7 @@ class History(Mapping[str, list[float]]):
             for epoch in range(phase.epochs)
         ]
         left_out = f"\n{len(self.skipped):,} images could not be read and were left out" if self.skipped else ""
-        return text_table(["phase", "epoch", *shown], rows) + "\n* the epoch whose weights were kept" + left_out
+        return text_table(["phase", "epoch", *shown], rows) + "\n* the epoch at which training was kept" + left_out
 
     def __repr__(self) -> str:
         return f"<History: {self.epochs} epochs in {len(self.phases)} phases>"
