@@ -67,6 +67,7 @@ from .training import (
     check_callbacks,
     check_rate,
     extract_features,
+    refuse_rate_setters,
     train_head,
     tune,
 )
@@ -253,11 +254,12 @@ class TransferClassifier(Estimator):
 
         backbone = _pretrained(record, source, size, seed, options.console)
         network = assemble(record, backbone, size, len(images.classes), dropout, seed, precision)
-        options.console.say(_intention(network, read, options.solves))
+        in_folds = _is_auto(validation) and options.solves and not read.share
+        options.console.say(_intention(network, read, in_folds))
         cut = network.cut_before_head()
         extraction = extract_features(cut, read, options)
         checked = check(read, extraction.inspection, seed, options.console)
-        phase = train_head(network, cut, extraction, checked.split, weight, options)
+        phase = train_head(network, cut, extraction, checked.split, weight, options, in_folds)
         history = History((replace(phase, skipped=checked.skipped),))
         split = checked.split
         arguments = self.weights, chosen_seed, seed, dropout, weight
@@ -315,7 +317,8 @@ class TransferClassifier(Estimator):
                 them it falls geometrically (Howard and Ruder, 2018).
             label_smoothing: the share of each label that goes to all classes alike, 0 to below 1 (Szegedy et al., 2016).
             class_weight: None = that of `fit`; ``{}`` = every image counts the same; else as for `fit`.
-            on_bad_image, callbacks, verbose: as for `fit`; callbacks see the run on all images only.
+            on_bad_image, callbacks, verbose: as for `fit`; callbacks see the run on all images only, and may
+                set the learning rate only if both `epochs` and a number as `learning_rate` are given.
 
         Returns:
             The classifier itself.
@@ -341,7 +344,7 @@ class TransferClassifier(Estimator):
         weight = fitted.class_weight if class_weight is None else check_class_weight(class_weight, fitted.classes)
         given = epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose
         options = self._options(given, fitted.network.size, fitted.split_seed, len(before))
-        tuning = _tuning(steps, epochs, layer_decay, label_smoothing)
+        tuning = _tuning(steps, options, layer_decay, label_smoothing)
         was_tuned = any(phase.name == "fine_tune" and phase.kept for phase in before)
         checked = _images_to_tune_on(fitted, data, labels, validation, options, was_tuned)
         selects = _selects(validation, checked.split, was_tuned, options.console)
@@ -587,14 +590,14 @@ def _pretrained(record: Backbone, source: Source, size: tuple[int, int], seed: i
 
 def _intention(network: Network, data: TrainingData, in_folds: bool) -> str:
     (height, width), count = network.size, len(data.images)
-    held_out = "which validate each other in folds" if in_folds else "none for validation"
-    if data.share:
-        held_out = f"{100 * data.share:g} % of them for validation"
+    validated = f"{100 * data.share:g} % of them for validation" if data.share else "none for validation"
     if data.validation is not None:
-        held_out = f"{len(data.validation)} separate images for validation"
+        validated = f"{len(data.validation)} separate images for validation"
+    if in_folds:
+        validated = "which validate each other in folds"
     return (
         f"fit trains a head for {len(data.images.classes)} classes on {network.record.name} at {height} x {width} px: "
-        f"{count} images, {held_out}."
+        f"{count} images, {validated}."
     )
 
 
@@ -656,7 +659,9 @@ def _keeps_division(validation: Validation, share: float) -> bool:
             "validation",
             validation,
             f"differs from the share that fit held out ({share:g}), and the head was trained on the other images",
-            "Leave it out to use the same validation images, or pass others",
+            "Leave it out to use the same validation images, or pass others"
+            if share
+            else "Leave it out, so that these images validate each other, or pass others",
         )
     return bool(wanted)
 
@@ -673,10 +678,13 @@ def _selects(validation: Validation, split: Split, was_tuned: bool, console: Con
     return _is_auto(validation) and not was_tuned
 
 
-def _tuning(steps: int | None, epochs: int | None, layer_decay: float, label_smoothing: float) -> Tuning:
+def _tuning(steps: int | None, options: FitOptions, layer_decay: float, label_smoothing: float) -> Tuning:
     """The arguments of `fine_tune` alone, checked."""
-    if steps is not None and epochs is not None:
+    if steps is not None and options.epochs is not None:
         raise bad_argument("steps", steps, "was given together with epochs", "Pass one of them")
+    if options.epochs is None or options.rate is None:
+        remedy = "Pass epochs and learning_rate, for example epochs=5 and learning_rate=1e-5"
+        refuse_rate_setters(options.callbacks, "fine_tune", remedy)
     decay = check_number("layer_decay", layer_decay, low=0, high=float("inf"), example=0.3, open_low=True)
     if decay > 1:
         raise bad_argument("layer_decay", layer_decay, "must be at most 1", "Pass for example layer_decay=0.3")

@@ -29,10 +29,12 @@ class StoredValues:
         tensors: one array per tensor that crosses the cut.
         rows: int64 `(views, n)`: where in the tensors each view of each image is. Epochs go through
             the views one after the other.
+        unchanged: int64 `(n,)`: where each image is as it is; None = the first view takes its place.
     """
 
     tensors: Sequence[Rows]
     rows: npt.NDArray[np.int64]
+    unchanged: npt.NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, tensors: Sequence[Rows]) -> StoredValues:
@@ -44,7 +46,12 @@ class StoredValues:
 
     def subset(self, positions: npt.NDArray[np.int64]) -> StoredValues:
         """The values of some of the images."""
-        return replace(self, rows=self.rows[:, positions])
+        unchanged = None if self.unchanged is None else self.unchanged[positions]
+        return replace(self, rows=self.rows[:, positions], unchanged=unchanged)
+
+    def without_changes(self) -> StoredValues:
+        """The values of the images as they are."""
+        return StoredValues(self.tensors, self.rows[:1] if self.unchanged is None else self.unchanged[np.newaxis])
 
     @property
     def row_bytes(self) -> int:
@@ -78,6 +85,10 @@ class LiveValues:
     def subset(self, positions: npt.NDArray[np.int64]) -> LiveValues:
         """The values of some of the images."""
         return replace(self, images=self.images.subset(positions.tolist()))
+
+    def without_changes(self) -> LiveValues:
+        """The values of the images as they are."""
+        return replace(self, augment=None)
 
     def batches(self, batches: Batches, epoch: int = 0) -> Iterator[list[npt.NDArray[Any]]]:  # noqa: ARG002
         """The values of each batch of positions; images are decoded ahead."""

@@ -46,13 +46,13 @@ class Head:
 
 
 def fit_head(
-    features: npt.NDArray[Any],
+    features: Array,
+    measured: Array,
     codes: Codes,
     weights: npt.NDArray[Any],
     folds: Indices,
     n_classes: int,
     console: Console,
-    views: int = 1,
 ) -> Head:
     """The head with the lowest out-of-fold loss, trained on all images.
 
@@ -60,12 +60,11 @@ def fit_head(
 
     Args:
         features: float32 `(views * n, d)`, all images of one view after those of another.
+        measured: float32 `(n, d)`, of the images as they are.
         codes, weights, folds: `(n,)`: the class, the weight in the loss, and the fold that holds the image out, -1 for
             none.
     """
-    center = features.mean(axis=0, dtype=np.float64).astype(
-        np.float32
-    )  # the solver is several times as fast around zero
+    center, views = _center(features), len(features) // len(codes)
     features = features - center
     weights, codes_of_all, folds_of_all = (np.tile(array, views) for array in (weights, codes, folds))
     held_out = np.flatnonzero(folds >= 0)
@@ -78,9 +77,9 @@ def fit_head(
             for fold, model in models.items():
                 inside = folds_of_all != fold
                 _solve(model, strength, features[inside], codes_of_all[inside], weights[inside])
-                kernel, bias = trial.heads[fold] = _dense(model, n_classes)
+                kernel, bias = trial.heads[fold] = _moved(_dense(model, n_classes), center)
                 outside = np.flatnonzero(folds == fold)
-                trial.logits[outside] = features[outside] @ kernel + bias
+                trial.logits[outside] = measured[outside] @ kernel + bias
                 bar.advance(1 / len(models))
             trial.scores = Scores.of(trial.logits[held_out], codes[held_out])
             if best.heads and trial.scores.loss >= best.scores.loss:
@@ -88,8 +87,7 @@ def fit_head(
             best = trial
         model = _model()
         _solve(model, best.strength, features, codes_of_all, weights)
-    heads = {fold: _moved(head, center) for fold, head in best.heads.items()}
-    return Head(*_moved(_dense(model, n_classes), center), best.scores, heads)
+    return Head(*_moved(_dense(model, n_classes), center), best.scores, best.heads)
 
 
 def head_of_strength(

@@ -15,7 +15,7 @@ from ..cache import Store
 from ..errors import InvalidInputError, bad_argument
 from ..features import FixedViews
 
-__all__ = ["FitOptions", "LearningRate", "Tuning", "check_callbacks", "check_rate"]
+__all__ = ["FitOptions", "LearningRate", "Tuning", "check_callbacks", "check_rate", "refuse_rate_setters"]
 
 LearningRate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule | Literal["auto"]
 
@@ -104,14 +104,24 @@ def check_rate(rate: Any, callbacks: Sequence[keras.callbacks.Callback]) -> Any:
         start = f"starts at {first:g}, and " if is_schedule else ""
         rule = f"{start}must be at most {HIGHEST_RATE:g}: Adam moves each weight by about the rate in each step"
         raise bad_argument("learning_rate", rate, rule, remedy)
-    setters = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
-    clash = [type(callback).__name__ for callback in callbacks if isinstance(callback, setters)]
-    if is_schedule and clash:
-        raise InvalidInputError(
-            f"The callback {clash[0]} sets the learning rate, and so does the schedule: only one of them can. Pass "
-            f"learning_rate as a number, for example 0.001."
-        )
+    if is_schedule:
+        refuse_rate_setters(callbacks, "the schedule", "Pass learning_rate as a number, for example 0.001")
     return rate if is_schedule else first
+
+
+def refuse_rate_setters(callbacks: Sequence[keras.callbacks.Callback], other: str, remedy: str) -> None:
+    """Callbacks that set the learning rate, where something else does.
+
+    Raises:
+        InvalidInputError: there is one.
+    """
+    setters = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
+    for callback in callbacks:
+        if isinstance(callback, setters):
+            raise InvalidInputError(
+                f"The callback {type(callback).__name__} sets the learning rate, and so does {other}: only one of them "
+                f"can. {remedy}."
+            )
 
 
 def _first_value(schedule: Any) -> float | None:

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from .._console import Console, readable
 from ..cache import DEFAULT_LIMIT
 from ..checks import Report, diagnose
-from ..errors import TrainingError, some_of
 from ..features import (
     Extraction,
     Inspection,
@@ -96,9 +95,19 @@ def check(
 
 
 def train_head(
-    network: Network, cut: Cut, extraction: Extraction, split: Split, class_weight: ClassWeight, options: FitOptions
+    network: Network,
+    cut: Cut,
+    extraction: Extraction,
+    split: Split,
+    class_weight: ClassWeight,
+    options: FitOptions,
+    in_folds: bool,
 ) -> Phase:
-    """The first phase: the best head on features of the frozen backbone; or one trained as the options say."""
+    """The first phase: the best head on features of the frozen backbone; or one trained as the options say.
+
+    Args:
+        in_folds: report how well the images validate each other, where the head is solved for.
+    """
     started = time.monotonic()
     if extraction.values:
         held_out = StoredValues(extraction.values, split.rows[1][np.newaxis]) if split.validation is not None else None
@@ -110,7 +119,7 @@ def train_head(
     data, validation = _data(values, split)
     weights = class_weights(class_weight, data.codes, split.training.classes)
     if options.solves and isinstance(data.values, StoredValues) and _solvable(data.values):
-        return _solved(network, cut, data, validation, split, weights, options, seconds)
+        return _solved(network, cut, data, validation, split, weights, options, in_folds, seconds)
     settings = Settings(
         keras.optimizers.Adam(HEAD_RATE if options.rate is None else options.rate),
         HEAD_EPOCHS if options.epochs is None else options.epochs,
@@ -152,6 +161,11 @@ def tune(
     result, selection = run.tuned(data, validation if selects else None, folds, validation)
     phase = Phase("fine_tune", cut.first_layer, result.metrics, result.kept, result.seconds, seconds)
     phase = replace(phase, selection=selection, kept=0 if selection and selection.kept == "before" else result.kept)
+    if selects and selection is None:
+        options.console.say(
+            "No images could be left out to compare the result with the classifier from before, so it is kept: that takes "
+            "two classes, and two different images of one. Pass validation images to compare them."
+        )
     options.console.say(_summary(phase))
     return phase
 
@@ -203,25 +217,20 @@ def _solved(
     split: Split,
     weights: npt.NDArray[np.float32],
     options: FitOptions,
+    in_folds: bool,
     seconds: float,
 ) -> Phase:
-    """The phase of a head that is solved for; with no validation images, these validate each other."""
+    """The phase of a head that is solved for."""
     started = time.monotonic()
     features = _all_features(data.values, network.feature_scale)
-    if not np.isfinite(features).all():
-        names = data.names(np.flatnonzero(~np.isfinite(features[: len(data)]).all(axis=1)))
-        raise TrainingError(
-            f"The features of {some_of(names)} are NaN or infinite: training needs finite numbers. Look at these images, and "
-            f"at the weights of the backbone; the classifier is unchanged.",
-            names,
-        )
-    views, folds = len(features) // len(data), split.folds(FOLDS, options.seed)
-    n_classes = len(split.training.classes)
-    head = fit_head(features, data.codes, weights[data.codes], folds, n_classes, options.console, views)
+    has_views = options.views is not None
+    shown = _all_features(data.values.without_changes(), network.feature_scale) if has_views else features
+    folds, n_classes = split.folds(FOLDS, options.seed), len(split.training.classes)
+    head = fit_head(features, shown, data.codes, weights[data.codes], folds, n_classes, options.console)
     network.head[-1].kernel.assign(head.kernel)
     network.head[-1].bias.assign(head.bias)
-    scores = {"": Scores.of(features[: len(data)] @ head.kernel + head.bias, data.codes)}
-    is_folded = validation is None and len(head.fold_heads) > 0
+    scores = {"": Scores.of(shown @ head.kernel + head.bias, data.codes)}
+    is_folded = in_folds and len(head.fold_heads) > 0
     if validation is not None:
         logits = _all_features(validation.values, network.feature_scale) @ head.kernel + head.bias
         scores["val_"] = Scores.of(logits, validation.codes)
@@ -232,7 +241,7 @@ def _solved(
         metrics |= {f"{prefix}loss": [found.loss], f"{prefix}accuracy": [found.accuracy]}
     errors = {f"val_{name}": error for name, error in scores["val_"].errors.items()} if "val_" in scores else {}
     phase = Phase("fit", cut.first_layer, metrics, 1, time.monotonic() - started, seconds)
-    phase = replace(phase, folds=FOLDS if is_folded else 0, errors=errors)
+    phase = replace(phase, folds=len(head.fold_heads) if is_folded else 0, errors=errors)
     options.console.say(_summary(phase))
     return phase
 
@@ -256,7 +265,7 @@ def _values(cut: Cut, split: Split, options: FitOptions) -> Both:
         )
         return _live(cut, split, options, why)
     views = options.views.count if options.views is not None else 1
-    rows = len(split.training) * views + len(split.validation or ())
+    rows = len(split.training) * (views + _adds_unchanged(split, options)) + len(split.validation or ())
     for half in (False, True):  # half precision is better than computing them again in each epoch
         storage = Storage(options.store, half, in_memory=False)
         if is_kept(cut.extractor, rows, storage, ACTIVATION_BYTES):
@@ -274,14 +283,21 @@ def _values(cut: Cut, split: Split, options: FitOptions) -> Both:
 def _stored(cut: Cut, split: Split, storage: Storage, options: FitOptions) -> Both:
     """Values that are computed once."""
     images = split.training.images
-    plan = Plan(images, options.views, len(images))
-    values = StoredValues(
-        extract(cut.extractor, plan, storage, options.console, ACTIVATIONS).values, plan.rows_of_views()
-    )
+    plan, unchanged = Plan(images, options.views, len(images)), None
+    if _adds_unchanged(split, options):
+        unchanged = np.arange(len(plan), len(plan) + len(images))
+        plan = replace(plan, images=images + images)
+    tensors = extract(cut.extractor, plan, storage, options.console, ACTIVATIONS).values
+    values = StoredValues(tensors, plan.rows_of_views(), unchanged)
     if split.validation is None:
         return values, None
     others = extract(cut.extractor, Plan(split.validation.images), storage, options.console, ACTIVATIONS)
     return values, StoredValues.of(others.values)
+
+
+def _adds_unchanged(split: Split, options: FitOptions) -> bool:
+    """Whether views train, and the same images as they are say how well."""
+    return options.views is not None and split.validation is None
 
 
 def _live(cut: Cut, split: Split, options: FitOptions, why: str) -> Both:

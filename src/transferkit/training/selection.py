@@ -34,14 +34,17 @@ def select(
         codes: the classes of the images.
         folds: how many folds these are from; 0 = a validation set.
     """
-    old = Scores.of(
-        temperature(before, codes) * before, codes
-    )  # else a better temperature would pass for a better network
+    # At its best temperature too: else a mere change of confidence would pass for a better network.
+    old = Scores.of(temperature(before, codes) * before, codes)
+    candidates = {name: logits for name, logits in candidates.items() if np.isfinite(logits).all()}
+    if not candidates:
+        inf = float("inf")
+        return Selection("before", old.loss, inf, inf, old.accuracy, 0.0, len(codes), folds), 1.0
     factors = {name: temperature(logits, codes) for name, logits in candidates.items()}
     found = {name: Scores.of(factors[name] * logits, codes) for name, logits in candidates.items()}
-    name = min(found, key=lambda name: found[name].loss if np.isfinite(found[name].loss) else np.inf)
+    name = min(found, key=lambda name: found[name].loss)
     new = found[name]
     gain, error = old.gain(new)
-    is_better = np.isfinite(gain) and gain > ERRORS * error
+    is_better = gain > ERRORS * error
     figures = (old.loss, new.loss, error, old.accuracy, new.accuracy, len(codes), folds)
     return Selection(name if is_better else "before", *figures), factors[name] if is_better else 1.0

@@ -7,7 +7,7 @@ the arithmetic of a small head on each step.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -42,6 +42,10 @@ class Data:
     def subset(self, positions: npt.NDArray[np.int64]) -> Data:
         """Some of the images."""
         return Data(self.values.subset(positions), self.codes[positions], self.images.subset(positions.tolist()))
+
+    def without_changes(self) -> Data:
+        """The images as they are, not augmented."""
+        return replace(self, values=self.values.without_changes())
 
     def names(self, positions: npt.NDArray[np.int64]) -> list[str]:
         """How errors name the images at these positions."""

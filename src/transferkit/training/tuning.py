@@ -59,8 +59,8 @@ class TuningRun:
             raise
 
     def _features(self, data: Data) -> npt.NDArray[np.float32] | None:
-        """What the head gets, `(n, d)`; None where it is not finite, which training finds and names."""
-        features = Inference(self.features, self.settings.batch_size)(data)
+        """What the head gets of the images as they are; None where it is not finite, which training finds and names."""
+        features = Inference(self.features, self.settings.batch_size)(data.without_changes())
         return features if np.isfinite(features).all() else None
 
     def _chosen_in_folds(
@@ -74,13 +74,17 @@ class TuningRun:
         if folds.max() < 1 or len(np.unique(data.codes)) < 2:
             return None
         weights = self.settings.class_weights[data.codes]
-        head = fit_head(features, data.codes, weights, folds, n_classes, self.settings.console)
+        head = fit_head(features, features, data.codes, weights, folds, n_classes, self.settings.console)
         found = {name: np.zeros((len(data), n_classes), np.float32) for name in ("before", "half-way", "tuned")}
         runs = sorted(head.fold_heads)[: runs_for(len(data))]
         for fold in runs:
             inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
             self._set_head(head.fold_heads[fold])
-            fold_start, part, held_out = state_of(self.model), data.subset(inside), data.subset(outside)
+            fold_start, part, held_out = (
+                state_of(self.model),
+                data.subset(inside),
+                data.without_changes().subset(outside),
+            )
             found["before"][outside] = self.loop.logits(held_out)
             self._start_head(part, features[inside])
             title = f"fine_tune, fold {fold + 1} of {len(runs)}"
