@@ -53,6 +53,7 @@ from .images import (
     read_images,
     read_labelled,
     read_training_data,
+    trained_on,
     validation_share,
 )
 from .network import At, Network, Precision, assemble, check_precision, has_fast_half, refuse_fork
@@ -301,11 +302,11 @@ class TransferClassifier(Estimator):
             at: the first trained layer: its index in ``backbone.layers`` (negative counts from the end), its
                 name, or a stage of the backbone's record. 0 trains the whole backbone, from pixels. None = the stage
                 that begins where the feature maps shrink to a sixteenth of the image.
-            validation: ``"auto"`` = the validation images of `fit`, or 15 % of new data. Where there would be none, or
-                new data has up to 1,000 images, one to five more runs (the fewer images, the more) with a new head each
-                leave out a fifth of the images and are measured on it; then all images are trained on. Or the share
-                that `fit` held out; or a share of new data; or data; None or 0 = nothing is compared and the tuned
-                network is kept.
+            validation: ``"auto"`` = the validation images of `fit`, or 15 % of new data. Where `fit` had none, and where data
+                of up to 1,000 images holds all that the classifier was trained on, one to five more runs (the fewer
+                images, the more) with a new head each leave out a fifth of the images and are measured on it; then all
+                images are trained on. Or the share that `fit` held out; or a share of new data; or data; None or 0 =
+                nothing is compared and the tuned network is kept.
             steps: about how many; in whole epochs, 25 at most. None = 400.
             epochs: passes over the images, instead of `steps`. With a number or a schedule as `learning_rate`, they are
                 trained with Adam at this rate throughout, gamma and beta stay, and the next two arguments do nothing.
@@ -348,6 +349,7 @@ class TransferClassifier(Estimator):
         was_tuned = any(phase.name == "fine_tune" and phase.kept for phase in before)
         checked = _images_to_tune_on(fitted, data, labels, validation, options, was_tuned)
         selects = _selects(validation, checked.split, was_tuned, options.console)
+        tuning = replace(tuning, new_head=_holds_known(fitted, checked.split.keys[0]))
         network = fitted.network.copy()  # other threads go on predicting with the classifier from before
         phase = tune(network, network.cut_at(at), checked.split, weight, options, tuning, selects)
         tuned = replace(fitted, network=network, known=np.union1d(fitted.known, checked.split.keys[0]))
@@ -612,7 +614,6 @@ def _images_to_tune_on(
     """New images, checked and split, or those of `fit` as they are."""
     if data is not None:
         images = read_labelled(data, labels, fitted.classes, "data to fine-tune on", lenient=options.skip)
-        validation = _validation(validation, len(images), may_fold=not was_tuned)
     elif fitted.split is None:
         raise InvalidInputError(
             "fine_tune was called without data on a classifier that was loaded or copied, which does not contain the "
@@ -624,9 +625,18 @@ def _images_to_tune_on(
         if keeps_division:
             return checked
         images = checked.split.training
-    read = read_training_data(images, validation, options.skip)
+    read = read_training_data(images, 0.0 if _is_auto(validation) else validation, options.skip)
     inspection = inspect(read.all_images, fitted.network.size, options.store, options.console, options.skip)
+    # Folds compare heads that are trained on these images alone, so these must be all that the classifier knows.
+    may_fold = not was_tuned and _holds_known(fitted, inspection.keys)
+    if _is_auto(validation) and _validation(validation, len(images), may_fold):
+        read = read_training_data(images, VALIDATION, options.skip)
     return check(read, inspection, fitted.split_seed, options.console, fitted.known)
+
+
+def _holds_known(fitted: _Fitted, keys: npt.NDArray[Any]) -> bool:
+    """Whether all images that the classifier was trained on are among those with these keys."""
+    return bool(np.isin(fitted.known, trained_on(keys) if keys.ndim > 1 else keys).all())
 
 
 def _images_of_fit(split: Split, options: FitOptions) -> CheckedImages:

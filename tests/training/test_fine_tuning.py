@@ -399,3 +399,11 @@ def test_classifiers_that_are_equally_good_mostly_change_nothing() -> None:
     draws = np.random.default_rng(0).normal(size=(100, 2, 200, 4)) + 2 * np.eye(4)[codes]
     kept = [select(before, {"tuned": tuned}, codes)[0].kept for before, tuned in draws]
     assert kept.count("before") > 60  # a gain above half of its error: 31 % by chance
+
+
+def test_new_images_add_to_what_the_classifier_knows(make: Make, small: Pictures, hard: Pictures) -> None:
+    """A head of the new images alone would forget the others."""
+    clf = make().fit(*small, verbose=0)
+    before = clf.predict_proba(small[0], verbose=0)
+    clf.fine_tune(hard[0][:6], hard[1][:6], steps=1, learning_rate=1e-7, validation=0, verbose=0)
+    assert clf.predict_proba(small[0], verbose=0) == pytest.approx(before, abs=1e-3)

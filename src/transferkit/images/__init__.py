@@ -11,7 +11,7 @@ from .labels import ClassWeight, Codes, check_class_weight, class_weights
 from .opening import Header, header_of, open_image
 from .reading import read_images, read_labelled, split_pair
 from .resizing import Pixels, Size, resize
-from .splits import VALIDATION, Indices, Known, Split, TrainingData, read_training_data, validation_share
+from .splits import VALIDATION, Indices, Known, Split, TrainingData, read_training_data, trained_on, validation_share
 
 __all__ = [
     "EXTENSIONS",
@@ -47,5 +47,6 @@ __all__ = [
     "resize",
     "split_pair",
     "to_pixels",
+    "trained_on",
     "validation_share",
 ]  # fmt: skip

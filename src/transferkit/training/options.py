@@ -62,12 +62,14 @@ class Tuning:
 
     Attributes:
         steps: None = as many as the recipe takes.
+        new_head: start from a head of these images alone: they are all that the classifier knows.
         layer_decay: the rate of the first trained layer, as a share of that of the head.
     """
 
     steps: int | None
     layer_decay: float
     label_smoothing: float
+    new_head: bool = True
 
 
 def check_callbacks(callbacks: object) -> list[keras.callbacks.Callback]:

@@ -194,7 +194,8 @@ def _tuning_settings(
     depths = [places[id(variable)] for variable in (*own, *also)]
     optimizer = LayerwiseAdam(rate, layer_rates(depths, tuning.layer_decay))
     smoothing = tuning.label_smoothing
-    return Settings(optimizer, epochs, *common, smoothing=smoothing, also=also, start_strength=START_STRENGTH)
+    strength = START_STRENGTH if tuning.new_head else None
+    return Settings(optimizer, epochs, *common, smoothing=smoothing, also=also, start_strength=strength)
 
 
 def _data(values: Both, split: Split) -> tuple[Data, Data | None]:
