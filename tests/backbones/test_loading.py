@@ -167,7 +167,7 @@ def test_a_network_inside_a_model_is_mended_too(tmp_path):
         inputs = keras.Input(input_shape)
         return keras.Model(inputs, tk.get_backbone("EfficientNetB0").build(input_shape[:2])(inputs))
 
-    record = replace(TINY, builder=build)
+    record = replace(TINY, builder=build, feature_dim=1280)
     source = record.build((32, 32))
     mean, deviation = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
     set_normalization(source.layers[-1], mean, deviation)

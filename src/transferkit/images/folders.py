@@ -112,7 +112,7 @@ def list_class_folder(root: Path, lenient: bool = False) -> ClassFolder:
     """
     found = ClassFolder(root=root)
     names, found.beside_classes = next(_walk(root, found), (root, [], []))[1:]
-    class_of = dict(zip(names, as_names(names, "class folder"), strict=True))
+    class_of = dict(zip(names, as_names(names, f"class folder in {str(root)!r} named"), strict=True))
     folders = [root / name for name in names]
     # A link inside one class to the root or to another class would give its images a second label.
     others = {os.path.realpath(folder) for folder in (root, *folders)}

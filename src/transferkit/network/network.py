@@ -54,7 +54,7 @@ class Network:
 
     def copy(self) -> Network:
         """The same network with weights of its own, to be trained while this one answers."""
-        backbone = build_with_weights(self.record, self.size, None, seed=0)
+        backbone = _flattened(build_with_weights(self.record, self.size, None, seed=0))
         for layer, original in zip(backbone.layers, self.backbone.layers, strict=True):
             layer.name = original.name  # Keras numbers layers without a name anew in each build
         dropout, logits = self.head[2:]
