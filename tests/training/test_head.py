@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 import transferkit as tk
 from transferkit.results import Phase
-from transferkit.training import head as heads
+from transferkit.training.solver import HeadSolver
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -154,10 +154,8 @@ def test_it_is_the_logistic_regression_of_scikit_learn(make: Any, monkeypatch: p
     x, y = drawn(12, seed=3)
     y = y if names != "two classes" else np.where(y == "red", "red", "other")
     chosen: list[float] = []
-    solve = heads._solve
-    monkeypatch.setattr(
-        heads, "_solve", lambda model, strength, *given: chosen.append(strength) or solve(model, strength, *given)
-    )
+    solve = HeadSolver.head
+    monkeypatch.setattr(HeadSolver, "head", lambda self, c, *given: chosen.append(c) or solve(self, c, *given))
     weight = {"lying": 4.0, "red": 1.0, "standing": 1.0} if names == "weights" else None
     clf = make().fit(x, y, class_weight=weight, verbose=0)
     model = LogisticRegression(C=chosen[-1], max_iter=5000, tol=1e-6)
@@ -207,9 +205,9 @@ def test_what_says_how_to_train_trains_by_steps(make: Any, pictures: Any, given:
 
 
 def test_features_too_large_to_copy_train_by_steps(make: Any, pictures: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transferkit.training.phases.SOLVED_BYTES", 4 * 16 * 36 - 1)
+    monkeypatch.setattr("transferkit.training.fitting.SOLVED_BYTES", 4 * 16 * 36 - 1)
     assert phase_of(make().fit(*pictures, verbose=0)).epochs == 30
-    monkeypatch.setattr("transferkit.training.phases.SOLVED_BYTES", 4 * 16 * 36)
+    monkeypatch.setattr("transferkit.training.fitting.SOLVED_BYTES", 4 * 16 * 36)
     assert phase_of(make().fit(*pictures, verbose=0)).epochs == 1
 
 

@@ -20,14 +20,23 @@ if TYPE_CHECKING:
 
 __all__ = ["History", "Phase", "Selection"]
 
+KEPT = {
+    "before": "the classifier from before",
+    "half-way": "the half-way point between the tuned network and the one before",
+    "tuned": "the tuned network",
+    "labelled": "the head of the labelled images alone",
+    "unlabelled": "the head that learnt from the unlabelled images too",
+}
+
 
 @public_in_room
 @dataclass(frozen=True)
 class Selection:
-    """How `fine_tune` chose between what it made and the classifier from before.
+    """How `fine_tune` chose between what it made and the classifier from before, or `fit` whether to use unlabelled images.
 
     Attributes:
-        kept: ``"tuned"``, ``"half-way"`` (each weight the mean of before and after) or ``"before"``.
+        kept: ``"tuned"``, ``"half-way"`` (each weight the mean of before and after) or ``"before"``; in `fit`
+            ``"unlabelled"`` or ``"labelled"``, by what the head learnt from.
         loss_before, loss: mean cross-entropy of the classifier from before, and of the better of the other two; each with
             its logits multiplied by the number that gives the lowest loss.
         error: the standard error of the difference of the two, image by image.
@@ -46,12 +55,10 @@ class Selection:
     folds: int = 0
 
     def __str__(self) -> str:
-        kept = {"before": "kept the classifier from before", "tuned": "kept the tuned network"}
-        half_way = "kept the half-way point between the tuned network and the one before"
         return (
             f"{'out-of-fold' if self.folds else 'validation'} loss {self.loss_before:.3f} -> {self.loss:.3f} "
             f"(+-{self.error:.3f}) on {self.images:,} images, accuracy {self.accuracy_before:.3f} -> {self.accuracy:.3f}; "
-            f"{kept.get(self.kept, half_way)}"
+            f"kept {KEPT[self.kept]}"
         )
 
 
@@ -73,7 +80,8 @@ class Phase:
         folds: in how many folds the images validated each other, so that ``val_loss`` and ``val_accuracy`` are means
             over all of them; 0 = there are separate validation images, or none.
         errors: the standard errors of ``val_loss`` and ``val_accuracy`` at the end of `fit`, where they were measured.
-        selection: how `fine_tune` chose; None if it had nothing to measure with, and for `fit`.
+        selection: how `fine_tune` chose, or `fit` with unlabelled images; None if there was no choice, or nothing to
+            measure with.
     """
 
     name: str

@@ -27,15 +27,15 @@ from ..features import (
     inspect,
     is_kept,
 )
-from ..images import ClassWeight, Known, Split, TrainingData, class_weights
+from ..images import ClassWeight, Images, Known, Split, TrainingData, class_weights
 from ..network import Cut, Network
 from ..results import Phase
-from .head import fit_head
+from .fitting import is_solvable, solve_head
 from .loop import train
 from .optimizer import LayerwiseAdam
 from .options import FitOptions, Tuning
+from .pseudo_labels import MOST_UNLABELLED
 from .recipe import FOLDS, START_STRENGTH, TUNING_STEPS, epochs_for, layer_rates, peak_rate, schedule
-from .scores import Scores
 from .steps import Data, Loop, Settings
 from .tuning import TuningRun
 
@@ -46,8 +46,6 @@ ACTIVATION_BYTES = DEFAULT_LIMIT
 # Images that the size of features is measured on, where the features are not stored, and where they are.
 SAMPLE = 256
 SAMPLE_OF_STORED = 16384
-# Features of more bytes than this are not copied into memory at once, so the head is trained by steps.
-SOLVED_BYTES = 2**30
 HEAD_EPOCHS, HEAD_RATE = 30, 1e-3  # of a head that is trained by steps: benchmarks/recipe.py
 ACTIVATIONS = "computing activations"  # the title of a progress bar
 
@@ -102,11 +100,13 @@ def train_head(
     class_weight: ClassWeight,
     options: FitOptions,
     in_folds: bool,
+    unlabelled: Images | None,
 ) -> Phase:
     """The first phase: the best head on features of the frozen backbone; or one trained as the options say.
 
     Args:
         in_folds: report how well the images validate each other, where the head is solved for.
+        unlabelled: images that the head learns from too, where it is solved for.
     """
     started = time.monotonic()
     if extraction.values:
@@ -115,11 +115,16 @@ def train_head(
     else:
         values = _values(cut, split, options)
     network.set_feature_scale(_unit_scale(_sample(values[0])))
+    others = None if unlabelled is None else _unlabelled(cut, unlabelled, options)
     seconds = extraction.seconds + time.monotonic() - started
     data, validation = _data(values, split)
     weights = class_weights(class_weight, data.codes, split.training.classes)
-    if options.solves and isinstance(data.values, StoredValues) and _solvable(data.values):
-        return _solved(network, cut, data, validation, split, weights, options, in_folds, seconds)
+    if options.solves and is_solvable(data.values):
+        phase = solve_head(network, data, validation, split, weights, options, in_folds, others)
+        skipped = others.inspection.reasons(unlabelled) if others and unlabelled else {}
+        phase = replace(phase, first_layer=cut.first_layer, pass_seconds=seconds, skipped=skipped)
+        options.console.say(_summary(phase))
+        return phase
     settings = Settings(
         keras.optimizers.Adam(HEAD_RATE if options.rate is None else options.rate),
         HEAD_EPOCHS if options.epochs is None else options.epochs,
@@ -134,6 +139,16 @@ def train_head(
     phase = Phase("fit", cut.first_layer, result.metrics, result.kept, result.seconds, seconds)
     options.console.say(_summary(phase))
     return phase
+
+
+def _unlabelled(cut: Cut, images: Images, options: FitOptions) -> Extraction:
+    """The features of images without labels, of some of them if there are very many."""
+    if len(images) > MOST_UNLABELLED:
+        options.console.say(f"{MOST_UNLABELLED:,} of the {len(images):,} unlabelled images are used, drawn at random.")
+        drawn = np.random.default_rng(options.seed).choice(len(images), MOST_UNLABELLED, replace=False)
+        images = images.subset(np.sort(drawn).tolist())
+    title = "computing features of unlabelled images"
+    return extract(cut.extractor, Plan(images), Storage(options.store), options.console, title, options.skip)
 
 
 def tune(
@@ -204,54 +219,6 @@ def _data(values: Both, split: Split) -> tuple[Data, Data | None]:
     if split.validation is None or values[1] is None:
         return data, None
     return data, Data(values[1], split.validation.codes, split.validation.images)
-
-
-def _solvable(values: StoredValues) -> bool:
-    return values.row_bytes * values.rows.size <= SOLVED_BYTES
-
-
-def _solved(
-    network: Network,
-    cut: Cut,
-    data: Data,
-    validation: Data | None,
-    split: Split,
-    weights: npt.NDArray[np.float32],
-    options: FitOptions,
-    in_folds: bool,
-    seconds: float,
-) -> Phase:
-    """The phase of a head that is solved for."""
-    started = time.monotonic()
-    features = _all_features(data.values, network.feature_scale)
-    has_views = options.views is not None
-    shown = _all_features(data.values.without_changes(), network.feature_scale) if has_views else features
-    folds, n_classes = split.folds(FOLDS, options.seed), len(split.training.classes)
-    head = fit_head(features, shown, data.codes, weights[data.codes], folds, n_classes, options.console)
-    network.head[-1].kernel.assign(head.kernel)
-    network.head[-1].bias.assign(head.bias)
-    scores = {"": Scores.of(shown @ head.kernel + head.bias, data.codes)}
-    is_folded = in_folds and len(head.fold_heads) > 0
-    if validation is not None:
-        logits = _all_features(validation.values, network.feature_scale) @ head.kernel + head.bias
-        scores["val_"] = Scores.of(logits, validation.codes)
-    elif is_folded:
-        scores["val_"] = head.scores
-    metrics: dict[str, list[float]] = {}
-    for prefix, found in scores.items():
-        metrics |= {f"{prefix}loss": [found.loss], f"{prefix}accuracy": [found.accuracy]}
-    errors = {f"val_{name}": error for name, error in scores["val_"].errors.items()} if "val_" in scores else {}
-    phase = Phase("fit", cut.first_layer, metrics, 1, time.monotonic() - started, seconds)
-    phase = replace(phase, folds=len(head.fold_heads) if is_folded else 0, errors=errors)
-    options.console.say(_summary(phase))
-    return phase
-
-
-def _all_features(values: Values, scale: float) -> npt.NDArray[np.float32]:
-    """Features of unit size, float32 `(views * n, d)`."""
-    assert isinstance(values, StoredValues)
-    (tensor,) = values.tensors
-    return np.asarray(tensor[values.rows.ravel()], np.float32) * np.float32(scale)
 
 
 def _values(cut: Cut, split: Split, options: FitOptions) -> Both:
@@ -344,10 +311,11 @@ def _summary(phase: Phase) -> str:
     took = "solved" if phase.name == "fit" and "learning_rate" not in phase.metrics else f"{phase.epochs} epochs"
     took = "1 epoch" if took == "1 epochs" else took
     timing = f"{phase.name}: {took} in {phase.seconds:.1f} s, after {phase.pass_seconds:.1f} s of feature extraction"
-    if phase.selection is not None:
+    if phase.selection is not None and phase.name == "fine_tune":
         return f"{timing}\nfine_tune: {phase.selection}"
     figures = {name: f"{values[phase.kept - 1]:.4f}" for name, values in phase.metrics.items()}
     figures |= {name: f"{figures[name]} (+-{error:.4f})" for name, error in phase.errors.items()}
+    timing = timing if phase.selection is None else f"{timing}\nfit: {phase.selection}"
     if "val_loss" not in figures:
         return f"{timing}; training accuracy {figures['accuracy']}, no validation"
     kind = "out-of-fold" if phase.folds else "validation"

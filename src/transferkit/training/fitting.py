@@ -1,0 +1,86 @@
+"""The phase of `fit` where the head is solved for: the head, its figures, and what it learns from unlabelled images."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ..features import Extraction, StoredValues, Values
+from ..images import Split
+from ..network import Network
+from ..results import Phase, Selection
+from .head import fit_head
+from .options import FitOptions
+from .pseudo_labels import learn_unlabelled
+from .recipe import FOLDS
+from .scores import Scores
+from .solver import Array
+from .steps import Data
+
+__all__ = ["is_solvable", "solve_head"]
+
+# Features of more bytes than this are not copied into memory at once, so the head is trained by steps.
+SOLVED_BYTES = 2**30
+
+
+def is_solvable(values: Values) -> bool:
+    """Whether these values can be in memory at once."""
+    return isinstance(values, StoredValues) and values.row_bytes * values.rows.size <= SOLVED_BYTES
+
+
+def solve_head(
+    network: Network,
+    data: Data,
+    validation: Data | None,
+    split: Split,
+    weights: npt.NDArray[np.float32],
+    options: FitOptions,
+    in_folds: bool,
+    unlabelled: Extraction | None,
+) -> Phase:
+    """Solve for the head, put it into the network, and measure it.
+
+    Args:
+        weights: of each class.
+        in_folds: report how well the images validate each other.
+        unlabelled: features of images without labels.
+    """
+    started = time.monotonic()
+    features = _all_features(data.values, network.feature_scale)
+    has_views = options.views is not None
+    shown = _all_features(data.values.without_changes(), network.feature_scale) if has_views else features
+    folds, n_classes = split.folds(FOLDS, options.seed), len(split.training.classes)
+    known = features, shown, data.codes, weights[data.codes], folds
+    head, selection = fit_head(*known, n_classes, options.console), None
+    if unlabelled is not None and len(rows := unlabelled.inspection.readable()):
+        others = np.asarray(unlabelled.values[0][rows], np.float32) * np.float32(network.feature_scale)
+        head, selection = learn_unlabelled(head, *known, others, options.console)
+    network.head[-1].kernel.assign(head.kernel)
+    network.head[-1].bias.assign(head.bias)
+    scores = {"": Scores.of(shown @ head.kernel + head.bias, data.codes)}
+    is_folded = in_folds and len(head.fold_heads) > 0
+    if validation is not None:
+        logits = _all_features(validation.values, network.feature_scale) @ head.kernel + head.bias
+        scores["val_"] = Scores.of(logits, validation.codes)
+    elif is_folded:
+        scores["val_"] = head.scores
+    phase = _phase(scores, len(head.fold_heads) if is_folded else 0, selection)
+    return replace(phase, seconds=time.monotonic() - started)
+
+
+def _phase(scores: dict[str, Scores], folds: int, selection: Selection | None) -> Phase:
+    metrics: dict[str, list[float]] = {}
+    for prefix, found in scores.items():
+        metrics |= {f"{prefix}loss": [found.loss], f"{prefix}accuracy": [found.accuracy]}
+    errors = {f"val_{name}": error for name, error in scores["val_"].errors.items()} if "val_" in scores else {}
+    return Phase("fit", "", metrics, 1, folds=folds, errors=errors, selection=selection)
+
+
+def _all_features(values: Values, scale: float) -> Array:
+    """Features of unit size, float32 `(views * n, d)`."""
+    assert isinstance(values, StoredValues)
+    (tensor,) = values.tensors
+    return np.asarray(tensor[values.rows.ravel()], np.float32) * np.float32(scale)

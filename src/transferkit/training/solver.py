@@ -1,0 +1,58 @@
+"""Logistic regression for a dense layer on features: scikit-learn's solver, and what it needs to be quick and exact."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+from ..images import Codes
+
+__all__ = ["Array", "HeadSolver", "center_of"]
+
+Array = npt.NDArray[np.float32]
+
+ITERATIONS = 300
+
+
+def center_of(features: Array) -> Array:
+    """The mean of the features: the solver is several times as fast around zero."""
+    center: Array = features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return center
+
+
+class HeadSolver:
+    """Solves for kernel `(d, n_classes)` and bias `(n_classes,)`; each solution starts from the one before.
+
+    Args:
+        center: `(d,)`, what is subtracted from the features that it gets; its heads are for features as they are.
+    """
+
+    def __init__(self, center: Array, n_classes: int) -> None:
+        from sklearn.linear_model import LogisticRegression  # takes a second to import
+
+        self._center, self._n_classes = center, n_classes
+        self._model = LogisticRegression(max_iter=ITERATIONS, warm_start=True)
+
+    def head(self, strength: float, features: Array, codes: Codes, weights: npt.NDArray[Any]) -> tuple[Array, Array]:
+        """The head of centered features `(n, d)`, with this C of scikit-learn."""
+        self._model.C = strength
+        # Several threads, and those of TensorFlow, get into each other's way: products this small take one.
+        with warnings.catch_warnings(), threadpool_limits(1):
+            warnings.simplefilter("ignore")  # that a weak penalty has not converged: warm starts go on from there
+            self._model.fit(features, codes, weights)
+        kernel, bias = self._dense()
+        return kernel, bias - self._center @ kernel
+
+    def _dense(self) -> tuple[Array, Array]:
+        """Kernel and bias of a softmax over all classes; a class without images is never the answer."""
+        kernel, bias = self._model.coef_.T, self._model.intercept_
+        if kernel.shape[1] == 1:  # two classes: scikit-learn gives the difference
+            kernel, bias = np.concatenate([-kernel / 2, kernel / 2], axis=1), np.concatenate([-bias / 2, bias / 2])
+        whole = np.zeros((len(kernel), self._n_classes), np.float32)
+        start = np.full(self._n_classes, bias.min() - 20, np.float32)
+        whole[:, self._model.classes_], start[self._model.classes_] = kernel, bias
+        return whole, start

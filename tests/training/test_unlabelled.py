@@ -1,0 +1,95 @@
+"""`fit(unlabelled=...)`: the head learns from images without labels, where that helps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from drawing import drawn
+from helpers import refused
+
+import transferkit as tk
+from transferkit.training import phases
+
+
+def few(assets: Path) -> tuple[list[Path], list[str], list[Path]]:
+    """Four labelled photos of each of ten classes, and the others."""
+    files = np.array(sorted((assets / "data/cifar10/train").rglob("*.*")))
+    labels = np.array([path.parent.name for path in files])
+    rng = np.random.default_rng(0)
+    chosen = np.concatenate([rng.permutation(np.flatnonzero(labels == label))[:4] for label in np.unique(labels)])
+    return list(files[chosen]), list(labels[chosen]), list(np.delete(files, chosen))
+
+
+def tiny() -> tk.TransferClassifier:
+    return tk.TransferClassifier("TransferKitTiny", seed=0)
+
+
+@pytest.fixture(scope="module")
+def taught(assets: Path) -> tk.TransferClassifier:
+    images, labels, others = few(assets)
+    return tiny().fit(images, labels, unlabelled=others, verbose=0)
+
+
+def test_it_is_kept_where_the_out_of_fold_loss_falls(taught: tk.TransferClassifier) -> None:
+    selection = taught.history_.phases[0].selection
+    assert selection is not None
+    assert (selection.kept, selection.images, selection.folds) == ("unlabelled", 40, 5)
+    assert selection.loss < selection.loss_before
+    assert "kept the head that learnt from the unlabelled images too" in str(selection)
+
+
+def test_it_helps_on_images_that_it_has_not_seen(taught: tk.TransferClassifier, assets: Path) -> None:
+    images, labels, _ = few(assets)
+    alone = tiny().fit(images, labels, verbose=0)
+    test = assets / "data/cifar10/test"
+    assert taught.score(test) > alone.score(test) + 0.02
+
+
+def test_images_of_other_things_leave_the_head_as_it_was(make: Any, pictures: Any) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), np.uint8)
+    clf = make().fit(*pictures, unlabelled=noise, verbose=0)
+    selection = clf.history_.phases[0].selection
+    assert selection.kept == "labelled"
+    assert np.array_equal(clf.predict_proba(noise), make().fit(*pictures, verbose=0).predict_proba(noise))
+
+
+def test_the_same_seed_gives_the_same_head(taught: tk.TransferClassifier, assets: Path) -> None:
+    images, labels, others = few(assets)
+    again = tiny().fit(images, labels, unlabelled=others, verbose=0)
+    assert np.array_equal(again.predict_proba(others), taught.predict_proba(others))
+
+
+def test_very_many_are_drawn_from(
+    make: Any, pictures: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(phases, "MOST_UNLABELLED", 6)
+    make().fit(*pictures, unlabelled=drawn(4, 1)[0], verbose=1)
+    assert "6 of the 12 unlabelled images are used" in capsys.readouterr().out
+
+
+def test_unreadable_ones_are_named_or_left_out(make: Any, pictures: Any, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    with refused(tk.ImageReadError, "broken.jpg"):
+        make().fit(*pictures, unlabelled=tmp_path, verbose=0)
+    clf = make().fit(*pictures, unlabelled=tmp_path, on_bad_image="skip", verbose=0)
+    assert list(clf.history_.skipped) == [str(tmp_path / "broken.jpg")]
+    assert clf.history_.phases[0].selection is None
+
+
+def test_fine_tune_does_not_compare_with_a_weaker_head(taught: tk.TransferClassifier) -> None:
+    with refused(tk.InvalidInputError, "unlabelled images", "validation"):
+        taught.fine_tune(steps=1, verbose=0)
+
+
+@pytest.mark.parametrize("given", [{"epochs": 2}, {"learning_rate": 0.01}])
+def test_a_head_trained_by_steps_takes_none(make: Any, pictures: Any, given: dict[str, Any]) -> None:
+    with refused(tk.InvalidInputError, "trained by steps", "Leave out epochs"):
+        make().fit(*pictures, unlabelled=pictures[0], **given)
+
+
+def test_an_empty_folder_is_refused(make: Any, pictures: Any, tmp_path: Path) -> None:
+    with refused(tk.InvalidInputError, "holds no images"):
+        make().fit(*pictures, unlabelled=tmp_path, verbose=0)
