@@ -19,7 +19,7 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 from . import saving
-from ._arguments import OnBadImage, check_count, check_number, check_on_bad_image, check_seed, check_size
+from ._arguments import OnBadImage, check_count, check_number, check_on_bad_image, check_seed, check_size, is_whole
 from ._console import Console, Verbose
 from ._estimator import Estimator
 from ._public import public
@@ -369,6 +369,7 @@ class TransferClassifier(Estimator):
         data: ImageData,
         labels: Labels | None = None,
         *,
+        views: int = 1,
         on_bad_image: OnBadImage = "raise",
         verbose: Verbose = "auto",
     ) -> Evaluation:
@@ -377,6 +378,7 @@ class TransferClassifier(Estimator):
         Args:
             data: as for `fit`; classes may be missing, but not unknown.
             labels: one per image; needed unless `data` contains them.
+            views: as for `predict`.
             on_bad_image: as for `fit`; with ``"skip"``, ``.predictions.skipped`` names what is left out.
             verbose: 0 = no progress bar.
 
@@ -386,15 +388,20 @@ class TransferClassifier(Estimator):
             ImageReadError: images that cannot be read, all of them named; with ``"skip"`` only if none can be.
         """
         fitted = self._fitted_or_raise("evaluate")
-        skip, console = check_on_bad_image(on_bad_image), Console(verbose)
+        skip, console, views = check_on_bad_image(on_bad_image), Console(verbose), _check_views(views)
         test = read_labelled(data, labels, fitted.classes, "test data", lenient=skip)
-        predictions, inspection = self._predicted(fitted, test.images, skip, console, "evaluating")
+        predictions, inspection = self._predicted(fitted, test.images, skip, console, "evaluating", views)
         if not len(predictions):
             refuse_unreadable(inspection.failures, " No image is left to evaluate.")
         return Evaluation(predictions, test.codes[inspection.readable()])
 
     def predict(
-        self, images: ImageData | ImageLike, *, on_bad_image: OnBadImage = "raise", verbose: Verbose = "auto"
+        self,
+        images: ImageData | ImageLike,
+        *,
+        views: int = 1,
+        on_bad_image: OnBadImage = "raise",
+        verbose: Verbose = "auto",
     ) -> Predictions:
         """The most probable class of each image.
 
@@ -403,6 +410,7 @@ class TransferClassifier(Estimator):
                 images `(n, h, w, 3)`, a list of images, a DataFrame with the column ``path`` or ``image``, or a
                 dataset. An image is an array `(h, w, 3)`, RGB 0-255, uint8 or float, with 1 channel (grey) or 4
                 (RGBA) too, the bytes of an image file, or a Pillow image.
+            views: 2 = the probabilities are means over each image and its mirror image, which takes twice the time.
             on_bad_image: as for `fit`; with ``"skip"``, the other images keep their order, and ``.skipped`` names
                 what is left out.
             verbose: 0 = no progress bar.
@@ -416,15 +424,15 @@ class TransferClassifier(Estimator):
             ImageReadError: images that cannot be read, all of them named.
         """
         fitted = self._fitted_or_raise("predict")
-        skip, console = check_on_bad_image(on_bad_image), Console(verbose)
-        return self._predicted(fitted, read_images(images, lenient=skip), skip, console, "predicting")[0]
+        skip, console, views = check_on_bad_image(on_bad_image), Console(verbose), _check_views(views)
+        return self._predicted(fitted, read_images(images, lenient=skip), skip, console, "predicting", views)[0]
 
     def _predicted(
-        self, fitted: _Fitted, images: Images, skip: bool, console: Console, title: str
+        self, fitted: _Fitted, images: Images, skip: bool, console: Console, title: str, views: int
     ) -> tuple[Predictions, Inspection]:
         """Predictions of the images that can be read, and which these are."""
         store = open_store(self.cache, lenient=True)
-        probabilities, inspection = fitted.predictor.probabilities(images, store, console, title, skip)
+        probabilities, inspection = fitted.predictor.probabilities(images, store, console, title, skip, views)
         paths = [images.path(index) for index in inspection.readable().tolist()]
         return Predictions(fitted.classes, probabilities, paths, inspection.reasons(images)), inspection
 
@@ -596,6 +604,13 @@ def _pretrained(record: Backbone, source: Source, size: tuple[int, int], seed: i
     if note := size_note(record, source, size):
         console.say(note)
     return build_with_weights(record, size, find_weights(record, source, console), seed)
+
+
+def _check_views(views: int) -> int:
+    if not is_whole(views) or views not in (1, 2):
+        rule = "must be 1 (each image as it is) or 2 (and its mirror image)"
+        raise bad_argument("views", views, rule, "Pass views=2, or leave it out")
+    return int(views)
 
 
 def _read_unlabelled(data: ImageData | None, options: FitOptions) -> Images | None:

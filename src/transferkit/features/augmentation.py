@@ -15,7 +15,7 @@ from ..errors import InvalidInputError, bad_argument
 from ..images import Pixels
 from ..network import graph_digest
 
-__all__ = ["Augmentation", "FixedViews", "augmenter", "fixed_views"]
+__all__ = ["Augmentation", "FixedViews", "MirrorViews", "augmenter", "fixed_views"]
 
 SEED_STATE = "seed_generator_state"  # the name of the state of a `keras.random.SeedGenerator` in a layer
 
@@ -89,6 +89,18 @@ class FixedViews:
             seeds[number, 0] = int.from_bytes(drawn, "big")
         changed: Pixels = self._change(tf.constant(image), tf.constant(seeds)).numpy()
         return changed
+
+
+class MirrorViews:
+    """Each image as it is, and mirrored left to right; the first has the key of the image itself."""
+
+    count = 2
+
+    def key(self, key: bytes, view: int) -> bytes:
+        return hashlib.blake2b(key + b"mirrored", digest_size=len(key)).digest() if view else key
+
+    def draw(self, image: Pixels, key: bytes, view: int) -> Pixels:  # noqa: ARG002  # as for `FixedViews`
+        return np.ascontiguousarray(image[:, ::-1]) if view else image
 
 
 def fixed_views(choice: object, size: tuple[int, int], count: object) -> FixedViews | None:

@@ -20,7 +20,7 @@ from ..cache import KEY, Keys, Records, RowsOnDisk, Session, Store, Tensors, has
 from ..errors import ImageReadError, WeightsError, some_of
 from ..images import Images, Pixels
 from ..network import THREADS, FeatureExtractor
-from .augmentation import FixedViews
+from .augmentation import FixedViews, MirrorViews
 from .forecast import Forecast
 from .inspection import ImageReader, Inspection, OpenedImage, refuse_unreadable
 from .values import Rows
@@ -43,7 +43,7 @@ class Plan:
     """Which rows to compute: the views of the first `viewed` images, then the other images as they are."""
 
     images: Images
-    views: FixedViews | None = None
+    views: FixedViews | MirrorViews | None = None
     viewed: int = 0
 
     def __len__(self) -> int:

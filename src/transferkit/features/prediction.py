@@ -9,8 +9,10 @@ from .._console import Console
 from ..cache import Store
 from ..images import Images
 from ..network import FeatureExtractor, Network, checksum_of
+from .augmentation import MirrorViews
 from .extraction import Plan, Storage, extract
 from .inspection import Inspection
+from .values import Rows
 
 __all__ = ["Predictor"]
 
@@ -30,19 +32,26 @@ class Predictor:
         self._current: tuple[bytes, FeatureExtractor] | None = None
 
     def probabilities(
-        self, images: Images, store: Store | None, console: Console, title: str, skip: bool
+        self, images: Images, store: Store | None, console: Console, title: str, skip: bool, views: int = 1
     ) -> tuple[npt.NDArray[np.float32], Inspection]:
         """float32 `(n, n_classes)`, of the images that can be read, rows add up to 1; and which images these are.
+
+        Args:
+            views: 2 = means over each image and its mirror image.
 
         Raises:
             ImageReadError: images cannot be read, all named together; not with `skip`.
         """
         storage = Storage(store, store_from=STORE_FROM)
-        extraction = extract(self._current_extractor(), Plan(images), storage, console, title, skip)
-        features, rows = extraction.values[0], extraction.inspection.readable()
+        plan = Plan(images, MirrorViews() if views == 2 else None, len(images))
+        extraction = extract(self._current_extractor(), plan, storage, console, title, skip)
+        features, readable = extraction.values[0], extraction.inspection.readable()
+        of_views = [self._scored(features, rows[readable]) for rows in plan.rows_of_views()]
+        return np.mean(of_views, axis=0), extraction.inspection
+
+    def _scored(self, features: Rows, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         chunks = (features[rows[start : start + CHUNK]] for start in range(0, max(1, len(rows)), CHUNK))
-        scored = [np.asarray(self._head(chunk, training=False), np.float32) for chunk in chunks]
-        return np.concatenate(scored), extraction.inspection
+        return np.concatenate([np.asarray(self._head(chunk, training=False), np.float32) for chunk in chunks])
 
     def _current_extractor(self) -> FeatureExtractor:
         current, checksum = self._current, self._checksum()
