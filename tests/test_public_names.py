@@ -106,7 +106,7 @@ def test_a_public_callable_is_fully_annotated(name: str) -> None:
     thing = THINGS[name]
     functions = {name: thing}
     if inspect.isclass(thing):
-        functions = {n: m.fget if isinstance(m, property) else m for n, m in members(thing)}
+        functions = {n: getattr(m, "fget", None) or getattr(m, "func", m) for n, m in members(thing)}
         if "__init__" in vars(thing):
             functions["__init__"] = thing.__init__
     for label, function in functions.items():

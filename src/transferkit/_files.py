@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -80,8 +81,15 @@ def replacing(target: Path) -> Iterator[Path]:
     """A path for a new file that takes the place of `target` when the block ends; a stop before that loses nothing.
 
     A link stays a link, and a file that was there keeps its mode.
+
+    Raises:
+        OSError: the folder cannot be written to, or `target` is a folder, a device or another thing that is not a file.
     """
     place = Path(os.path.realpath(target))
+    if place.exists() and not (
+        place.is_file() or place.is_dir()
+    ):  # a folder refuses to be replaced, with its own words
+        raise FileExistsError(errno.EEXIST, "It is not a regular file", str(place))
     # In a private folder beside the file, so that the rename stays within one file system.
     with tempfile.TemporaryDirectory(prefix=".transferkit-", dir=place.parent) as folder:
         temporary = Path(folder, target.name)

@@ -8,7 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,7 @@ from .images import (
     read_images,
     read_labelled,
     read_training_data,
+    thumbnails,
     trained_on,
     validation_share,
 )
@@ -393,7 +394,9 @@ class TransferClassifier(Estimator):
         predictions, inspection = self._predicted(fitted, test.images, skip, console, "evaluating", views)
         if not len(predictions):
             refuse_unreadable(inspection.failures, " No image is left to evaluate.")
-        return Evaluation(predictions, test.codes[inspection.readable()])
+        rows = inspection.readable()
+        shown = test.images.absolute().subset(rows.tolist())
+        return Evaluation(predictions, test.codes[rows], partial(thumbnails, shown))
 
     def predict(
         self,

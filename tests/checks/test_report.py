@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import io
+import os
 import pickle
 import re
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ import pytest
 from drawing import class_folder, picture, write
 from faults import plant_unreadable
 from helpers import refused
+from pages import Page
 from PIL import Image
 
 import transferkit as tk
@@ -22,39 +21,6 @@ from transferkit.checks.report import Fault, Report
 
 MANY = [Fault("unreadable", f"{number}.jpg", "empty", True) for number in range(13)]
 TINY = Fault("tiny", "x.jpg", "8 x 8 pixels", False)
-
-
-class Page(HTMLParser):
-    """The tags of a page, its text, and what lies under each heading."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.figures: list[tuple[list[Image.Image], str]] = []  # pictures and the caption below them
-        self.source = path.read_text(encoding="utf-8")
-        self.feed(self.source)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        attributes = dict(attrs)
-        self.tags.append((tag, attributes))
-        if tag == "figure":
-            self.figures.append(([], ""))
-        if tag == "img":
-            kind, _, data = (attributes["src"] or "").partition(";base64,")
-            assert kind == "data:image/jpeg"
-            self.figures[-1][0].append(Image.open(io.BytesIO(base64.b64decode(data))))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-        if self.figures:
-            pictures, caption = self.figures[-1]
-            self.figures[-1] = pictures, caption + data
-
-    def pictures_of(self, name: str) -> list[Image.Image]:
-        """What is shown for a fault of this image."""
-        (pictures,) = (pictures for pictures, caption in self.figures if caption.startswith(name))
-        return pictures
 
 
 def page_of(report: Report, path: Path) -> Page:
@@ -138,6 +104,14 @@ def test_a_report_can_be_pickled(folder: Path, tmp_path: Path) -> None:
     assert page_of(twin, tmp_path / "twin.html").source == page_of(report, tmp_path / "report.html").source
 
 
+def test_a_notebook_shows_a_report_as_a_table_of_its_first_faults() -> None:
+    shown = Report([*MANY, Fault("tiny", "<b>.jpg", "8 x 8 pixels", False)], {"a": 7, "b": 8}, 15)._repr_html_()
+    assert shown.count("<tr>") == 1 + 5 + 1
+    assert "15 images in 2 classes" in shown
+    assert "<td>&lt;b&gt;.jpg</td>" in shown
+    assert Report([], {"a": 1}, 1)._repr_html_() == "<p>1 images in 1 classes: no faults found</p>"
+
+
 # ---- the page ----
 
 
@@ -146,7 +120,7 @@ def test_the_page_needs_no_other_file_and_no_network(folder: Path, tmp_path: Pat
     write(folder / "cats" / "small.png", 99, (20, 20))
     page = page_of(tk.check_images(folder, verbose=0), tmp_path / "report.html")
     for tag, attributes in page.tags:
-        assert tag not in ("script", "link", "iframe", "object")
+        assert tag not in ("link", "iframe", "object")
         assert all((value or "").startswith("data:") for key, value in attributes.items() if key in ("src", "href"))
     assert not re.search(r"https?:|url\(|@import", page.source)
     assert page.source.startswith("<!DOCTYPE html>")
@@ -168,7 +142,9 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     path = write(folder / "<i>cats" / '<b onclick="x">&.jpg', 99, (20, 20))
     (folder / "dogs" / "<script>alert(1)<script>.jpg").write_bytes(b"")
     page = page_of(tk.check_images(folder, verbose=0), tmp_path / "report.html")
-    assert not {"b", "i", "script"} & {tag for tag, _ in page.tags}
+    tags = [tag for tag, _ in page.tags]
+    assert not {"b", "i"} & set(tags)
+    assert tags.count("script") == 1, "that of the page itself"
     assert str(path) in page.text
     assert "&lt;b onclick" in page.source
 
@@ -275,6 +251,16 @@ def test_a_folder_that_is_missing_or_in_the_way_is_refused(tmp_path: Path) -> No
     with refused(tk.InvalidInputError, "folder.html", "Is a directory", "Pass another path"):
         Report().html(tmp_path / "folder.html")
     assert [path.name for path in tmp_path.iterdir()] == ["folder.html"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs on this system")
+def test_what_is_not_a_file_is_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.html")
+    (tmp_path / "link.html").symlink_to("pipe.html")
+    for name in ("pipe.html", "link.html"):
+        with refused(tk.InvalidInputError, name, "not a regular file"):
+            Report().html(tmp_path / name)
+    assert (tmp_path / "pipe.html").is_fifo()
 
 
 def test_pictures_are_found_wherever_the_process_went(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 
 from transferkit.errors import MissingExtraError
 from transferkit.results import plots
+from transferkit.results.scores import Bin
 
 METRICS = {
     "loss": [3.0, 2.0, 1.0],
@@ -48,10 +50,13 @@ def test_a_history_of_one_phase_has_no_switch() -> None:
     assert len(loss.lines) == 2
 
 
-def test_epochs_are_counted_in_whole_numbers() -> None:
-    figure = plots.history({"loss": [1.0, 0.5], "accuracy": [0.5, 0.6]}, [], ["fit"])
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_epochs_are_counted_in_whole_numbers(epochs: int) -> None:
+    figure = plots.history({"loss": [1.0] * epochs, "accuracy": [0.5] * epochs}, [], ["fit"])
     drawn(figure)
-    assert all(tick == round(tick) for tick in figure.axes[0].get_xticks())
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        assert [tick for tick in axes.get_xticks() if low <= tick <= high] == list(range(1, epochs + 1))
 
 
 def test_a_confusion_matrix_is_coloured_by_shares_and_labelled_by_counts() -> None:
@@ -64,10 +69,41 @@ def test_a_confusion_matrix_is_coloured_by_shares_and_labelled_by_counts() -> No
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["cat", "dog", "owl"]
 
 
-@pytest.mark.parametrize(("count", "texts"), [(30, 900), (31, 0)])
-def test_a_large_confusion_matrix_has_no_counts(count: int, texts: int) -> None:
-    names = [str(n) for n in range(count)]
-    assert len(plots.confusion(np.eye(count, dtype=int), names).axes[0].texts) == texts
+def test_of_many_classes_only_counts_above_0_are_written() -> None:
+    names = [str(n) for n in range(47)]
+    assert len(plots.confusion(7 * np.eye(47, dtype=int), names).axes[0].texts) == 47
+
+
+def test_counts_that_do_not_fit_are_left_out() -> None:
+    names = [str(n) for n in range(114)]
+    assert len(plots.confusion(12 * np.eye(114, dtype=int), names).axes[0].texts) == 114
+    assert len(plots.confusion(12345 * np.eye(114, dtype=int), names).axes[0].texts) == 0
+
+
+@pytest.mark.parametrize("count", [2, 5, 47, 114])
+def test_class_names_beside_a_matrix_do_not_overlap_and_lie_within_the_figure(count: int) -> None:
+    names = [f"a class with a rather long name, number {n}" for n in range(count)]
+    figure = plots.confusion(np.eye(count, dtype=int), names)
+    figure.draw_without_rendering()
+    axes, whole = figure.axes[0], figure.bbox
+    boxes = [label.get_window_extent() for label in axes.get_yticklabels()]
+    assert all(box.x0 >= whole.x0 and box.x1 <= whole.x1 for box in boxes)
+    assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(boxes))
+    assert axes.get_yticklabels()[0].get_fontsize() >= 5
+    below = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert all(box.y0 >= whole.y0 for box in below)
+    if count > 10:  # upright
+        assert all(left.x1 <= right.x0 for left, right in pairwise(below))
+
+
+def test_calibration_is_drawn_with_intervals_and_numbers_of_images() -> None:
+    bins = [Bin(4, 0.55, 0.5, (0.15, 0.85)), Bin(30, 0.95, 0.9, (0.74, 0.97))]
+    top, below = plots.calibration(bins).axes
+    (bars,) = top.containers
+    assert bars[0].get_xydata().tolist() == [[0.55, 0.5], [0.95, 0.9]]
+    np.testing.assert_allclose([line[:, 1] for line in bars[2][0].get_segments()], [[0.15, 0.85], [0.74, 0.97]])
+    assert [bar.get_height() for bar in below.containers[0]] == [4, 30]
+    assert (top.get_ylabel(), below.get_xlabel(), below.get_ylabel()) == ("accuracy", "confidence", "images")
 
 
 def test_a_grid_draws_each_image_under_its_title() -> None:
@@ -84,6 +120,13 @@ def test_pixels_off_the_scale_are_clipped_and_the_images_left_as_they_are() -> N
     axes = plots.grid([image], ["x"]).axes[0]
     assert axes.images[0].get_array().tolist() == [[[0, 128, 255]]]
     assert image.max() == 300
+
+
+def test_an_image_that_cannot_be_read_is_an_empty_tile_and_long_lines_keep_both_ends() -> None:
+    axes = plots.grid([None, picture(0)], ["begin" + 50 * "-" + "end\nshort", "b"]).axes
+    assert [text.get_text() for text in axes[0].texts] == ["cannot be read"]
+    first, second = axes[0].get_title().split("\n")
+    assert (first[:5], first[-3:], len(first), second) == ("begin", "end", 28, "short")
 
 
 def test_a_grid_of_no_images_is_an_empty_figure() -> None:

@@ -1,17 +1,13 @@
-"""Predictions, evaluations and histories: numbers with class names."""
+"""Predictions and histories: numbers with class names."""
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from helpers import refused, steady
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
+from helpers import refused
 
 import transferkit as tk
 from transferkit import results
@@ -97,6 +93,12 @@ def test_predictions_print_as_a_table(predictions: results.Predictions) -> None:
     assert repr(predictions) == "<Predictions: 4 images, 3 classes>"
 
 
+def test_a_notebook_shows_predictions_as_a_table(predictions: results.Predictions) -> None:
+    shown = predictions._repr_html_()
+    assert shown.count("<tr>") == 5
+    assert "<tr><td>image 2</td><td>dog</td><td>0.500</td></tr>" in shown
+
+
 def test_many_predictions_print_their_first_twenty() -> None:
     many = results.Predictions(CLASSES, np.repeat(ROWS, 6, axis=0), [f"{n}.jpg" for n in range(24)])
     text = str(many)
@@ -118,91 +120,6 @@ def test_predictions_become_a_data_frame(predictions: results.Predictions) -> No
     assert frame.columns.tolist() == ["path", "label", "confidence", *(f"probability of {c}" for c in CLASSES)]
     assert frame["label"].tolist() == predictions.labels.tolist()
     np.testing.assert_array_equal(frame.iloc[:, 3:].to_numpy(np.float32), ROWS)
-
-
-# ---- evaluation ----
-
-
-def evaluation(codes: list[int], rows: np.ndarray = ROWS, classes: np.ndarray = CLASSES) -> results.Evaluation:
-    return results.Evaluation(
-        results.Predictions(classes, rows, [f"{n}.jpg" for n in range(len(rows))]), np.array(codes)
-    )
-
-
-def test_an_evaluation_has_the_figures_of_its_predictions() -> None:
-    report = evaluation([0, 2, 0, 1])
-    assert report.accuracy == 0.75
-    assert report.loss == pytest.approx(-np.log([0.7, 0.6, 0.25, 0.9]).mean(), rel=1e-6)
-    assert report.confusion_matrix.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
-    assert report.labels.tolist() == ["cat", "owl", "cat", "dog"]
-    assert report.classes.tolist() == CLASSES.tolist()
-    assert type(report.accuracy) is type(report.loss) is float
-
-
-PROBABILITIES = st.integers(2, 5).flatmap(
-    lambda classes: st.tuples(
-        arrays(np.float32, (12, classes), elements=st.floats(0.0625, 1, width=32)),
-        st.lists(st.integers(0, classes - 1), min_size=12, max_size=12),
-    )
-)
-
-
-@steady
-@given(PROBABILITIES)
-def test_the_figures_are_those_of_scikit_learn(drawn: tuple[np.ndarray, list[int]]) -> None:
-    from sklearn import metrics
-
-    raw, codes = drawn
-    rows = raw / raw.sum(axis=1, keepdims=True)
-    names = np.arange(rows.shape[1]) * 10
-    report = evaluation(codes, rows, names)
-    predicted = rows.argmax(axis=1)
-    assert report.accuracy == pytest.approx(metrics.accuracy_score(codes, predicted))
-    assert report.confusion_matrix.tolist() == metrics.confusion_matrix(codes, predicted, labels=names // 10).tolist()
-    known = metrics.precision_recall_fscore_support(codes, predicted, labels=names // 10, zero_division=np.nan)
-    found = np.array([report.per_class[name] for name in names.tolist()]).T
-    np.testing.assert_allclose(found, np.array(known, float), rtol=1e-6)
-    assert report.loss == pytest.approx(-np.log(rows[np.arange(12), codes]).mean(), rel=1e-5)
-
-
-def test_a_class_without_images_has_no_recall_and_one_never_predicted_no_precision() -> None:
-    scores = evaluation([0, 0, 0, 0], np.repeat(ROWS[:2], 2, axis=0)).per_class
-    assert tuple(scores["cat"]) == (1.0, 0.5, pytest.approx(2 / 3), 4)
-    assert (scores["owl"].precision, scores["owl"].f1, scores["owl"].support) == (0.0, 0.0, 0)
-    assert math.isnan(scores["owl"].recall)
-    assert all(math.isnan(value) for value in scores["dog"][:3])
-
-
-def test_a_certain_mistake_has_a_finite_loss() -> None:
-    rows = np.array([[1, 0, 0]], np.float32)
-    assert evaluation([1], rows).loss == pytest.approx(-np.log(1e-7))
-    assert evaluation([0], rows).loss == 0
-
-
-def test_mistakes_are_listed_the_most_confident_first() -> None:
-    mistakes = evaluation([1, 1, 0, 1]).mistakes
-    assert [(true, p.label, p.path) for true, p in mistakes] == [
-        ("dog", "cat", "0.jpg"),
-        ("dog", "owl", "1.jpg"),
-        ("cat", "dog", "2.jpg"),
-    ]
-    assert [p.confidence for _, p in mistakes] == pytest.approx([0.7, 0.6, 0.5])
-
-
-def test_an_evaluation_prints_as_a_table() -> None:
-    report = evaluation([0, 2, 0, 1])
-    lines = str(report).splitlines()
-    assert lines[0] == f"accuracy 0.7500, loss {report.loss:.4f}, 4 images"
-    assert lines[2].split() == ["class", "precision", "recall", "f1", "images"]
-    assert lines[4].split() == ["cat", "1.000", "0.500", "0.667", "2"]
-    assert "accuracy 0.7500" in repr(report)
-
-
-def test_the_figure_of_an_evaluation_holds_its_confusion_matrix() -> None:
-    report = evaluation([0, 2, 0, 1], classes=np.array([1, 2, 3]))
-    axes = report.plot().axes[0]
-    assert [text.get_text() for text in axes.texts] == [str(n) for n in report.confusion_matrix.ravel()]
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "2", "3"]
 
 
 # ---- history ----
@@ -261,6 +178,13 @@ def test_a_history_prints_each_epoch_and_marks_the_one_that_was_kept(history: re
     assert lines[6].split()[-1] == "-"
     assert lines[7].startswith("*")
     assert repr(history) == "<History: 5 epochs in 2 phases>"
+
+
+def test_a_notebook_shows_a_history_as_a_table(history: results.History) -> None:
+    shown = history._repr_html_()
+    assert shown.count("<tr>") == 6
+    assert "<td>2*</td><td>2.0000</td>" in shown
+    assert "the epoch at which training was kept" in shown
 
 
 def test_a_history_becomes_a_data_frame_of_epochs(history: results.History) -> None:

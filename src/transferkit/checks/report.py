@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from PIL import Image
-
-from .._files import replacing
 from .._public import public_in_room
-from ..errors import ImageReadError, InvalidInputError, bad_argument, import_extra
-from ..images import Images, content_of, decode
-from ..results import Label
+from ..errors import import_extra
+from ..images import Images, thumbnails
+from ..results import Label, figure, html_table, page_path, safe, write_page
 
 if TYPE_CHECKING:
     import pandas
@@ -28,14 +20,6 @@ __all__ = ["Fault", "Report"]
 SHOWN = 5  # faults of a kind that the table lists
 THUMBNAILS = 100  # pictures of a kind on the page
 SIDE = 128  # pixels of their longer side
-
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222; }
-h2 { margin-top: 2rem; border-bottom: 1px solid #ccc; } h2.serious { border-color: #c00; color: #a00; }
-figure { display: inline-block; width: 300px; margin: .5rem; vertical-align: top; overflow-wrap: anywhere; }
-figure img { margin-right: .3rem; border: 1px solid #ddd; } figcaption { font-size: 13px; } small { color: #666; }
-td, th { padding: 0 1rem .1rem 0; text-align: left; }
-"""
 
 
 @public_in_room
@@ -96,17 +80,7 @@ class Report:
             >>> import transferkit as tk
             >>> tk.check_images("photos/train", verbose=0).html("report.html")
         """
-        if not isinstance(path, (str, PathLike)) or not str(path).endswith(".html"):
-            raise bad_argument("path", path, "must end in .html", "Pass for example 'report.html'")
-        page = self._page()
-        try:
-            with replacing(Path(path)) as file:
-                file.write_text(page, encoding="utf-8", errors="backslashreplace")
-        except OSError as error:
-            raise InvalidInputError(
-                f"{str(path)!r} cannot be written ({error.strerror or error}): it must be a file in a folder that exists and "
-                f"that you may write to. Pass another path, or make the folder first."
-            ) from error
+        write_page(page_path(path), "Image check", self._page())
 
     def summary(self) -> str:
         """One line: how many images, and how many faults of each kind."""
@@ -134,46 +108,27 @@ class Report:
             kinds.setdefault(fault.kind, []).append(fault)
         return kinds.items()
 
+    def _repr_html_(self) -> str:
+        rows = [[f.kind, f.where, f.detail] for _, faults in self._by_kind() for f in faults[:SHOWN]]
+        return f"<p>{safe(self.summary())}</p>" + (html_table(["kind", "where", "detail"], rows) if rows else "")
+
     def _page(self) -> str:
-        counts = "".join(f"<tr><td>{_safe(name)}</td><td>{count:,}</td></tr>" for name, count in self.counts.items())
+        counts = html_table(["class", "images"], [[str(name), f"{count:,}"] for name, count in self.counts.items()])
         sections = "".join(_section(kind, faults, self._images) for kind, faults in self._by_kind())
-        return (
-            f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Image check</title><style>{STYLE}'
-            f"</style></head><body><h1>Image check</h1><p>{_safe(self.summary())}</p><table><tr><th>class</th>"
-            f"<th>images</th></tr>{counts}</table>{sections}</body></html>\n"
-        )
+        return f"<p>{safe(self.summary())}</p>{counts}{sections}"
 
 
 def _section(kind: str, faults: list[Fault], images: Mapping[str, Images]) -> str:
-    head = f"<h2{' class=serious' if faults[0].serious else ''}>{_safe(kind)} <small>{len(faults):,}</small></h2>"
+    head = f"<h2{' class=serious' if faults[0].serious else ''}>{safe(kind)} <small>{len(faults):,}</small></h2>"
     figures = "".join(_figure(fault, images) for fault in faults[:THUMBNAILS])
     rest = f"<p>... and {len(faults) - THUMBNAILS:,} more in .faults</p>" if len(faults) > THUMBNAILS else ""
     return head + figures + rest
 
 
 def _figure(fault: Fault, images: Mapping[str, Images]) -> str:
-    pictures = "".join(_picture(images[name]) for name in (fault.where, fault.other or "") if name in images)
-    caption = f"{_safe(fault.where)}<br><small>{_safe(fault.detail)}</small>"
-    return f"<figure>{pictures}<figcaption>{caption}</figcaption></figure>"
-
-
-def _picture(image: Images) -> str:
-    """A thumbnail as a part of the page; nothing if the image cannot be read."""
-    try:
-        content = content_of(image, 0)
-        shown = decode(content, size=(SIDE, SIDE)) if isinstance(content, bytes) else content
-    except ImageReadError:
-        return ""
-    small = Image.fromarray(np.clip(shown, 0, 255).astype(np.uint8))
-    small.thumbnail((SIDE, SIDE))
-    file = io.BytesIO()
-    small.save(file, "JPEG", quality=85)
-    data = base64.b64encode(file.getvalue()).decode()
-    return f'<img src="data:image/jpeg;base64,{data}" width="{small.width}" height="{small.height}" alt="">'
-
-
-def _safe(text: object) -> str:
-    return html.escape(str(text))
+    named = [images[name] for name in (fault.where, fault.other or "") if name in images]
+    pictures = [picture for image in named for picture in thumbnails(image, [0], SIDE) if picture is not None]
+    return figure(pictures, fault.where, fault.detail)
 
 
 def _one_line(text: str) -> str:

@@ -3,7 +3,7 @@
 Images are RGB, 0 to 255, upright. Files are read when they are needed, and nothing of the user's is changed.
 """
 
-from .decoding import PIXEL_RULE, content_of, decode, load, to_pixels
+from .decoding import PIXEL_RULE, content_of, decode, load, thumbnails, to_pixels
 from .folders import EXTENSIONS, list_files
 from .forms import ImageData, ImageLike, Labels, Validation
 from .images import Content, Images, LabelledImages
@@ -46,6 +46,7 @@ __all__ = [
     "read_training_data",
     "resize",
     "split_pair",
+    "thumbnails",
     "to_pixels",
     "trained_on",
     "validation_share",

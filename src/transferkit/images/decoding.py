@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from .images import Content, Images
 from .opening import open_image, orientation_of, reading, unreadable
 from .resizing import Box, Pixels, Size, resize, resize_image
 
-__all__ = ["PIXEL_RULE", "content_of", "decode", "load", "to_pixels", "to_rgb"]
+__all__ = ["PIXEL_RULE", "content_of", "decode", "load", "thumbnails", "to_pixels", "to_rgb"]
 
 # The version of all rules by which bytes become pixels, for stored values: to be raised with each change of pixels.
 PIXEL_RULE = "pillow-bilinear-1"
@@ -97,6 +98,22 @@ def decode(data: bytes, name: str = "image", size: Size | None = None) -> npt.ND
         if size is not None:
             _reduce(image, (max(size), max(size)))
         return np.asarray(to_rgb(image))
+
+
+def thumbnails(images: Images, indices: Sequence[int], side: int) -> list[npt.NDArray[np.uint8] | None]:
+    """Images of these indices as uint8 `(h, w, 3)`, RGB, upright, reduced to at most `side` pixels; None if unreadable."""
+    return [_thumbnail(images, index, side) for index in indices]
+
+
+def _thumbnail(images: Images, index: int, side: int) -> npt.NDArray[np.uint8] | None:
+    try:
+        content = content_of(images, index)
+        pixels = decode(content, size=(side, side)) if isinstance(content, bytes) else content
+    except ImageReadError:
+        return None
+    small = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    small.thumbnail((side, side))
+    return np.asarray(small)
 
 
 def to_rgb(image: Image.Image, size: Size | None = None) -> Image.Image:

@@ -2,68 +2,114 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from os import PathLike
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import check_count
 from .._public import public_in_room
-from . import plots
+from . import pages, plots, scores
 from .predictions import Label, Prediction, Predictions
-from .text import text_table
+from .scores import ClassScores, ConfusedPair, ScoredImage
+from .text import Printed, Table, figure_text, html_table, safe, shortened
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.figure import Figure
 
-__all__ = ["ClassScores", "Evaluation"]
+__all__ = ["Evaluation", "Thumbnails"]
+
+# Positions of images, and pixels of the longer side -> each as uint8 `(h, w, 3)`, RGB; None if it cannot be read.
+Thumbnails: TypeAlias = "Callable[[Sequence[int], int], list[npt.NDArray[np.uint8] | None]]"
+
+PRINTED = 30  # classes that the printed table lists in full
+WORST = 20  # classes that it lists where there are more
+LONGEST = 50  # characters of a class name in it
+PICTURES = 48  # on the page
+PAIRS = 50
+SIDE = 128  # pixels of the longer side of a picture
 
 
 @public_in_room
-class ClassScores(NamedTuple):
-    """The figures of one class; NaN where a figure is not defined (no image of it, or never predicted).
-
-    Attributes:
-        precision: share of the images predicted as this class that belong to it.
-        recall: share of the images of this class that were predicted as it.
-        f1: the harmonic mean of the two.
-        support: number of images of this class.
-    """
-
-    precision: float
-    recall: float
-    f1: float
-    support: int
-
-
-@public_in_room
-class Evaluation:
+class Evaluation(Printed):
     """How a classifier did on labelled images; prints as a table.
 
     Attributes:
         loss: mean cross-entropy in nats (probabilities are clipped at 1e-7).
+        losses: the cross-entropy of each image, float64 `(n,)`.
         accuracy: share of images whose most probable class is the right one, 0 to 1.
         confusion_matrix: int64 `(n_classes, n_classes)`; rows are the true classes, columns the predicted ones.
         classes: class names `(n_classes,)`, the order of rows and columns.
-        per_class: class name -> `ClassScores`.
         predictions: the `Predictions` behind the figures.
         labels: the true class names `(n,)`.
+
+    Files are read again where they are drawn; images in memory are kept for that as long as the evaluation.
     """
 
-    def __init__(self, predictions: Predictions, codes: npt.NDArray[np.int64]) -> None:
+    def __init__(self, predictions: Predictions, codes: scores.Codes, thumbnails: Thumbnails | None = None) -> None:
         probabilities, size = predictions.probabilities, len(predictions.classes)
         predicted = probabilities.argmax(axis=1)
         self.predictions = predictions
         self.classes: npt.NDArray[np.generic] = predictions.classes
         self.labels: npt.NDArray[np.generic] = self.classes[codes]
-        self.loss = float(-np.log(np.clip(probabilities[np.arange(len(codes)), codes], 1e-7, 1.0)).mean())
+        of_label = probabilities[np.arange(len(codes)), codes]
+        self.losses: npt.NDArray[np.float64] = 0 - np.log(of_label.clip(1e-7, 1), dtype=float)
+        self.loss = float(self.losses.mean())
         self.accuracy = float((predicted == codes).mean())
         matrix = np.bincount(codes * size + predicted, minlength=size**2).reshape(size, size)
         self.confusion_matrix: npt.NDArray[np.int64] = matrix
+        self._codes, self._thumbnails = codes, thumbnails
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """The 95 % interval of the accuracy (Wilson, 1927), for images that are independent of each other."""
+        return scores.wilson(int(np.trace(self.confusion_matrix)), len(self.labels))
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean recall of the classes that have images, 0 to 1: each counts the same, however many images it has."""
+        return self.macro.recall
+
+    @property
+    def roc_auc(self) -> float:
+        """The mean of the classes' areas under the ROC curve, each class against the others; NaN if not defined."""
+        return self.macro.roc_auc
+
+    @property
+    def calibration_error(self) -> float:
+        """The mean distance of accuracy from confidence, over 15 bins of confidence of equal width (Guo et al., 2017).
+
+        0 = of the images that are classified with 90 % confidence, 90 % are classified rightly, and so on.
+        """
+        return scores.calibration_error(self._calibration)
+
+    @cached_property
+    def per_class(self) -> dict[Label, ClassScores]:
+        """Class name -> `ClassScores`."""
+        matrix = self.confusion_matrix
         right, predictions_of, images_of = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
         with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
             figures = right / predictions_of, right / images_of, 2 * right / (predictions_of + images_of)
-        scores = map(ClassScores, *(column.tolist() for column in (*figures, images_of)))
-        self.per_class: dict[Label, ClassScores] = dict(zip(self.classes.tolist(), scores, strict=True))
+        areas = scores.roc_auc(self.predictions.probabilities, self._codes)
+        columns = (*(column.tolist() for column in (*figures, images_of)), areas)
+        return dict(zip(self.classes.tolist(), map(ClassScores, *columns), strict=True))
+
+    @property
+    def macro(self) -> ClassScores:
+        """The mean of each figure over the classes that have images; one that was never predicted has precision 0."""
+        present = np.array([figures for figures in self.per_class.values() if figures.support])
+        precision, recall, f1, support, area = present.T
+        precision, recall, f1, area = (float(column.mean()) for column in (np.nan_to_num(precision), recall, f1, area))
+        return ClassScores(precision, recall, f1, int(support.sum()), area)
+
+    def top_k(self, k: int) -> float:
+        """The share of images whose true class is among the `k` most probable, 0 to 1; 1 if there are no more classes."""
+        k = check_count("k", k, example=5)
+        return float(scores.in_top(self.predictions.probabilities, self._codes, k).mean())
 
     @property
     def mistakes(self) -> list[tuple[Label, Prediction]]:
@@ -71,19 +117,141 @@ class Evaluation:
         wrong = [(t, p) for t, p in zip(self.labels.tolist(), self.predictions, strict=True) if t != p.label]
         return sorted(wrong, key=lambda pair: -pair[1].confidence)
 
-    def plot(self) -> Figure:
-        """The confusion matrix as a figure, returned and not shown (extra ``plot``)."""
-        return plots.confusion(self.confusion_matrix, [str(name) for name in self.classes])
+    def top_losses(self, n: int = 10) -> list[ScoredImage]:
+        """The `n` images whose true class was given the lowest probability, the lowest first."""
+        order = np.argsort(-self.losses, kind="stable")[: check_count("n", n, example=10)].tolist()
+        return [self._scored(position) for position in order]
 
-    def __str__(self) -> str:
-        rows = [
-            [str(name), f"{s.precision:.3f}", f"{s.recall:.3f}", f"{s.f1:.3f}", str(s.support)]
-            for name, s in self.per_class.items()
+    def confused_pairs(self, n: int = 10) -> list[ConfusedPair]:
+        """The `n` pairs of a true class and another that most of its images were predicted as, the most frequent first."""
+        matrix, names = self.confusion_matrix, self.classes.tolist()
+        images_of = matrix.sum(axis=1)
+        pairs = [
+            ConfusedPair(
+                names[true], names[other], int(matrix[true, other]), float(matrix[true, other] / images_of[true])
+            )
+            for true, other in np.argwhere(matrix).tolist()
+            if true != other
         ]
-        return f"{self._headline()}\n\n{text_table(['class', 'precision', 'recall', 'f1', 'images'], rows)}"
+        return sorted(pairs, key=lambda pair: (-pair.images, -pair.share))[: check_count("n", n, example=10)]
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row per image: path, label, predicted, confidence, loss, and a probability per class (extra ``pandas``)."""
+        frame = self.predictions.to_dataframe().rename(columns={"label": "predicted"})
+        frame.insert(1, "label", self.labels)
+        frame.insert(4, "loss", self.losses)
+        return frame
+
+    def plot(self) -> Figure:
+        """The same as `plot_confusion_matrix`."""
+        return self.plot_confusion_matrix()
+
+    def plot_confusion_matrix(self) -> Figure:
+        """The confusion matrix as a figure, returned and not shown (extra ``plot``); colours are shares of a true class."""
+        return plots.confusion(self.confusion_matrix, self._names)
+
+    def plot_calibration(self) -> Figure:
+        """Accuracy by confidence, with 95 % intervals, and how many images have it (extra ``plot``)."""
+        return plots.calibration(self._calibration)
+
+    def plot_top_losses(self, n: int = 12) -> Figure:
+        """The images of `top_losses`, each under its true class and its prediction (extra ``plot``)."""
+        images = self.top_losses(n)
+        titles = [f"{i.label}\npredicted: {i.predicted}\nconfidence {i.confidence:.2f}" for i in images]
+        return plots.grid(self._pictures(images, 2 * SIDE), titles)
+
+    def html(self, path: str | PathLike[str]) -> None:
+        """Write one page with all of it, and pictures of the highest losses; it needs no other file and no network.
+
+        Args:
+            path: ends in ``.html``; an existing file is replaced.
+
+        Raises:
+            InvalidInputError: another ending, or a path that cannot be written to.
+
+        Example:
+            >>> import transferkit as tk
+            >>> clf = tk.TransferClassifier.load("pets.keras")
+            >>> clf.evaluate("photos/test", verbose=0).html("evaluation.html")
+        """
+        target = pages.page_path(path)
+        pairs = [
+            [str(p.label), str(p.predicted), str(p.images), f"{100 * p.share:.1f} %"]
+            for p in self.confused_pairs(PAIRS)
+        ]
+        body = (
+            f"<p>{safe(self._headline())}</p>{html_table(['figure', 'value'], self._figures())}"
+            f"<h2>Classes</h2>{html_table(*self._rows(list(self.per_class)), sortable=True)}"
+            f"<h2>Confusion matrix</h2>{pages.matrix(self.confusion_matrix, self._names)}"
+            f"<h2>Most confused classes</h2>{html_table(['true', 'predicted', 'images', 'share'], pairs, sortable=True)}"
+            f"<h2>Calibration</h2>{pages.calibration(self._calibration)}"
+            f"<h2>Highest losses</h2>{pages.gallery(*self._worst())}"
+        )
+        pages.write_page(target, "Evaluation", body)
+
+    @property
+    def _names(self) -> list[str]:
+        return [str(name) for name in self.classes]
+
+    @cached_property
+    def _calibration(self) -> list[scores.Bin]:
+        return scores.calibration_bins(self.predictions.confidences, self.predictions.labels == self.labels)
+
+    def _scored(self, position: int) -> ScoredImage:
+        label, (predicted, confidence, path) = self.labels[position].item(), self.predictions[position]
+        return ScoredImage(path, label, predicted, confidence, float(self.losses[position]), position)
+
+    def _pictures(self, images: Sequence[ScoredImage], side: int) -> list[npt.NDArray[np.uint8] | None]:
+        positions = [image.position for image in images]
+        return self._thumbnails(positions, side) if self._thumbnails else [None] * len(positions)
+
+    def _worst(self) -> tuple[list[npt.NDArray[np.uint8] | None], list[tuple[str, str]]]:
+        """Pictures for the page, and two lines to go below each."""
+        images = self.top_losses(PICTURES)
+        lines = [
+            (
+                f"{image.label}, predicted {image.predicted} ({image.confidence:.3f}), loss {image.loss:.2f}",
+                image.path or f"image {image.position}",
+            )
+            for image in images
+        ]
+        return self._pictures(images, SIDE), lines
+
+    def _figures(self) -> list[list[str]]:
+        """What the page says of all classes together, besides the headline."""
+        macro, skipped = self.macro, len(self.predictions.skipped)
+        return [
+            *([["top-5 accuracy", f"{self.top_k(5):.4f}"]] if len(self.classes) > 5 else []),
+            ["balanced accuracy", f"{self.balanced_accuracy:.4f}"],
+            ["macro precision", f"{macro.precision:.4f}"],
+            ["macro F1", f"{macro.f1:.4f}"],
+            ["macro ROC AUC", figure_text(macro.roc_auc, 4)],
+            ["calibration error", f"{self.calibration_error:.4f}"],
+            *([["images left out, which could not be read", f"{skipped:,}"]] if skipped else []),
+        ]
+
+    def _rows(self, names: Sequence[Label]) -> Table:
+        rows = []
+        for name in names:
+            found = self.per_class[name]
+            figures = map(figure_text, (found.precision, found.recall, found.f1, found.roc_auc))
+            rows.append([str(name), *figures, str(found.support)])
+        return ["class", "precision", "recall", "f1", "roc auc", "images"], rows
+
+    def _parts(self) -> tuple[str, Table, str]:
+        names, below = list(self.per_class), ""
+        if len(names) > PRINTED:
+            below = f"The {WORST} of {len(names)} classes with the lowest f1; .per_class has all."
+            names = sorted(names, key=lambda name: np.nan_to_num(self.per_class[name].f1, nan=2))[:WORST]
+        head, rows = self._rows(names)
+        return self._headline(), (head, [[shortened(name, LONGEST), *figures] for name, *figures in rows]), below
 
     def __repr__(self) -> str:
         return f"<Evaluation: {self._headline()}>"
 
     def _headline(self) -> str:
-        return f"accuracy {self.accuracy:.4f}, loss {self.loss:.4f}, {len(self.labels)} images"
+        low, high = self.accuracy_interval
+        return (
+            f"accuracy {self.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), loss {self.loss:.4f}, "
+            f"{len(self.labels):,} images"
+        )

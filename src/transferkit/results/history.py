@@ -12,7 +12,7 @@ import numpy as np
 from .._public import public_in_room
 from ..errors import import_extra
 from . import plots
-from .text import text_table
+from .text import Printed, Table
 
 if TYPE_CHECKING:
     import pandas
@@ -103,7 +103,7 @@ class Phase:
 
 @public_in_room
 @dataclass(frozen=True)
-class History(Mapping[str, list[float]]):
+class History(Printed, Mapping[str, list[float]]):
     """The epochs of all phases, in order: a mapping from the name of a metric to one float per epoch.
 
     ``history["val_accuracy"]`` is NaN where a phase had no validation; ``history.epochs`` is the number of epochs.
@@ -151,7 +151,7 @@ class History(Mapping[str, list[float]]):
         ends = np.cumsum([phase.epochs for phase in self.phases])[:-1].tolist()
         return plots.history(dict(self), ends, [phase.name for phase in self.phases])
 
-    def __str__(self) -> str:
+    def _parts(self) -> tuple[str, Table, str]:
         shown = [name for name in self.metrics if name != "learning_rate"]
         rows = [
             [phase.name, f"{epoch + 1}{'*' if epoch + 1 == phase.kept else ''}"]
@@ -160,7 +160,7 @@ class History(Mapping[str, list[float]]):
             for epoch in range(phase.epochs)
         ]
         left_out = f"\n{len(self.skipped):,} images could not be read and were left out" if self.skipped else ""
-        return text_table(["phase", "epoch", *shown], rows) + "\n* the epoch at which training was kept" + left_out
+        return "", (["phase", "epoch", *shown], rows), "* the epoch at which training was kept" + left_out
 
     def __repr__(self) -> str:
         return f"<History: {self.epochs} epochs in {len(self.phases)} phases>"

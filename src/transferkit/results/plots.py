@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import import_extra
+from .scores import Bin
+from .text import shortened
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["confusion", "grid", "history"]
+__all__ = ["calibration", "confusion", "grid", "history"]
+
+LARGEST = 40  # inches of a side of a confusion matrix
+FEW = 12  # up to so many classes, counts of 0 are written too
+LONGEST = 40  # characters of a class name beside a matrix
+TITLE = 28  # characters of a line above an image
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -27,45 +36,78 @@ def history(metrics: Mapping[str, Sequence[float]], switches: Sequence[int], pha
     """Loss and accuracy by epoch; a line where one phase ends and the next begins."""
     figure = _figure(10, 4)
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for key, label in ((name, "training"), (f"val_{name}", "validation")):
+        for key, label, marker in ((name, "training", "o"), (f"val_{name}", "validation", "s")):
             if key in metrics:
                 epochs = np.arange(1, len(metrics[key]) + 1)
-                axes.plot(epochs, metrics[key], marker="o", markersize=3, label=label)
+                axes.plot(epochs, metrics[key], marker=marker, markersize=4, label=label)
+                axes.set_xlim(0.5, len(epochs) + 0.5)
         for switch, phase in zip(switches, phases[1:], strict=True):
             axes.axvline(switch + 0.5, color="grey", linestyle="--", label=phase if switch == switches[0] else None)
         axes.set_xlabel("epoch")
         axes.set_ylabel(name)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.legend()
     return figure
 
 
 def confusion(matrix: npt.NDArray[np.int64], names: Sequence[str]) -> Figure:
-    """A confusion matrix with its counts; colours are shares of the true class."""
-    side = max(4.0, 0.6 * len(names) + 2)
-    figure = _figure(side, side)
+    """A confusion matrix with its counts, where they fit; colours are shares of the true class."""
+    count, names = len(names), [shortened(name, LONGEST) for name in names]
+    cell = min(max(9 / count, 0.16), 0.9, LARGEST / count)  # inches
+    step = math.ceil(0.1 / cell)  # names that would be too small to read are left out
+    font = min(10.0, 60 * cell * step)
+    margin = 0.5 + max(map(len, names)) * font * 0.6 / 72
+    figure = _figure(count * cell + margin + 1, count * cell + margin)
     axes = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
-    axes.set_yticks(range(len(names)), names, parse_math=False)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the true class", shrink=min(1.0, 4 / (count * cell)), aspect=30)
+    ticks, upright = range(0, count, step), count > 10
+    turned = {"rotation": 90} if upright else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(ticks, names[::step], fontsize=font, parse_math=False, **turned)
+    axes.set_yticks(ticks, names[::step], fontsize=font, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    if len(names) <= 30:
-        for row, column in np.ndindex(matrix.shape):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour)
+    _write_counts(axes, matrix, shares, 72 * cell)
     return figure
 
 
-def grid(images: Sequence[npt.NDArray[np.uint8 | np.float32]], titles: Sequence[str]) -> Figure:
-    """Images RGB 0-255 in rows of up to six, each under its title."""
+def _write_counts(axes: Axes, matrix: npt.NDArray[np.int64], shares: npt.NDArray[np.float64], width: float) -> None:
+    """The counts, in cells of so many points, unless they would be too small to read."""
+    font = min(10.0, 0.55 * width, 1.3 * width / len(str(matrix.max())))
+    for row, column in np.argwhere(matrix if len(matrix) > FEW else matrix >= 0) if font >= 5 else ():
+        colour = "white" if shares[row, column] > 0.6 else "black"
+        axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour, fontsize=font)
+
+
+def calibration(bins: Sequence[Bin]) -> Figure:
+    """Accuracy by confidence with 95 % intervals, above how many images have that confidence."""
+    figure = _figure(5, 6)
+    top, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    count, confidence, accuracy, intervals = (np.array(column) for column in zip(*bins, strict=True))
+    reach = np.abs(intervals.T - accuracy)
+    top.plot([0, 1], [0, 1], color="grey", linestyle="--", label="confidence = accuracy")
+    top.errorbar(confidence, accuracy, reach, fmt="o", capsize=3, label="images, 95 % interval")
+    top.set(ylabel="accuracy", xlim=(0, 1), ylim=(-0.02, 1.02))
+    top.legend()
+    below.bar(confidence, count, width=0.03)
+    below.set(xlabel="confidence", ylabel="images")
+    return figure
+
+
+def grid(images: Sequence[npt.NDArray[np.uint8 | np.float32] | None], titles: Sequence[str]) -> Figure:
+    """Images RGB 0-255 in rows of up to six, each under its title; None is an image that cannot be read."""
     columns = min(6, max(1, len(images)))
     rows = -(-len(images) // columns)
-    figure = _figure(2 * columns, 2.3 * max(1, rows))
+    lines = max((title.count("\n") for title in titles), default=0)
+    figure = _figure(2 * columns, (2.3 + 0.15 * lines) * max(1, rows))
     for number, (image, title) in enumerate(zip(images, titles, strict=True)):
         axes = figure.add_subplot(rows, columns, number + 1)
-        axes.imshow(np.clip(np.round(image), 0, 255).astype(np.uint8))
-        axes.set_title(title, fontsize=9, parse_math=False)
+        if image is None:
+            axes.imshow(np.full((3, 4, 3), 235, np.uint8))
+            axes.text(1.5, 1, "cannot be read", ha="center", va="center")
+        else:
+            axes.imshow(np.clip(np.round(image), 0, 255).astype(np.uint8))
+        axes.set_title("\n".join(shortened(line, TITLE) for line in title.split("\n")), fontsize=9, parse_math=False)
         axes.axis("off")
     return figure

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .._public import public_in_room
 from ..errors import import_extra
-from .text import text_table
+from .text import Printed, Table
 
 if TYPE_CHECKING:
     import pandas
@@ -37,7 +37,7 @@ class Prediction(NamedTuple):
 
 
 @public_in_room
-class Predictions(Sequence[Prediction]):
+class Predictions(Printed, Sequence[Prediction]):
     """The predictions of several images, in their order.
 
     A sequence of `Prediction`; ``np.asarray(predictions)`` is the array of labels `(n,)`. A slice, a boolean mask
@@ -89,10 +89,10 @@ class Predictions(Sequence[Prediction]):
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[np.generic]:
         return np.array(self.labels, dtype=dtype)
 
-    def __str__(self) -> str:
+    def _parts(self) -> tuple[str, Table, str]:
         rows = [[p.path or f"image {i}", str(p.label), f"{p.confidence:.3f}"] for i, p in enumerate(self[:20])]
-        more = f"\n... and {len(self) - 20} more" if len(self) > 20 else ""
-        return text_table(["image", "label", "confidence"], rows) + more
+        more = f"... and {len(self) - 20} more" if len(self) > 20 else ""
+        return "", (["image", "label", "confidence"], rows), more
 
     def __repr__(self) -> str:
         return f"<Predictions: {len(self)} images, {len(self.classes)} classes>"
