@@ -64,10 +64,12 @@ from .training import (
     CheckedImages,
     FitOptions,
     LearningRate,
+    RunFolder,
     Tuning,
     check,
     check_callbacks,
     check_rate,
+    check_resume,
     extract_features,
     refuse_rate_setters,
     train_head,
@@ -195,6 +197,7 @@ class TransferClassifier(Estimator):
         unlabelled: ImageData | None = None,
         on_bad_image: OnBadImage = "raise",
         callbacks: Sequence[keras.callbacks.Callback] = (),
+        resume: str | PathLike[str] | None = None,
         verbose: Verbose = "auto",
     ) -> Self:
         """Train a new head on the features of the frozen backbone.
@@ -229,6 +232,9 @@ class TransferClassifier(Estimator):
             on_bad_image: ``"raise"`` = images that cannot be read are an error that names them all, before the
                 first epoch; ``"skip"`` = they are left out, and ``history_.skipped`` names them.
             callbacks: Keras callbacks; one that saves the model saves the whole network.
+            resume: a folder that keeps the state of the run every few seconds. If the process is killed, the same call
+                goes on from there and ends as if it had not been (to the last bit on a CPU). It is refused if the data
+                or an argument is another. Not with `callbacks`, whose state is unknown.
             verbose: 0 = silent; ``"auto"`` or 1 = messages, and progress bars on a terminal; 2 = also a line per epoch.
 
         Returns:
@@ -252,8 +258,11 @@ class TransferClassifier(Estimator):
         precision = check_precision(self.precision)
         chosen_seed = check_seed(self.seed)
         seed = secrets.randbelow(2**31) if chosen_seed is None else chosen_seed
+        folder = _run_folder(resume, callbacks, "fit")
+        if folder is not None and chosen_seed is None:
+            seed = folder.seed(seed)
         given = epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose
-        options = self._options(given, size, seed)
+        options = self._options(given, size, seed, folder)
         validation_share(validation)  # refuses a wrong share before a large folder is listed
         more = _read_unlabelled(unlabelled, options)
         images = read_labelled(data, labels, what="training data", lenient=options.skip)
@@ -291,6 +300,7 @@ class TransferClassifier(Estimator):
         class_weight: ClassWeight = None,
         on_bad_image: OnBadImage = "raise",
         callbacks: Sequence[keras.callbacks.Callback] = (),
+        resume: str | PathLike[str] | None = None,
         verbose: Verbose = "auto",
     ) -> Self:
         """Train the last part of the backbone together with the head, and keep what is better than before.
@@ -325,7 +335,7 @@ class TransferClassifier(Estimator):
                 them it falls geometrically (Howard and Ruder, 2018).
             label_smoothing: the share of each label that goes to all classes alike, 0 to below 1 (Szegedy et al., 2016).
             class_weight: None = that of `fit`; ``{}`` = every image counts the same; else as for `fit`.
-            on_bad_image, callbacks, verbose: as for `fit`; callbacks see the run on all images only, and may
+            on_bad_image, callbacks, resume, verbose: as for `fit`; callbacks see the run on all images only, and may
                 set the learning rate only if both `epochs` and a number as `learning_rate` are given.
 
         Returns:
@@ -351,7 +361,8 @@ class TransferClassifier(Estimator):
         at = fitted.network.default_cut() if at is None else fitted.network.resolve(at)  # before a folder is listed
         weight = fitted.class_weight if class_weight is None else check_class_weight(class_weight, fitted.classes)
         given = epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose
-        options = self._options(given, fitted.network.size, fitted.split_seed, len(before))
+        folder = _run_folder(resume, callbacks, f"fine_tune-{len(before)}")
+        options = self._options(given, fitted.network.size, fitted.split_seed + len(before), folder)
         tuning = _tuning(steps, options, layer_decay, label_smoothing)
         was_tuned = any(phase.name == "fine_tune" and phase.kept for phase in before)
         checked = _images_to_tune_on(fitted, data, labels, validation, options, was_tuned)
@@ -558,7 +569,9 @@ class TransferClassifier(Estimator):
             data, labels, size=size, count=count, augmentation=self.augmentation if augmentation else None
         )
 
-    def _options(self, given: tuple[object, ...], size: tuple[int, int], seed: int, phase: int = 0) -> FitOptions:
+    def _options(
+        self, given: tuple[object, ...], size: tuple[int, int], seed: int, folder: RunFolder | None
+    ) -> FitOptions:
         """The arguments of a call, and those of the constructor that training needs, checked before any work."""
         epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose = given
         listed = check_callbacks(callbacks)
@@ -572,7 +585,8 @@ class TransferClassifier(Estimator):
             augment=augmenter(self.augmentation, size, seed),
             views=fixed_views(self.augmentation, size, self.views),
             store=open_store(self.cache),
-            seed=seed + phase,  # a new order of images for each phase, from the one seed
+            seed=seed,
+            folder=folder,
         )
 
     def _become(self, fitted: _Fitted, history: History, report: Report | None = None) -> None:
@@ -607,6 +621,13 @@ def _pretrained(record: Backbone, source: Source, size: tuple[int, int], seed: i
     if note := size_note(record, source, size):
         console.say(note)
     return build_with_weights(record, size, find_weights(record, source, console), seed)
+
+
+def _run_folder(resume: object, callbacks: Sequence[keras.callbacks.Callback], phase: str) -> RunFolder | None:
+    if resume is not None and check_callbacks(callbacks):
+        raise InvalidInputError("resume was given with callbacks, whose state cannot be kept. Pass one of the two.")
+    folder = check_resume(resume)
+    return None if folder is None else RunFolder(folder, phase)
 
 
 def _check_views(views: int) -> int:

@@ -1,6 +1,6 @@
 """The frozen part over images, once for each image, and what is seen of the images on the way."""
 
-from .augmentation import Augmentation, FixedViews, augmenter, fixed_views
+from .augmentation import Augmentation, Augmenter, FixedViews, augmenter, fixed_views
 from .extraction import Extraction, NoRoomError, Plan, Storage, extract, is_kept
 from .inspection import Inspection, inspect, refuse_unreadable, reread
 from .prediction import Predictor
@@ -8,7 +8,7 @@ from .thumbnails import COLOURS, GRID
 from .values import LiveValues, StoredValues, Values
 
 __all__ = [
-    "COLOURS", "GRID", "Augmentation", "Extraction", "FixedViews", "Inspection", "LiveValues", "NoRoomError", "Plan",
-    "Predictor", "Storage", "StoredValues", "Values", "augmenter", "extract", "fixed_views", "inspect", "is_kept",
+    "COLOURS", "GRID", "Augmentation", "Augmenter", "Extraction", "FixedViews", "Inspection", "LiveValues", "NoRoomError",
+    "Plan", "Predictor", "Storage", "StoredValues", "Values", "augmenter", "extract", "fixed_views", "inspect", "is_kept",
     "refuse_unreadable", "reread",
 ]  # fmt: skip

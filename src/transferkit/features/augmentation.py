@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -15,15 +15,50 @@ from ..errors import InvalidInputError, bad_argument
 from ..images import Pixels
 from ..network import graph_digest
 
-__all__ = ["Augmentation", "FixedViews", "MirrorViews", "augmenter", "fixed_views"]
+__all__ = ["Augmentation", "Augmenter", "FixedViews", "MirrorViews", "augmenter", "fixed_views"]
 
 SEED_STATE = "seed_generator_state"  # the name of the state of a `keras.random.SeedGenerator` in a layer
 
 Augmentation = str | keras.layers.Layer | None
 
 
-def augmenter(choice: object, size: tuple[int, int], seed: int) -> Callable[[Any], Any] | None:
-    """A function from a batch float32 `(n, h, w, 3)`, RGB 0-255, to a changed batch of the same shape and scale.
+class Augmenter:
+    """A function from a batch float32 `(n, h, w, 3)`, RGB 0-255, to a changed batch of the same shape and scale."""
+
+    def __init__(self, layer: keras.layers.Layer, size: tuple[int, int], seed: int) -> None:
+        self._seed = seed
+        self._fresh = [(v.numpy(), v.name == SEED_STATE) for v in layer.non_trainable_variables]
+        # A state of our own, so that the user's layer stays as it is and the seed reaches its generators.
+        self._states = [tf.Variable(value, dtype=value.dtype) for value, _ in self._fresh]
+        self.restart(0)
+
+        def change(images: tf.Tensor) -> tf.Tensor:
+            pairs = zip(layer.non_trainable_variables, self._states, strict=True)
+            with keras.StatelessScope(state_mapping=[(own, state.value()) for own, state in pairs]) as scope:
+                changed = layer(images, training=True)
+                for own, state in zip(layer.non_trainable_variables, self._states, strict=True):
+                    state.assign(scope.get_current_value(own))
+            return _in_scale(changed)
+
+        self._change = tf.function(change, [tf.TensorSpec((None, *size, 3), tf.float32)], autograph=False)
+
+    def __call__(self, images: Any) -> Any:
+        return self._change(images)
+
+    @cached_property
+    def name(self) -> str:
+        """Stands for what it does."""
+        return graph_digest(self._change.get_concrete_function())
+
+    def restart(self, epoch: int) -> None:
+        """Begin an epoch: what it draws does not depend on the epochs before, so that a run can go on from any."""
+        seed = self._seed if not epoch else int(np.random.SeedSequence([self._seed, epoch]).generate_state(1)[0])
+        for number, (state, (value, is_seed)) in enumerate(zip(self._states, self._fresh, strict=True)):
+            state.assign([(seed + number) % 2**32, 0] if is_seed else value)
+
+
+def augmenter(choice: object, size: tuple[int, int], seed: int) -> Augmenter | None:
+    """What changes the images of a batch at random; None for none.
 
     Args:
         choice: None; ``"light"`` (mirrored half of the time, turned by up to 10 degrees, zoomed by up to a tenth);
@@ -34,22 +69,7 @@ def augmenter(choice: object, size: tuple[int, int], seed: int) -> Callable[[Any
     """
     if choice is None:
         return None
-    layer = _layer(choice, size, seed)
-    # A state of our own, so that the user's layer stays as it is and the seed reaches its generators.
-    states = [
-        tf.Variable([(seed + number) % 2**32, 0] if v.name == SEED_STATE else v.numpy(), dtype=v.dtype)
-        for number, v in enumerate(layer.non_trainable_variables)
-    ]
-
-    def change(images: tf.Tensor) -> tf.Tensor:
-        own = [(variable, state.value()) for variable, state in zip(layer.non_trainable_variables, states, strict=True)]
-        with keras.StatelessScope(state_mapping=own) as scope:
-            changed = layer(images, training=True)
-            for state, variable in zip(states, layer.non_trainable_variables, strict=True):
-                state.assign(scope.get_current_value(variable))
-        return _in_scale(changed)
-
-    return tf.function(change, [tf.TensorSpec((None, *size, 3), tf.float32)], autograph=False)  # type: ignore[no-any-return]
+    return Augmenter(_layer(choice, size, seed), size, seed)
 
 
 class FixedViews:

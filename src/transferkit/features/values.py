@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ..cache import RowsOnDisk
 from ..images import Images, Pixels, load
 from ..network import THREADS, FeatureExtractor
+from .augmentation import Augmenter
 from .workers import in_background
 
 __all__ = ["LiveValues", "Rows", "StoredValues", "Values"]
@@ -77,7 +78,7 @@ class LiveValues:
 
     images: Images
     extractor: FeatureExtractor
-    augment: Callable[[Any], Any] | None = None
+    augment: Augmenter | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -90,12 +91,14 @@ class LiveValues:
         """The values of the images as they are."""
         return replace(self, augment=None)
 
-    def batches(self, batches: Batches, epoch: int = 0) -> Iterator[list[npt.NDArray[Any]]]:  # noqa: ARG002
+    def batches(self, batches: Batches, epoch: int = 0) -> Iterator[list[npt.NDArray[Any]]]:
         """The values of each batch of positions; images are decoded ahead."""
 
         def pixels_of(index: int) -> Pixels:
             return load(self.images, index, self.extractor.size)
 
+        if self.augment is not None:
+            self.augment.restart(epoch)
         order = (int(index) for batch in batches for index in batch)
         decoded = in_background(pixels_of, order, THREADS, 4 * max(map(len, batches), default=1))
         with ThreadPoolExecutor(THREADS) as pool:

@@ -6,6 +6,7 @@ is NaN or infinite as soon as one of them is.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ class TrainingResult:
 
     Attributes:
         metrics: name -> one figure per epoch.
-        kept: the epoch whose weights were kept.
+        kept: the epoch at whose end training stood.
     """
 
     metrics: dict[str, list[float]] = field(default_factory=dict)
@@ -90,21 +91,47 @@ class _Run:
         )
         self.hooks = callbacks if any(map(_has_batch_hooks, settings.callbacks)) else None
         self.shown.stop_training = False
+        done = self._restored()
         logs: dict[str, float] = {}
         with settings.console.bar(settings.title, settings.epochs * steps, "steps") as self.bar:
+            self.bar.advance(done * steps)
             callbacks.on_train_begin()
-            for epoch in range(1, settings.epochs + 1):
+            for epoch in range(done + 1, settings.epochs + 1):
                 callbacks.on_epoch_begin(epoch - 1)
                 self._refuse_wrong_weights(f"before the first step of epoch {epoch}")
                 logs = self._epoch(epoch)
                 self._record(epoch, logs)
                 callbacks.on_epoch_end(epoch - 1, logs)
+                if settings.checkpoint is not None:
+                    settings.checkpoint.save(self._state, now=epoch == settings.epochs)
                 if self.shown.stop_training:
                     break
             callbacks.on_train_end(logs)
         self._keep()
         self._refuse_wrong_weights("after the last epoch")
         return self.result
+
+    def _state(self) -> dict[str, npt.NDArray[Any]]:
+        """All that the next epochs depend on."""
+        values = {f"variable {number}": v.numpy() for number, v in enumerate(self._variables())}
+        texts = self.random.bit_generator.state, self.result.metrics
+        return values | {"random and metrics": np.array([json.dumps(text) for text in texts])}
+
+    def _restored(self) -> int:
+        """How many epochs an earlier call has done; their state is put in place."""
+        state = self.settings.checkpoint.load() if self.settings.checkpoint is not None else None
+        if state is None or "random and metrics" not in state:
+            return 0
+        for number, variable in enumerate(self._variables()):
+            variable.assign(state[f"variable {number}"])
+        self.random.bit_generator.state, self.result.metrics = map(json.loads, state["random and metrics"].tolist())
+        self.result.kept = len(self.result.metrics["loss"])
+        self.settings.console.say(f"{self.settings.title} goes on after epoch {self.result.kept}.")
+        return self.result.kept
+
+    def _variables(self) -> list[keras.Variable]:
+        """What training changes: weights, the states of generators, and what the optimizer remembers."""
+        return [*self.model.variables, *self.loop.optimizer.variables]
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         """The figures of one epoch, as callbacks get them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -13,7 +13,8 @@ import numpy as np
 from .._console import Console
 from ..cache import Store
 from ..errors import InvalidInputError, bad_argument
-from ..features import FixedViews
+from ..features import Augmenter, FixedViews
+from .checkpoints import RunFolder
 
 __all__ = ["FitOptions", "LearningRate", "Tuning", "check_callbacks", "check_rate", "refuse_rate_setters"]
 
@@ -36,6 +37,7 @@ class FitOptions:
         views: fixed changed versions of each training image, or None; `augment` is then for values that are not stored.
         store: where computed values are kept, or None.
         seed: of the order of images.
+        folder: where the state of the run is kept, or None.
     """
 
     epochs: int | None
@@ -44,10 +46,11 @@ class FitOptions:
     callbacks: list[keras.callbacks.Callback]
     skip: bool
     console: Console
-    augment: Callable[[Any], Any] | None
+    augment: Augmenter | None
     views: FixedViews | None
     store: Store | None
     seed: int
+    folder: RunFolder | None = None
 
     @property
     def solves(self) -> bool:

@@ -30,6 +30,7 @@ from ..features import (
 from ..images import ClassWeight, Images, Known, Split, TrainingData, class_weights
 from ..network import Cut, Network
 from ..results import Phase
+from .checkpoints import checkpoint_in, digest
 from .fitting import is_solvable, solve_head
 from .loop import train
 from .optimizer import LayerwiseAdam
@@ -119,6 +120,8 @@ def train_head(
     seconds = extraction.seconds + time.monotonic() - started
     data, validation = _data(values, split)
     weights = class_weights(class_weight, data.codes, split.training.classes)
+    if options.folder is not None:
+        options.folder.begin(_facts(cut, network, split, weights, options, None, in_folds))
     if options.solves and is_solvable(data.values):
         phase = solve_head(network, data, validation, split, weights, options, in_folds, others)
         skipped = others.inspection.reasons(unlabelled) if others and unlabelled else {}
@@ -134,6 +137,7 @@ def train_head(
         options.callbacks,
         title="fit",
         console=options.console,
+        checkpoint=checkpoint_in(options.folder, "run"),
     )
     result = train(cut.trainable, data, validation, settings, Loop(cut.trainable, settings, cut.whole))
     phase = Phase("fit", cut.first_layer, result.metrics, result.kept, result.seconds, seconds)
@@ -166,13 +170,16 @@ def tune(
     """
     started = time.monotonic()
     weights = class_weights(class_weight, split.training.codes, split.training.classes)
+    if options.folder is not None:
+        options.folder.begin(_facts(cut, network, split, weights, options, tuning, selects))
     trained = network.trained_variables(cut.index)
     settings = _tuning_settings(cut, trained, len(split.training), weights, options, tuning)
+    settings = replace(settings, checkpoint=checkpoint_in(options.folder, "run"))
     options.console.say(_intention(cut, network, settings))
     data, validation = _data(_values(cut, split, options), split)
     seconds = time.monotonic() - started
     folds = split.folds(FOLDS, options.seed) if selects and validation is None else None
-    run = TuningRun(cut, network.head[-1], settings)
+    run = TuningRun(cut, network.head[-1], settings, options.folder)
     result, selection = run.tuned(data, validation if selects else None, folds, validation)
     phase = Phase("fine_tune", cut.first_layer, result.metrics, result.kept, result.seconds, seconds)
     phase = replace(phase, selection=selection, kept=0 if selection and selection.kept == "before" else result.kept)
@@ -183,6 +190,40 @@ def tune(
         )
     options.console.say(_summary(phase))
     return phase
+
+
+def _facts(
+    cut: Cut,
+    network: Network,
+    split: Split,
+    weights: npt.NDArray[np.float32],
+    options: FitOptions,
+    tuning: Tuning | None,
+    measures: bool,
+) -> dict[str, object]:
+    """All that the result depends on, in the words that an error uses."""
+    rate: Any = options.rate
+    is_schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
+    codes = [part.codes for part in (split.training, split.validation) if part is not None]
+    facts: dict[str, object] = {
+        "seed": options.seed,
+        "backbone": f"{network.record.name} at {network.size} in {network.precision}",
+        "weights": digest(*network.model.get_weights()),
+        "classes": [str(name) for name in split.training.classes.tolist()],
+        "training images": digest(split.keys[0]),
+        "validation images": digest(split.keys[1]),
+        "labels": digest(*codes),
+        "way of validation": measures,
+        "class_weight": digest(weights),
+        "epochs": options.epochs,
+        "batch_size": options.batch_size,
+        "learning_rate": str(rate.get_config()) if is_schedule else rate,
+        "augmentation": options.augment and options.augment.name,
+        "views": options.views and options.views.count,
+    }
+    if tuning is not None:
+        facts |= {"first layer": cut.first_layer, **vars(tuning)}
+    return facts
 
 
 def _tuning_settings(

@@ -19,6 +19,7 @@ import tensorflow as tf
 from .._console import Console
 from ..features import Values
 from ..images import Codes, Images
+from .checkpoints import Checkpoint
 
 __all__ = ["CORRECT", "LOSS", "RATE", "WEIGHTS", "Data", "Inference", "Loop", "Settings"]
 
@@ -60,6 +61,7 @@ class Settings:
         class_weights: float32 `(n_classes,)`.
         smoothing: the share of each label that goes to all classes alike (Szegedy et al., 2016).
         also: variables to train besides the trainable ones of the model.
+        checkpoint: keeps the state of the run, so that it can go on after a kill; None = nothing is kept.
         start_strength: solve first for a head with this C, and start from it; None = start from what is there.
     """
 
@@ -74,6 +76,7 @@ class Settings:
     smoothing: float = 0.0
     also: Sequence[keras.Variable] = ()
     start_strength: float | None = None
+    checkpoint: Checkpoint | None = None
 
 
 class Inference:

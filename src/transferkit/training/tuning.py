@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ..images import Indices
 from ..network import Cut
 from ..results import Selection
+from .checkpoints import RunFolder, checkpoint_in
 from .head import fit_head, head_of_strength
 from .loop import State, TrainingResult, restore, state_of, train
 from .recipe import runs_for
@@ -26,9 +27,11 @@ Logits = Mapping[str, npt.NDArray[np.float32]]  # "before", "half-way" and "tune
 class TuningRun:
     """Trains a model behind a cut and leaves the best state in it; the model is as it was if that fails."""
 
-    def __init__(self, cut: Cut, dense: keras.layers.Dense, settings: Settings) -> None:
+    def __init__(
+        self, cut: Cut, dense: keras.layers.Dense, settings: Settings, folder: RunFolder | None = None
+    ) -> None:
         self.model, self.features, self.dense, self.settings = cut.trainable, cut.features, dense, settings
-        self.loop = Loop(cut.trainable, settings, cut.whole)
+        self.loop, self.folder = Loop(cut.trainable, settings, cut.whole), folder
 
     def tuned(
         self, data: Data, measured: Data | None, folds: Indices | None, validation: Data | None
@@ -88,9 +91,9 @@ class TuningRun:
             found["before"][outside] = self.loop.logits(held_out)
             self._start_head(part, features[inside])
             title = f"fine_tune, fold {fold + 1} of {len(runs)}"
-            settings = replace(
-                self.settings, callbacks=[], title=title
-            )  # fewer steps: the rate ends a little above zero
+            checkpoint = checkpoint_in(self.folder, f"fold-{fold + 1}")
+            # Fewer steps: the rate ends a little above zero.
+            settings = replace(self.settings, callbacks=[], title=title, checkpoint=checkpoint)
             train(self.model, part, None, settings, self.loop)
             for name, logits in self._candidates(held_out, fold_start).items():
                 found[name][outside] = logits

@@ -1,0 +1,151 @@
+"""How far a training run has come, in a folder of the user's, so that a run that was killed can go on.
+
+Each file is written whole or not at all, and read as numbers alone. A file that is damaged counts as not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .._files import replacing
+from .._version import __version__
+from ..errors import InvalidInputError, TransferKitError, bad_argument
+
+__all__ = ["Checkpoint", "RunFolder", "check_resume", "checkpoint_in", "digest"]
+
+FORMAT = 1
+# Seconds of training that may be lost: files are not written more often.
+INTERVAL = 5.0
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+def check_resume(folder: object) -> Path | None:
+    """The folder of a run, made if it does not exist.
+
+    Raises:
+        InvalidInputError: it is not a path, or cannot be written to.
+    """
+    if folder is None:
+        return None
+    if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
+        raise bad_argument("resume", folder, "must be the path of a folder", "Pass for example resume='run'")
+    path = Path(folder).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        rule = f"must be a folder that can be written to ({error.strerror})"
+        raise bad_argument("resume", str(folder), rule, "Pass another folder") from error
+    return path
+
+
+def digest(*arrays: npt.NDArray[Any]) -> str:
+    """Stands for the contents of arrays."""
+    whole = hashlib.sha256()
+    for array in arrays:
+        whole.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return whole.hexdigest()[:32]
+
+
+class RunFolder:
+    """The files of one phase of training in a folder; other files there are never touched.
+
+    Args:
+        phase: ``"fit"`` or ``"fine_tune"``, and a number: the files begin with it.
+    """
+
+    def __init__(self, folder: Path, phase: str) -> None:
+        self.folder, self.prefix = folder, f"transferkit-{phase}"
+
+    def seed(self, new: int) -> int:
+        """The seed that the run was started with; `new` if there is none."""
+        return int(self._facts().get("seed", new))
+
+    def begin(self, facts: Mapping[str, object]) -> None:
+        """Note what the run depends on, or compare it with what was noted.
+
+        Args:
+            facts: name, in words -> something that JSON can hold; ``"seed"`` among them.
+
+        Raises:
+            InvalidInputError: the run in the folder was started with something else.
+        """
+        versions = {"format of the checkpoints": FORMAT, "version of transferkit": __version__}
+        now = json.loads(json.dumps({**versions, **facts}))
+        noted = self._facts()
+        different = [name for name in {**noted, **now} if noted.get(name) != now.get(name)]
+        if noted and different:
+            raise InvalidInputError(
+                f"The run in {str(self.folder)!r} was started with a different {' and a different '.join(different[:3])}: "
+                f"it goes on only as it was. Pass what it was started with, or another folder as resume."
+            )
+        if not noted:
+            self._write(self.path("json"), lambda path: path.write_text(json.dumps(now, indent=1)))
+
+    def write_arrays(self, path: Path, arrays: Arrays) -> None:
+        def write(temporary: Path) -> None:
+            with temporary.open("wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+
+        self._write(path, write)
+
+    def _facts(self) -> dict[str, Any]:
+        try:
+            facts = json.loads(self.path("json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return facts if isinstance(facts, dict) else {}
+
+    def path(self, end: str) -> Path:
+        return self.folder / f"{self.prefix}.{end}"
+
+    def _write(self, path: Path, write: Callable[[Path], object]) -> None:
+        try:
+            with replacing(path) as temporary:
+                write(temporary)
+        except OSError as error:
+            raise TransferKitError(
+                f"The state of the run cannot be written to {str(path)!r} ({error.strerror or error}). Free some space or "
+                f"pass another folder as resume; with the same arguments, the run goes on from the last state there."
+            ) from error
+
+
+class Checkpoint:
+    """The state of one run: arrays by name."""
+
+    def __init__(self, folder: RunFolder, path: Path) -> None:
+        self._folder, self._path = folder, path
+        self._written = time.monotonic()
+
+    def load(self) -> dict[str, npt.NDArray[Any]] | None:
+        """None if there is no such file, or none that can be read."""
+        try:
+            with self._path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}  # zip keeps a checksum of each
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+            return None
+
+    def save(self, state: Callable[[], Arrays], now: bool = False) -> None:
+        """Write what `state` gives, if the last time was some seconds ago, or `now`.
+
+        Raises:
+            TransferKitError: the folder cannot be written to.
+        """
+        if now or time.monotonic() - self._written > INTERVAL:
+            self._folder.write_arrays(self._path, state())
+            self._written = time.monotonic()
+
+
+def checkpoint_in(folder: RunFolder | None, run: str) -> Checkpoint | None:
+    """The state of one run of a phase, by its name; None without a folder."""
+    return None if folder is None else Checkpoint(folder, folder.path(f"{run}.npz"))
