@@ -8,13 +8,16 @@ import os
 import shutil
 import stat
 import tempfile
+import time
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["VARIABLE", "cache_folders", "expanded", "is_private", "make_private", "replacing", "values_folder"]
 
 VARIABLE = "TRANSFERKIT_WEIGHTS"  # the environment variable that names a folder of weights files
+LITTER_AGE = 3600  # seconds without a change after which nobody writes a temporary file any more
 # The addresses of Keras Applications' files, which Keras's own cache holds.
 KERAS = (
     "https://storage.googleapis.com/tensorflow/keras-applications/",
@@ -78,22 +81,45 @@ def make_private(folder: Path) -> None:
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A path for a new file that takes the place of `target` when the block ends; a stop before that loses nothing.
+    """A path for a new file that takes the place of `target` when the block ends.
 
-    A link stays a link, and a file that was there keeps its mode.
+    The new file is on the disk before it takes that place: a kill or a power cut at any moment leaves the old file or
+    the new one, whole. A link stays a link, and a file that was there keeps its mode.
 
     Raises:
         OSError: the folder cannot be written to, or `target` is a folder, a device or another thing that is not a file.
     """
     place = Path(os.path.realpath(target))
-    if place.exists() and not (
-        place.is_file() or place.is_dir()
-    ):  # a folder refuses to be replaced, with its own words
+    # A folder refuses to be replaced, with its own words.
+    if place.exists() and not (place.is_file() or place.is_dir()):
         raise FileExistsError(errno.EEXIST, "It is not a regular file", str(place))
+    prefix = f".transferkit-{zlib.crc32(os.fsencode(place.name)):08x}-"
+    _remove_litter(place.parent, prefix)
     # In a private folder beside the file, so that the rename stays within one file system.
-    with tempfile.TemporaryDirectory(prefix=".transferkit-", dir=place.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=place.parent) as folder:
         temporary = Path(folder, target.name)
         yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         if place.exists():
             shutil.copymode(place, temporary)
         temporary.replace(place)
+        _flush_folder(place.parent)
+
+
+def _remove_litter(folder: Path, prefix: str) -> None:
+    """What writers of the same file left behind when they were killed."""
+    for old in folder.glob(f"{prefix}*"):
+        with suppress(OSError):  # another process removes it, or it belongs to another user
+            if max(path.lstat().st_mtime for path in (old, *old.iterdir())) < time.time() - LITTER_AGE:
+                shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Put the new name on the disk; some systems and network folders cannot."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import secrets
-import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -277,7 +276,7 @@ class TransferClassifier(Estimator):
         extraction = extract_features(cut, read, options)
         checked = check(read, extraction.inspection, seed, options.console)
         phase = train_head(network, cut, extraction, checked.split, weight, options, in_folds, more)
-        history = History((replace(phase, skipped=checked.skipped | dict(phase.skipped)),))
+        history = History((_recorded(phase, checked),))
         split = checked.split
         arguments = self.weights, chosen_seed, seed, dropout, weight
         fitted = _Fitted(network, images.classes, *arguments, split.keys[0], split, read.share)
@@ -373,7 +372,7 @@ class TransferClassifier(Estimator):
         network = fitted.network.copy()  # other threads go on predicting with the classifier from before
         phase = tune(network, network.cut_at(at), checked.split, weight, options, tuning, selects)
         tuned = replace(fitted, network=network, known=np.union1d(fitted.known, checked.split.keys[0]))
-        self._become(tuned, History((*before, replace(phase, skipped=checked.skipped))), checked.report)
+        self._become(tuned, History((*before, _recorded(phase, checked))), checked.report)
         return self
 
     def evaluate(
@@ -483,79 +482,99 @@ class TransferClassifier(Estimator):
         )
         return facts + text_table(["phase", "first layer", "epochs", "kept", "val_accuracy"], rows)
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the classifier to one file.
+    def card(self) -> str:
+        """A model card in Markdown: what was trained, how and on what, how well it did, and how to use it.
 
-        It is a ``.keras`` file that `keras.saving.load_model` opens without transferkit, with one more
-        member, ``transferkit.json``. A file that was there before is replaced as a whole or not at all.
-        Augmentation is not part of it.
+        Its head is the YAML that model hubs read: save it as the ``README.md`` beside the file of `save`, choose a license,
+        and describe the images.
 
         Raises:
             NotFittedError: `fit` comes first.
-            InvalidInputError: the path does not end in ``.keras``, or its folder does not exist.
+        """
+        fitted = self._fitted_or_raise("card")
+        return saving.model_card(self._manifest(fitted), fitted.network.record)
+
+    def save(self, path: saving.Place) -> None:
+        """Write the classifier to one file.
+
+        It is a ``.keras`` file that `keras.saving.load_model` opens without transferkit, with two more
+        members. A file that was there before is replaced as a whole or not at all.
+        Augmentation is not part of it.
+
+        Args:
+            path: a path that ends in ``.keras``, or a binary file that is open for writing (``"wb"`` or `io.BytesIO`).
+
+        Raises:
+            NotFittedError: `fit` comes first.
+            InvalidInputError: the path does not end in ``.keras``, its folder does not exist, or the file is closed or
+                open as text.
             BundleError: the file cannot be written, for example because the disk is full.
         """
         target = saving.check_target(path)
         fitted = self._fitted_or_raise("save")
+        saving.save(target, fitted.network, self._manifest(fitted), fitted.known)
+
+    def _manifest(self, fitted: _Fitted) -> saving.Manifest:
         # A path says nothing on another machine, and something about this one.
         portable = fitted.weights if fitted.weights in ("pretrained", "imagenet", None) else "pretrained"
         options = {name: getattr(fitted, name) for name in ("dropout", "seed", "split_seed")} | {"weights": portable}
-        saving.save(target, fitted.network, fitted.classes, fitted.class_weight, fitted.known, self.history_, **options)
+        return saving.describe(fitted.network, fitted.classes, fitted.class_weight, self.history_, **options)
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> Self:
+    def load(cls, path: saving.Place) -> Self:
         """Read a classifier that was saved with `save`, without running anything that the file describes.
 
         The network is built from the registry and filled with the file's weights; a small self-test
         compares its features with the saved ones. The training images are not part of the file:
         `fine_tune` then needs data.
 
+        Args:
+            path: of the file; or a binary file that is open for reading, which is read from where it stands to its end.
+
         Raises:
-            BundleError: no such file, damaged, not a classifier of transferkit, or its backbone is not registered here.
-            InvalidInputError: `path` is not a path.
+            BundleError: no such file, damaged, not a classifier of transferkit, of another version, or its backbone is
+                not registered here.
+            InvalidInputError: `path` is neither a path nor an open binary file.
         """
-        manifest = saving.read_manifest(path)
-        record = _registered(manifest, path)
-        size = None if manifest.input_size == record.input_size(None) else manifest.input_size
-        options: dict[str, Any] = {name: getattr(manifest, name) for name in ("dropout", "precision", "seed")}
-        clf = cls(record.name, weights=manifest.weights, input_size=size, **options)
-        clf._restore(path, record, manifest)
+        with saving.open_saved(path) as saved:
+            manifest, record = saved.manifest, _registered(saved)
+            size = None if manifest.input_size == record.input_size(None) else manifest.input_size
+            options: dict[str, Any] = {name: getattr(manifest, name) for name in ("dropout", "precision", "seed")}
+            clf = cls(record.name, weights=manifest.weights, input_size=size, **options)
+            clf._restore(saved, record)
         return clf
 
-    def _restore(self, path: str | PathLike[str], record: Backbone, manifest: saving.Manifest) -> None:
+    def _restore(self, saved: saving.SavedClassifier, record: Backbone) -> None:
         refuse_fork()
-        if manifest.precision != "float32" and not has_fast_half():
-            manifest = replace(manifest, precision="float32")
+        manifest, precision = saved.manifest, saved.manifest.precision
+        if precision != "float32" and not has_fast_half():
+            precision = "float32"
             warnings.warn(
-                f"The classifier in {str(path)!r} was trained with precision='bfloat16', which this machine does not "
+                f"The classifier in {saved.place} was trained with precision='bfloat16', which this machine does not "
                 f"support, so it computes in float32; confidences may differ slightly.",
                 stacklevel=3,
             )
-        network, classes = saving.rebuild(path, record, manifest), np.array(manifest.classes)
+        network, classes = saving.rebuild(saved, record, precision), np.array(manifest.classes)
         arguments = manifest.weights, manifest.seed, manifest.split_seed, manifest.dropout
-        fitted = _Fitted(network, classes, *arguments, manifest.class_weight_choice(), manifest.known())
+        fitted = _Fitted(network, classes, *arguments, manifest.class_weight_choice(), saved.known)
         self._become(fitted, manifest.history_record())
 
     def __getstate__(self) -> dict[str, Any]:
         """The arguments, and of a fitted classifier the file that `save` writes, since networks cannot be pickled."""
         state = {name: value for name, value in vars(self).items() if name not in RESULTS}
         if self.__sklearn_is_fitted__():
-            record = self._fitted.network.record
-            with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
-                self.save(path := Path(folder, "copy.keras"))
-                # A registered backbone is found by its name, as after `load`.
-                state["_saved"] = (None if is_registered(record) else record, path.read_bytes())
+            record, file = self._fitted.network.record, io.BytesIO()
+            self.save(file)
+            # A registered backbone is found by its name, as after `load`.
+            state["_saved"] = (None if is_registered(record) else record, file.getvalue())
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         record, content = state.pop("_saved", (None, b""))
         self.__dict__.update(state)
         if content:
-            with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
-                path = Path(folder, "copy.keras")
-                path.write_bytes(content)
-                manifest = saving.read_manifest(path)
-                self._restore(path, record or _registered(manifest, path), manifest)
+            with saving.open_saved(io.BytesIO(content)) as saved:
+                self._restore(saved, record or _registered(saved))
 
     def show_images(
         self, data: ImageData, labels: Labels | None = None, *, count: int = 12, augmentation: bool = False
@@ -772,11 +791,21 @@ def _tuning(steps: int | None, options: FitOptions, layer_decay: float, label_sm
     return Tuning(steps if steps is None else check_count("steps", steps, example=400), decay, smoothing)
 
 
-def _registered(manifest: saving.Manifest, path: object) -> Backbone:
+def _recorded(phase: Phase, checked: CheckedImages) -> Phase:
+    """The phase with what it was trained on."""
+    split = checked.split
+    held_out = 0 if split.validation is None else len(split.validation)
+    counts, data = split.class_counts(), split.fingerprint()
+    skipped = {**checked.skipped, **phase.skipped}
+    return replace(phase, skipped=skipped, images=counts, validation_images=held_out, data=data)
+
+
+def _registered(saved: saving.SavedClassifier) -> Backbone:
+    name = saved.manifest.backbone
     try:
-        return get_backbone(manifest.backbone)
+        return get_backbone(name)
     except UnknownBackboneError as error:
         raise BundleError(
-            f"The classifier in {str(path)!r} has the backbone {manifest.backbone!r}, which is not registered here: "
+            f"The classifier in {saved.place} has the backbone {name!r}, which is not registered here: "
             f"load rebuilds it from the registry. Call register_backbone with its record first."
         ) from error

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import numbers
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -105,6 +106,15 @@ class Split(NamedTuple):
     def all_images(self) -> Images:
         """The training images, then the validation images."""
         return TrainingData(self.training, self.validation, 0.0).all_images
+
+    def class_counts(self) -> dict[Any, int]:
+        """Class name -> how many training images."""
+        counts = np.bincount(self.training.codes, minlength=len(self.training.classes))
+        return dict(zip(self.training.classes.tolist(), counts.tolist(), strict=True))
+
+    def fingerprint(self) -> str:
+        """A SHA-256 that stands for the contents of the training images, in any order."""
+        return hashlib.sha256(np.sort(self.keys[0]).astype("<u8").tobytes()).hexdigest()
 
     def folds(self, count: int, seed: int) -> Indices:
         """The fold, 0 to `count` - 1, in which each training image is held out; -1 = in none.

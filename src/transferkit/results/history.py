@@ -12,6 +12,7 @@ import numpy as np
 from .._public import public_in_room
 from ..errors import import_extra
 from . import plots
+from .predictions import Label
 from .text import Printed, Table
 
 if TYPE_CHECKING:
@@ -82,6 +83,9 @@ class Phase:
         errors: the standard errors of ``val_loss`` and ``val_accuracy`` at the end of `fit`, where they were measured.
         selection: how `fine_tune` chose, or `fit` with unlabelled images; None if there was no choice, or nothing to
             measure with.
+        images: class name -> how many images were trained on.
+        validation_images: how many images were held out.
+        data: a SHA-256 that stands for the contents of the images that were trained on, in any order.
     """
 
     name: str
@@ -94,6 +98,9 @@ class Phase:
     folds: int = 0
     errors: Mapping[str, float] = field(default_factory=dict)
     selection: Selection | None = None
+    images: Mapping[Label, int] = field(default_factory=dict)
+    validation_images: int = 0
+    data: str = ""
 
     @property
     def epochs(self) -> int:

@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from forging import with_manifest, with_member
 
 import transferkit as tk
 from transferkit import classifier
-from transferkit import saving as bundle
-
-
-def rewrite(path: Path, member: str, data: bytes | None) -> None:
-    """Replace a member of the file, or drop it."""
-    with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    members.pop(member)
-    if data is not None:
-        members[member] = data
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-
-
-def manifest(path: Path) -> dict:
-    with zipfile.ZipFile(path) as archive:
-        return json.loads(archive.read("transferkit.json"))
 
 
 def test_load_gives_the_same_classifier(fitted, photos, tmp_path):
@@ -230,54 +211,40 @@ class TestLoading:
             {"feature_scale": float("nan")},
             {"history": [{"name": 3}]},
             {"surprise": 1},
-            {"weights_sha256": "0" * 64},
             {"self_test": [0.1]},
         ],
     )
     def test_a_manifest_that_makes_no_sense(self, saved_file, change):
-        rewrite(saved_file, "transferkit.json", json.dumps({**manifest(saved_file), **change}).encode())
+        with_manifest(saved_file, **change)
         with pytest.raises(tk.BundleError):
             tk.TransferClassifier.load(saved_file)
 
     @pytest.mark.parametrize("text", [b"[]", b"null", b"{", b"\xff\xfe"])
     def test_a_manifest_that_is_none(self, saved_file, text):
-        rewrite(saved_file, "transferkit.json", text)
+        with_member(saved_file, "transferkit.json", text)
         with pytest.raises(tk.BundleError):
             tk.TransferClassifier.load(saved_file)
 
     def test_missing_weights(self, saved_file):
-        rewrite(saved_file, "model.weights.h5", None)
+        with_member(saved_file, "model.weights.h5", None)
         with pytest.raises(tk.BundleError, match="cannot be read"):
             tk.TransferClassifier.load(saved_file)
 
-    def test_a_flipped_bit_anywhere_in_the_weights_is_noticed(self, saved_file):
-        with zipfile.ZipFile(saved_file) as archive:
-            weights = archive.read("model.weights.h5")
-        for position in np.linspace(0, len(weights) - 1, 9).astype(int):
-            damaged = bytearray(weights)
-            damaged[position] ^= 1
-            rewrite(saved_file, "model.weights.h5", bytes(damaged))
-            with pytest.raises(tk.BundleError, match="hash"):
-                tk.TransferClassifier.load(saved_file)
-
     def test_what_the_config_says_is_never_run(self, saved_file, fitted_once, photos):
-        rewrite(saved_file, "config.json", b'{"module": "os", "class_name": "system", "config": "false"}')
+        with_member(saved_file, "config.json", b'{"module": "os", "class_name": "system", "config": "false"}')
         found = tk.TransferClassifier.load(saved_file).predict_proba(photos / "test", verbose=0)
         assert found == pytest.approx(fitted_once[1], abs=1e-6)
 
     def test_weights_that_declare_more_than_the_network_holds_are_not_read(self, saved_file, tmp_path):
-        import hashlib
-
         import h5py
 
         with h5py.File(tmp_path / "huge.h5", "w") as file:
-            file.create_dataset("layers/logits/vars/0", (30_000, 30_000), "f4", chunks=(100, 100))
+            file.create_dataset("layers/logits/vars/0", (30_000, 30_000), "f4")  # no byte of it is written
+            file.create_dataset("layers/logits/vars/1", data=np.zeros(10_000))
         data = (tmp_path / "huge.h5").read_bytes()
         assert len(data) < 1e6
-        rewrite(saved_file, "model.weights.h5", data)
-        digest = hashlib.sha256(data).hexdigest()
-        rewrite(saved_file, "transferkit.json", json.dumps({**manifest(saved_file), "weights_sha256": digest}).encode())
-        with pytest.raises(tk.BundleError, match="declares 900,000,000 values"):
+        with_member(saved_file, "model.weights.h5", data)
+        with pytest.raises(tk.BundleError, match="declares 900,010,000 values"):
             tk.TransferClassifier.load(saved_file)
 
 
@@ -352,24 +319,12 @@ ODD_PHASES: list[dict[str, Any]] = [
     ],
 )
 def test_a_doctored_record_is_refused(saved_file, change):
-    rewrite(saved_file, "transferkit.json", json.dumps({**manifest(saved_file), **change}).encode())
+    with_manifest(saved_file, **change)
     with pytest.raises(tk.BundleError, match="cannot be read as a classifier"):
         tk.TransferClassifier.load(saved_file)
 
 
 def test_deep_nesting_is_refused(saved_file):
-    rewrite(saved_file, "transferkit.json", b"[" * 100_000)
+    with_member(saved_file, "transferkit.json", b"[" * 100_000)
     with pytest.raises(tk.BundleError, match="cannot be read as a classifier"):
-        tk.TransferClassifier.load(saved_file)
-
-
-def test_a_small_file_that_unpacks_to_gigabytes_is_refused_early(saved_file, monkeypatch):
-    monkeypatch.setattr(bundle, "MARGIN", 2**20)  # gigabytes would take the test seconds
-    with zipfile.ZipFile(saved_file) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    members["model.weights.h5"] += bytes(2**22)
-    with zipfile.ZipFile(saved_file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    with pytest.raises(tk.BundleError, match="take more than"):
         tk.TransferClassifier.load(saved_file)

@@ -1,0 +1,23 @@
+"""A classifier <-> one ``.keras`` file, written atomically, read as data only.
+
+`archive` is the zip file and its hash, `manifest` what it says of the classifier, `weights` its numbers; `writing` and
+`loading` put them together, and `card` says it in words.
+"""
+
+from .card import model_card
+from .files import Place, check_target
+from .loading import SavedClassifier, open_saved, rebuild
+from .manifest import Manifest
+from .writing import describe, save
+
+__all__ = [
+    "Manifest",
+    "Place",
+    "SavedClassifier",
+    "check_target",
+    "describe",
+    "model_card",
+    "open_saved",
+    "rebuild",
+    "save",
+]

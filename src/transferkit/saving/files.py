@@ -1,0 +1,133 @@
+"""Where a classifier is written to and read from: a path, or an open binary file."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+from .._files import replacing
+from ..errors import BundleError, bad_argument
+
+__all__ = ["Place", "check_target", "opened", "shown_place", "writing"]
+
+Place: TypeAlias = str | os.PathLike[str] | BinaryIO
+
+
+def check_target(place: object) -> Path | BinaryIO:
+    """A path that ends in ``.keras``, in a folder that exists; or a binary file that is open for writing."""
+    if _is_file(place, "write"):
+        return _checked_file(place, "writable", "wb")
+    target = _as_path(place)
+    if target.suffix != ".keras":
+        raise bad_argument("path", str(target), "must end in .keras", f"Pass {str(target.with_suffix('.keras'))!r}")
+    if not target.parent.is_dir():
+        raise bad_argument("path", str(target), "is in a folder that does not exist", "Make the folder first")
+    if target.is_dir():
+        raise bad_argument("path", str(target), "is a folder: save writes a file", "Choose another name")
+    return target
+
+
+@contextmanager
+def writing(target: Path | BinaryIO) -> Iterator[Path]:
+    """A path for a new file; what was written there is in `target` when the block ends.
+
+    Raises:
+        BundleError: it cannot be written.
+    """
+    try:
+        if isinstance(target, Path):
+            with replacing(target) as temporary:
+                yield temporary
+        else:
+            with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
+                yield (temporary := Path(folder, "classifier.keras"))
+                with temporary.open("rb") as file:
+                    while piece := file.read(2**20):
+                        _write_all(target, piece)
+                getattr(target, "flush", lambda: None)()
+    except OSError as error:
+        raise BundleError(
+            f"The classifier could not be written to {shown_place(target)} ({error.strerror or error}): save needs a "
+            f"place that you can write to, on a disk with room for the file. Make room, or pass another path."
+        ) from error
+
+
+def _write_all(target: BinaryIO, piece: bytes) -> None:
+    """An unbuffered file may write less than it is given."""
+    rest = memoryview(piece)
+    while rest:
+        count = target.write(rest)
+        rest = rest[len(rest) if count is None else count :]
+
+
+@contextmanager
+def opened(place: object) -> Iterator[BinaryIO]:
+    """The file, open at its start; of an open binary file what follows from where it stands.
+
+    Raises:
+        BundleError: there is no such file, or it cannot be read.
+    """
+    source = _checked_file(place, "readable", "rb") if _is_file(place, "read") else _existing(place)
+    try:
+        file = source.open("rb") if isinstance(source, Path) else _copied(source)
+    except OSError as error:
+        raise BundleError(
+            f"{shown_place(place)} cannot be read ({error.strerror or error}): load needs a file that you may read. "
+            f"Change its permissions, or pass another path."
+        ) from error
+    with file:
+        yield file
+
+
+def _existing(place: object) -> Path:
+    path = _as_path(place)
+    if not os.path.isfile(path):  # noqa: PTH113  # Path.is_file raises for a name that is too long
+        fault = f"{str(path)!r} is a folder" if os.path.isdir(path) else f"There is no file {str(path)!r}"  # noqa: PTH112
+        raise BundleError(f"{fault}: load needs the file of a classifier, as save writes it. Check the path.")
+    return path
+
+
+def _copied(source: BinaryIO) -> BinaryIO:
+    """The rest of a file or of a stream, where nobody else can change it."""
+    copy: Any = tempfile.TemporaryFile(prefix="transferkit-")  # noqa: SIM115  # the caller closes it
+    shutil.copyfileobj(source, copy)
+    if not copy.tell():
+        raise bad_argument("path", source, "has no bytes left to read", "Call its seek(0) first")
+    file: BinaryIO = copy
+    return file
+
+
+def shown_place(place: object) -> str:
+    """How messages name it."""
+    if isinstance(place, (str, os.PathLike)):
+        return repr(str(place))
+    name = getattr(place, "name", None)
+    return repr(name) if isinstance(name, str) else f"the {type(place).__name__}"
+
+
+def _as_path(place: object) -> Path:
+    if not isinstance(place, (str, os.PathLike)):
+        raise bad_argument("path", place, "must be a path or an open binary file", "Pass for example 'pets.keras'")
+    return Path(place)
+
+
+def _is_file(place: object, verb: str) -> bool:
+    return hasattr(place, verb) and not isinstance(place, (str, os.PathLike))
+
+
+def _checked_file(place: Any, ability: str, mode: str) -> BinaryIO:
+    """An open file that gives or takes bytes."""
+    if getattr(place, "closed", False):
+        raise bad_argument("path", place, "is closed", f"Open it with mode {mode!r}")
+    if isinstance(place, io.TextIOBase):
+        raise bad_argument("path", place, "is open as text: a classifier is bytes", f"Open it with mode {mode!r}")
+    if not getattr(place, ability, lambda: True)():
+        raise bad_argument("path", place, f"is not {ability}", f"Open it with mode {mode!r}")
+    file: BinaryIO = place
+    return file

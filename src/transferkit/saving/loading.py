@@ -1,0 +1,132 @@
+"""One ``.keras`` file -> a classifier's parts, read as data only.
+
+`transferkit.json` and the weights are read, the network is built from the registry, and nothing that the file describes
+is run. The checks go from cheap to dear: no network is built before the file shows that it may hold its weights.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ..backbones import Backbone
+from ..errors import BundleError, first_line
+from ..images import Known
+from ..network import Network, assemble
+from . import files
+from .archive import MANIFEST, TRAINED_ON, check_members, is_sealed, open_archive, read_member
+from .manifest import FORMAT_VERSION, LARGEST_MANIFEST, Manifest, manifest_from
+from .self_test import computes_as_saved
+from .weights import load_weights, refuse_small
+
+__all__ = ["SavedClassifier", "open_saved", "rebuild"]
+
+
+@dataclass(frozen=True)
+class SavedClassifier:
+    """A file that is open, and what it says.
+
+    Attributes:
+        place: the file, as messages name it.
+        known: stands for the contents of the images that the classifier was trained on.
+    """
+
+    place: str
+    archive: zipfile.ZipFile
+    manifest: Manifest
+    known: Known
+
+
+@contextmanager
+def open_saved(place: object) -> Iterator[SavedClassifier]:
+    """A saved classifier whose file is intact and whose manifest is valid; its weights have not been read.
+
+    Raises:
+        BundleError: there is no such file, or it is damaged, of another version, or not a classifier.
+        InvalidInputError: `place` is neither a path nor a binary file.
+    """
+    shown = files.shown_place(place)
+    with files.opened(place) as file:
+        with _named(shown):
+            sealed = is_sealed(file)
+            archive = open_archive(file)
+            content = _content(archive, shown)
+            _refuse_other_version(content, shown)
+            if not sealed:
+                raise ValueError("its end is missing, where the hash of the rest is")
+            check_members(archive)
+            known = np.frombuffer(read_member(archive, TRAINED_ON, archive.getinfo(TRAINED_ON).file_size), "<u8")
+            saved = SavedClassifier(shown, archive, manifest_from(content), known.astype(np.uint64))
+        yield saved
+
+
+def _content(archive: zipfile.ZipFile, shown: str) -> dict[str, Any]:
+    """The member ``transferkit.json``, parsed."""
+    if MANIFEST not in archive.namelist():
+        raise BundleError(
+            f"{shown} does not contain {MANIFEST}: load needs a file that TransferClassifier.save wrote. If it is another "
+            f"Keras model, and you trust it, open it with keras.saving.load_model."
+        )
+    content = json.loads(read_member(archive, MANIFEST, LARGEST_MANIFEST))
+    if not isinstance(content, dict):
+        raise ValueError(f"{MANIFEST} does not hold an object")
+    return content
+
+
+def _refuse_other_version(content: dict[str, Any], shown: str) -> None:
+    version, writer = content.get("format_version"), content.get("transferkit_version")
+    if type(version) is not int or not isinstance(writer, str):
+        raise ValueError(f"{MANIFEST} does not say which version it is of")
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"{shown} has the format version {version}, written by transferkit {writer[:40]}, and this transferkit reads "
+            f"version {FORMAT_VERSION}. Install the {'newer' if version > FORMAT_VERSION else 'older'} transferkit."
+        )
+
+
+def rebuild(saved: SavedClassifier, record: Backbone, precision: Literal["float32", "bfloat16"]) -> Network:
+    """The network from the registry, filled with the file's weights; it must compute what the saved one did.
+
+    Raises:
+        BundleError: the weights do not fit, or the features differ.
+    """
+    manifest, size, count = saved.manifest, saved.manifest.input_size, len(saved.manifest.classes)
+    with _named(saved.place):
+        if not record.takes(size):
+            raise ValueError(f"{record.name!r} cannot be built for {size[0]} x {size[1]} px")
+        refuse_small(saved.archive, record, count)
+    network = assemble(record, record.build(size), size, count, manifest.dropout, manifest.split_seed, precision)
+    network.set_feature_scale(manifest.feature_scale)
+    try:
+        load_weights(network.model, saved.archive)
+    except Exception as error:  # h5py and Keras raise many kinds for a file that does not fit
+        raise BundleError(
+            f"The weights in {saved.place} do not fit the backbone {manifest.backbone!r} as registered here "
+            f"({first_line(error)}): it must be the backbone that the classifier was trained with. Register the same one."
+        ) from error
+    if not computes_as_saved(network, manifest.self_test):
+        raise BundleError(
+            f"The classifier in {saved.place} computes different features than when it was saved: the backbone "
+            f"{manifest.backbone!r} as registered here is not the one that it was trained with. Register the same one."
+        )
+    return network
+
+
+@contextmanager
+def _named(shown: str) -> Iterator[None]:
+    """Errors inside the block say that the file is damaged."""
+    try:
+        yield
+    except BundleError:
+        raise
+    except Exception as error:  # zipfile and json raise many kinds
+        raise BundleError(
+            f"{shown} cannot be read as a classifier ({first_line(error)}): the file is damaged or was not written by "
+            f"transferkit. Use an intact copy, or save the classifier again."
+        ) from error

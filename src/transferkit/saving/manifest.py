@@ -1,0 +1,160 @@
+"""What a file says of a classifier besides its weights: the member ``transferkit.json``, and its checks."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, astuple, dataclass, field, replace
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .._arguments import is_whole
+from .._version import __version__
+from ..errors import BundleError, some_of
+from ..images import ClassWeight, check_class_weight
+from ..results import History, Label, Phase, Selection
+from .archive import MANIFEST
+
+__all__ = ["FORMAT_VERSION", "LARGEST_MANIFEST", "Manifest", "listed_phases", "manifest_from", "utc_now", "versions"]
+
+FORMAT_VERSION = 2
+LARGEST_MANIFEST = 4 * 2**20  # bytes; parsed JSON may take twenty times as many
+FEATURES = 64  # at most so many numbers are in the self-test
+
+
+def versions() -> dict[str, str]:
+    """Of what wrote the file, besides transferkit."""
+    packages = {"keras": keras.__version__, "tensorflow": tf.__version__, "numpy": np.__version__}
+    return {**packages, "python": platform.python_version()}
+
+
+def utc_now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of ``transferkit.json``."""
+
+    backbone: str
+    input_size: tuple[int, int]
+    classes: list[Label]  # all of one type
+    dropout: float
+    precision: Literal["float32", "bfloat16"]  # of the frozen part
+    feature_scale: float  # what the head multiplies features by
+    weights: str | None  # the constructor's argument; never the path of a weights file
+    seed: int | None  # the constructor's argument
+    split_seed: int  # divided the images of `fit`: the same folder is divided alike later
+    self_test: list[float]  # what `self_test` gave when the classifier was saved
+    history: list[dict[str, Any]]  # as `listed_phases` gives it
+    class_weight: Any = None  # of `fit`: None, "balanced" or (class name, weight) pairs
+    saved: str = field(default_factory=utc_now)
+    versions: dict[str, str] = field(default_factory=versions)
+    transferkit_version: str = __version__
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> bytes:
+        text = json.dumps(asdict(self), ensure_ascii=False, indent=1).encode()
+        if len(text) > LARGEST_MANIFEST:
+            raise BundleError(
+                f"The names of the {len(self.classes):,} classes, and what else {MANIFEST} says, take {len(text):,} bytes: a "
+                f"saved classifier has room for {LARGEST_MANIFEST:,}. Use shorter or fewer class names."
+            )
+        return text
+
+    def class_weight_choice(self) -> ClassWeight:
+        """`class_weight` as `fit` takes it: JSON has no dict with numbers for keys."""
+        pairs = self.class_weight
+        return check_class_weight(dict(pairs) if isinstance(pairs, list) else pairs, np.array(self.classes))
+
+    def history_record(self) -> History:
+        return History(tuple(_phase(fields, self.classes) for fields in self.history))
+
+
+def listed_phases(history: History) -> list[dict[str, Any]]:
+    """The phases for JSON: images as numbers in the order of the classes, and no file names of this machine."""
+    plain = (replace(phase, skipped={}) for phase in history.phases)
+    return [{**asdict(phase), "images": list(phase.images.values())} for phase in plain]
+
+
+def _phase(fields: dict[str, Any], classes: list[Label]) -> Phase:
+    selection, counts = fields.get("selection"), fields["images"]
+    if not _are_counts(counts) or len(counts) not in (0, len(classes)):
+        raise ValueError(f"{MANIFEST} holds invalid numbers of images")
+    made = {
+        "selection": Selection(**selection) if selection else None,
+        "images": dict(zip(classes, counts, strict=False)),
+    }
+    return Phase(**{**fields, **made})
+
+
+def manifest_from(content: Mapping[str, Any]) -> Manifest:
+    """The manifest with the types and ranges that the rest relies on.
+
+    Raises:
+        ValueError: a value is invalid. Others for content of another structure.
+    """
+    manifest = Manifest(**content)
+    if wrong := [name for name, holds in _rules(manifest).items() if not holds]:
+        raise ValueError(f"{MANIFEST} holds invalid values of {some_of(wrong)}")
+    manifest.class_weight_choice()
+    height, width = manifest.input_size
+    return replace(manifest, input_size=(height, width))
+
+
+def _rules(manifest: Manifest) -> dict[str, object]:
+    """Field -> whether it holds what it must."""
+    names, sides, seeds = manifest.classes, manifest.input_size, (manifest.split_seed, manifest.seed or 0)
+    kinds = {type(name) for name in names}
+    numbers = manifest.self_test
+    return {
+        "backbone": isinstance(manifest.backbone, str),
+        "classes": isinstance(names, list) and len(set(names)) == len(names) >= 2 and kinds in ({str}, {int}, {bool}),
+        "input_size": len(sides) == 2 and _are_counts(sides) and all(0 < side <= 10_000 for side in sides),
+        "weights": manifest.weights in ("pretrained", "imagenet", None),
+        "feature_scale": _are_numbers([manifest.feature_scale]) and np.isfinite(manifest.feature_scale),
+        "dropout": _are_numbers([manifest.dropout]) and 0 <= manifest.dropout < 1,
+        "seed or split_seed": _are_counts(seeds) and max(seeds) < 2**32,
+        "precision": manifest.precision in ("float32", "bfloat16"),
+        "self_test": _are_numbers(numbers) and 0 < len(numbers) <= FEATURES and np.isfinite(numbers).all(),
+        "history": manifest.history and all(map(_is_phase, manifest.history_record().phases)),
+        "saved": isinstance(manifest.saved, str) and datetime.fromisoformat(manifest.saved),
+        "versions": _are_texts([manifest.transferkit_version, *manifest.versions.values()]),
+    }
+
+
+def _is_phase(phase: Phase) -> bool:
+    columns = list(phase.metrics.values())
+    return (
+        phase.name in ("fit", "fine_tune")
+        and _are_texts([phase.first_layer, phase.data])
+        and all(_are_numbers(column) and len(column) == phase.epochs > 0 for column in columns)
+        and _are_counts([phase.kept, phase.folds, phase.validation_images])
+        and phase.kept <= phase.epochs
+        and _are_numbers([phase.seconds, phase.pass_seconds])
+        and _are_numbers(list(phase.errors.values()))
+        and (phase.selection is None or _is_selection(phase.selection))
+        and not phase.skipped
+    )
+
+
+def _is_selection(selection: Selection) -> bool:
+    kept, *figures = astuple(selection)
+    return kept in ("before", "half-way", "tuned") and _are_numbers(figures) and _are_counts(figures[-2:])
+
+
+def _are_numbers(values: object) -> bool:
+    return isinstance(values, list) and all(type(value) in (int, float) for value in values)
+
+
+def _are_counts(values: object) -> bool:
+    return isinstance(values, (list, tuple)) and all(is_whole(value) and value >= 0 for value in values)
+
+
+def _are_texts(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) for value in values)

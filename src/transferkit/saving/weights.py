@@ -1,0 +1,83 @@
+"""The weights of a file -> a network. HDF5 can do more than hold numbers; what more it does is refused."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+import zipfile
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+
+from ..backbones import Backbone, refuse_oversized
+from .archive import WEIGHTS, copy_member
+
+__all__ = ["load_weights", "refuse_small"]
+
+ITEM_BYTES = 8  # of the largest numbers that Keras writes
+SPARE = 1000  # groups that a file may hold besides those of the layers and their parts
+
+
+def refuse_small(archive: zipfile.ZipFile, record: Backbone, n_classes: int) -> None:
+    """A small file that names a large network or many classes would take memory before the weights are seen not to fit.
+
+    Raises:
+        ValueError: the weights take fewer bytes than such a network in half precision.
+    """
+    size, needed = archive.getinfo(WEIGHTS).file_size, 2 * (record.parameters + n_classes * max(record.feature_dim, 1))
+    if size < needed:
+        raise ValueError(f"its weights take {size:,} bytes where the network needs {needed:,}")
+
+
+def load_weights(model: keras.Model, archive: zipfile.ZipFile) -> None:
+    """Fill a network with the weights of a file.
+
+    Raises:
+        ValueError: the member is not plain numbers, or a weight is not finite. Keras raises more kinds.
+    """
+    with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
+        path = Path(folder, WEIGHTS)
+        with path.open("wb") as file:
+            copy_member(archive, WEIGHTS, file)
+        _refuse_odd(path, most=SPARE + 10 * len(model.variables))
+        refuse_oversized(path, model)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Keras only warns of some weights that it did not find
+            model.load_weights(path)
+    for variable in model.variables:
+        if "float" in variable.dtype and not np.isfinite(variable.numpy()).all():
+            raise ValueError(f"the weight {variable.path} holds values that are not finite")
+
+
+def _refuse_odd(path: Path, most: int) -> None:
+    """An HDF5 file as Keras writes it has groups and plain arrays of numbers, reached by one name each."""
+    seen: list[str] = []
+
+    def check(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        seen.append(name)
+        if len(seen) > most:
+            raise ValueError(f"it holds more than {most:,} groups and arrays")
+        if isinstance(item, h5py.Group):
+            _refuse_links(item)
+        else:
+            _refuse_odd_array(name, item)
+
+    with h5py.File(path, "r") as file:
+        _refuse_links(file)
+        file.visititems(check)
+
+
+def _refuse_links(group: h5py.Group) -> None:
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise ValueError(f"{name!r} points elsewhere")
+
+
+def _refuse_odd_array(name: str, item: object) -> None:
+    """Filters unpack to any size, and arrays in other files or of objects are not weights."""
+    if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual or item.chunks is not None:
+        raise ValueError(f"{name!r} is not a plain array")
+    if item.dtype.hasobject or item.dtype.fields or item.dtype.itemsize > ITEM_BYTES:
+        raise ValueError(f"{name!r} does not hold numbers")

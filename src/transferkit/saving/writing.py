@@ -1,0 +1,73 @@
+"""A classifier -> one ``.keras`` file, written atomically."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from .._console import Console
+from ..images import ClassWeight, Known
+from ..network import Network
+from ..results import History
+from .archive import MANIFEST, TRAINED_ON, WEIGHTS, add_members, foreign_members, seal
+from .files import writing
+from .manifest import Manifest, listed_phases
+from .self_test import self_test
+
+__all__ = ["describe", "save"]
+
+
+def describe(
+    network: Network, classes: npt.NDArray[np.generic], class_weight: ClassWeight, history: History, **options: Any
+) -> Manifest:
+    """The manifest of a classifier; `options` are the other fields."""
+    return Manifest(
+        backbone=network.record.name,
+        input_size=network.size,
+        classes=classes.tolist(),
+        precision=network.precision,
+        class_weight=list(class_weight.items()) if isinstance(class_weight, Mapping) else class_weight,
+        feature_scale=network.feature_scale,
+        self_test=self_test(network).tolist(),
+        history=listed_phases(history),
+        **options,
+    )
+
+
+def save(target: Path | BinaryIO, network: Network, manifest: Manifest, known: Known) -> None:
+    """Write a new file, or replace the one that is there.
+
+    Raises:
+        BundleError: the disk is full, or the folder cannot be written to.
+    """
+    with writing(target) as path:
+        _save_model(network, path)
+        add_members(path, {TRAINED_ON: known.astype("<u8").tobytes(), MANIFEST: manifest.to_json()})
+        seal(path)
+
+
+def _save_model(network: Network, path: Path) -> None:
+    """What `keras.Model.save` writes; or, if a layer cannot be serialized, the weights, all that `load` reads.
+
+    Some layers of other libraries fail in `get_config`: the training must not be lost for that.
+    """
+    try:
+        network.model.save(path)
+        if foreign := foreign_members(path):
+            raise TypeError(f"it writes {foreign[0]!r}")
+    except OSError:  # of the disk
+        raise
+    except Exception as error:  # such a layer may raise anything
+        weights = path.with_name(WEIGHTS)
+        network.model.save_weights(weights)
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.write(weights, WEIGHTS)
+        Console(1).say(
+            f"A layer of {network.record.name!r} cannot be serialized ({type(error).__name__}: {error}), so Keras cannot "
+            f"open {path.name!r}; TransferClassifier.load can."
+        )
