@@ -7,7 +7,7 @@ from .decoding import PIXEL_RULE, content_of, decode, load, thumbnails, to_pixel
 from .folders import EXTENSIONS, list_files
 from .forms import ImageData, ImageLike, Labels, Validation
 from .images import Content, Images, LabelledImages
-from .labels import ClassWeight, Codes, check_class_weight, class_weights
+from .labels import ClassWeight, Codes, check_class_weight, class_weights, label_array
 from .opening import Header, header_of, open_image
 from .reading import read_images, read_labelled, split_pair
 from .resizing import Pixels, Size, resize
@@ -38,6 +38,7 @@ __all__ = [
     "content_of",
     "decode",
     "header_of",
+    "label_array",
     "list_files",
     "load",
     "open_image",

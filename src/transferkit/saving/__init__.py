@@ -7,17 +7,10 @@
 from .card import model_card
 from .files import Place, check_target
 from .loading import SavedClassifier, open_saved, rebuild
-from .manifest import Manifest
+from .manifest import FORMAT_VERSION, Manifest
 from .writing import describe, save
 
 __all__ = [
-    "Manifest",
-    "Place",
-    "SavedClassifier",
-    "check_target",
-    "describe",
-    "model_card",
-    "open_saved",
-    "rebuild",
-    "save",
-]
+    "FORMAT_VERSION", "Manifest", "Place", "SavedClassifier", "check_target", "describe", "model_card", "open_saved",
+    "rebuild", "save",
+]  # fmt: skip

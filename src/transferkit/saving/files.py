@@ -96,9 +96,13 @@ def _existing(place: object) -> Path:
 def _copied(source: BinaryIO) -> BinaryIO:
     """The rest of a file or of a stream, where nobody else can change it."""
     copy: Any = tempfile.TemporaryFile(prefix="transferkit-")  # noqa: SIM115  # the caller closes it
-    shutil.copyfileobj(source, copy)
-    if not copy.tell():
-        raise bad_argument("path", source, "has no bytes left to read", "Call its seek(0) first")
+    try:
+        shutil.copyfileobj(source, copy)
+        if not copy.tell():
+            raise bad_argument("path", source, "has no bytes left to read", "Call its seek(0) first")
+    except BaseException:
+        copy.close()
+        raise
     file: BinaryIO = copy
     return file
 

@@ -6,7 +6,6 @@ is run. The checks go from cheap to dear: no network is built before the file sh
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from ..images import Known
 from ..network import Network, assemble
 from . import files
 from .archive import MANIFEST, TRAINED_ON, check_members, is_sealed, open_archive, read_member
-from .manifest import FORMAT_VERSION, LARGEST_MANIFEST, Manifest, manifest_from
+from .manifest import FORMAT_VERSION, LARGEST_MANIFEST, Manifest, manifest_from, parsed
 from .self_test import computes_as_saved
 from .weights import load_weights, refuse_small
 
@@ -73,10 +72,7 @@ def _content(archive: zipfile.ZipFile, shown: str) -> dict[str, Any]:
             f"{shown} does not contain {MANIFEST}: load needs a file that TransferClassifier.save wrote. If it is another "
             f"Keras model, and you trust it, open it with keras.saving.load_model."
         )
-    content = json.loads(read_member(archive, MANIFEST, LARGEST_MANIFEST))
-    if not isinstance(content, dict):
-        raise ValueError(f"{MANIFEST} does not hold an object")
-    return content
+    return parsed(read_member(archive, MANIFEST, LARGEST_MANIFEST))
 
 
 def _refuse_other_version(content: dict[str, Any], shown: str) -> None:
@@ -85,8 +81,9 @@ def _refuse_other_version(content: dict[str, Any], shown: str) -> None:
         raise ValueError(f"{MANIFEST} does not say which version it is of")
     if version != FORMAT_VERSION:
         raise BundleError(
-            f"{shown} has the format version {version}, written by transferkit {writer[:40]}, and this transferkit reads "
-            f"version {FORMAT_VERSION}. Install the {'newer' if version > FORMAT_VERSION else 'older'} transferkit."
+            f"{shown} has the format version {version}, which is {'newer' if version > FORMAT_VERSION else 'older'} than "
+            f"version {FORMAT_VERSION}, the one that this transferkit reads. Install the transferkit that wrote it "
+            f"({writer[:40]})."
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, astuple, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, fields, replace
 from datetime import datetime, timezone
 from typing import Any, Literal
 
@@ -13,27 +13,27 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .._arguments import is_whole
 from .._version import __version__
 from ..errors import BundleError, some_of
-from ..images import ClassWeight, check_class_weight
+from ..images import ClassWeight, check_class_weight, label_array
 from ..results import History, Label, Phase, Selection
 from .archive import MANIFEST
 
-__all__ = ["FORMAT_VERSION", "LARGEST_MANIFEST", "Manifest", "listed_phases", "manifest_from", "utc_now", "versions"]
+__all__ = ["FORMAT_VERSION", "LARGEST_MANIFEST", "Manifest", "listed_phases", "manifest_from", "parsed"]
 
 FORMAT_VERSION = 2
-LARGEST_MANIFEST = 4 * 2**20  # bytes; parsed JSON may take twenty times as many
+LARGEST_MANIFEST = 4 * 2**20  # bytes
+MOST_BRACKETS = 100_000  # lists and objects take more memory than their text
 FEATURES = 64  # at most so many numbers are in the self-test
 
 
-def versions() -> dict[str, str]:
+def _versions() -> dict[str, str]:
     """Of what wrote the file, besides transferkit."""
     packages = {"keras": keras.__version__, "tensorflow": tf.__version__, "numpy": np.__version__}
     return {**packages, "python": platform.python_version()}
 
 
-def utc_now() -> str:
+def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
@@ -53,8 +53,8 @@ class Manifest:
     self_test: list[float]  # what `self_test` gave when the classifier was saved
     history: list[dict[str, Any]]  # as `listed_phases` gives it
     class_weight: Any = None  # of `fit`: None, "balanced" or (class name, weight) pairs
-    saved: str = field(default_factory=utc_now)
-    versions: dict[str, str] = field(default_factory=versions)
+    saved: str = field(default_factory=_now)
+    versions: dict[str, str] = field(default_factory=_versions)
     transferkit_version: str = __version__
     format_version: int = FORMAT_VERSION
 
@@ -93,12 +93,28 @@ def _phase(fields: dict[str, Any], classes: list[Label]) -> Phase:
     return Phase(**{**fields, **made})
 
 
+def parsed(text: bytes) -> dict[str, Any]:
+    """The object in a text of JSON, of which nothing has been checked.
+
+    Raises:
+        ValueError: it is not JSON, or would take much memory.
+    """
+    if text.count(b"[") + text.count(b"{") > MOST_BRACKETS:
+        raise ValueError(f"{MANIFEST} holds more than {MOST_BRACKETS:,} lists")
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError(f"{MANIFEST} does not hold an object")
+    return content
+
+
 def manifest_from(content: Mapping[str, Any]) -> Manifest:
     """The manifest with the types and ranges that the rest relies on.
 
     Raises:
         ValueError: a value is invalid. Others for content of another structure.
     """
+    if odd := {one.name for one in fields(Manifest)} ^ set(content):
+        raise ValueError(f"{MANIFEST} lacks fields or has others: {some_of(sorted(odd))}")
     manifest = Manifest(**content)
     if wrong := [name for name, holds in _rules(manifest).items() if not holds]:
         raise ValueError(f"{MANIFEST} holds invalid values of {some_of(wrong)}")
@@ -109,12 +125,12 @@ def manifest_from(content: Mapping[str, Any]) -> Manifest:
 
 def _rules(manifest: Manifest) -> dict[str, object]:
     """Field -> whether it holds what it must."""
-    names, sides, seeds = manifest.classes, manifest.input_size, (manifest.split_seed, manifest.seed or 0)
-    kinds = {type(name) for name in names}
+    names, sides = manifest.classes, manifest.input_size
+    seeds = [manifest.split_seed] if manifest.seed is None else [manifest.split_seed, manifest.seed]
     numbers = manifest.self_test
     return {
         "backbone": isinstance(manifest.backbone, str),
-        "classes": isinstance(names, list) and len(set(names)) == len(names) >= 2 and kinds in ({str}, {int}, {bool}),
+        "classes": isinstance(names, list) and len(set(names)) == len(names) >= 2 and _are_labels(names),
         "input_size": len(sides) == 2 and _are_counts(sides) and all(0 < side <= 10_000 for side in sides),
         "weights": manifest.weights in ("pretrained", "imagenet", None),
         "feature_scale": _are_numbers([manifest.feature_scale]) and np.isfinite(manifest.feature_scale),
@@ -123,7 +139,7 @@ def _rules(manifest: Manifest) -> dict[str, object]:
         "precision": manifest.precision in ("float32", "bfloat16"),
         "self_test": _are_numbers(numbers) and 0 < len(numbers) <= FEATURES and np.isfinite(numbers).all(),
         "history": manifest.history and all(map(_is_phase, manifest.history_record().phases)),
-        "saved": isinstance(manifest.saved, str) and datetime.fromisoformat(manifest.saved),
+        "saved": manifest.saved == datetime.fromisoformat(manifest.saved).isoformat(timespec="seconds"),
         "versions": _are_texts([manifest.transferkit_version, *manifest.versions.values()]),
     }
 
@@ -139,7 +155,7 @@ def _is_phase(phase: Phase) -> bool:
         and _are_numbers([phase.seconds, phase.pass_seconds])
         and _are_numbers(list(phase.errors.values()))
         and (phase.selection is None or _is_selection(phase.selection))
-        and not phase.skipped
+        and phase.skipped == {}
     )
 
 
@@ -148,12 +164,21 @@ def _is_selection(selection: Selection) -> bool:
     return kept in ("before", "half-way", "tuned") and _are_numbers(figures) and _are_counts(figures[-2:])
 
 
+def _are_labels(names: list[Any]) -> bool:
+    """Whether `fit` could have found these names."""
+    return {type(name) for name in names} in ({str}, {int}, {bool}) and label_array(names, len(names)).tolist() == names
+
+
 def _are_numbers(values: object) -> bool:
-    return isinstance(values, list) and all(type(value) in (int, float) for value in values)
+    return isinstance(values, list) and all(type(value) is float or _is_int64(value) for value in values)
 
 
 def _are_counts(values: object) -> bool:
-    return isinstance(values, (list, tuple)) and all(is_whole(value) and value >= 0 for value in values)
+    return isinstance(values, (list, tuple)) and all(_is_int64(value) and value >= 0 for value in values)
+
+
+def _is_int64(value: object) -> bool:
+    return type(value) is int and -(2**63) <= value < 2**63
 
 
 def _are_texts(values: Iterable[object]) -> bool:

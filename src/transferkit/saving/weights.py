@@ -43,9 +43,11 @@ def load_weights(model: keras.Model, archive: zipfile.ZipFile) -> None:
             copy_member(archive, WEIGHTS, file)
         _refuse_odd(path, most=SPARE + 10 * len(model.variables))
         refuse_oversized(path, model)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Keras only warns of some weights that it did not find
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
             model.load_weights(path)
+    if missed := [warning for warning in told if issubclass(warning.category, UserWarning)]:
+        raise ValueError(str(missed[0].message))  # Keras only warns of some weights that it did not find
     for variable in model.variables:
         if "float" in variable.dtype and not np.isfinite(variable.numpy()).all():
             raise ValueError(f"the weight {variable.path} holds values that are not finite")
