@@ -8,7 +8,7 @@ WORKERS ?= --numprocesses 2 --dist worksteal
 COVERAGE ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: quickstart test test-table test-slow test-newest check docs bench clean
+.PHONY: quickstart test test-table test-slow test-newest check docs audit bench clean
 
 # The main job, on drawn shapes, or on photos: make quickstart PHOTOS=folder
 # (the shell gets the folder's name as a variable, so that no character in it means anything else)
@@ -43,6 +43,12 @@ check: $(VENV)/installed-dev
 docs: $(VENV)/installed-dev
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
+# Known vulnerabilities of the installed packages. It asks a service for advisories, so neither `check` nor CI's run needs it.
+audit: $(VENV)/installed-dev
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --prefer-binary pip-audit==2.10.1
+	$(BIN)/python -m pip freeze --exclude-editable | .venv-audit/bin/pip-audit --requirement /dev/stdin --no-deps --disable-pip
+
 bench: $(VENV)/installed-dev
 	for program in benchmarks/*.py; do $(BIN)/python $$program || exit 1; done
 
@@ -59,4 +65,4 @@ $(VENV)/installed-dev: $(VENV)/installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-newest docs/_build
+	rm -rf $(VENV) .venv-newest .venv-audit docs/_build

@@ -35,7 +35,7 @@ from .backbones import (
 )
 from .cache import open_store
 from .checks import Report, show_images
-from .errors import BundleError, InvalidInputError, NotFittedError, UnknownBackboneError, bad_argument, some_of
+from .errors import BundleError, InvalidInputError, NotFittedError, UnknownBackboneError, bad_argument, shown, some_of
 from .features import Augmentation, Inspection, Predictor, augmenter, fixed_views, inspect, refuse_unreadable, reread
 from .images import (
     VALIDATION,
@@ -806,6 +806,6 @@ def _registered(saved: saving.SavedClassifier) -> Backbone:
         return get_backbone(name)
     except UnknownBackboneError as error:
         raise BundleError(
-            f"The classifier in {saved.place} has the backbone {name!r}, which is not registered here: "
+            f"The classifier in {saved.place} has the backbone {shown(name)}, which is not registered here: "
             f"load rebuilds it from the registry. Call register_backbone with its record first."
         ) from error

@@ -7,7 +7,7 @@
     ├── UnknownBackboneError(ValueError)   no backbone of this name is registered
     ├── ImageReadError(ValueError)         one or more image files cannot be read; ``.failures`` names them
     ├── WeightsError(RuntimeError)         weights cannot be found or downloaded, or do not fit the backbone
-    ├── NotFittedError(RuntimeError)       predict, evaluate, fine_tune, save or summary was called before fit
+    ├── NotFittedError(RuntimeError)       predict, fine_tune, save, card or such was called before fit
     ├── TrainingError(RuntimeError)        the loss is NaN, infinite or far too large; ``.images`` names the batch
     ├── BundleError(RuntimeError)          a file is not a complete, undamaged saved classifier, or cannot be written
     └── MissingExtraError(ImportError)     an optional package is not installed; gives the command to install it

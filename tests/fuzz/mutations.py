@@ -13,7 +13,7 @@ from random import Random
 
 from drawing import PNG_SIGNATURE, chunk
 
-__all__ = ["MUTATIONS", "mutated"]
+__all__ = ["MUTATIONS", "PLAIN", "mutated"]
 
 # Numbers at which lengths, sizes and offsets go wrong.
 EDGES = [

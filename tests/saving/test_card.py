@@ -58,7 +58,7 @@ def test_people_find_what_was_trained_and_how_well(fitted):
         "| lying | 9 |",
         "| fit | logits | 40 | 27 | 9 |",
         f"accuracy {phase.metrics['val_accuracy'][-1]:.4f}",
-        "of 9 images",
+        "on 9 images",
         "TransferClassifier.load",
         "## Limits",
     ):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-__all__ = ["History", "Phase", "Selection"]
+__all__ = ["KEPT", "History", "Phase", "Selection"]
 
 KEPT = {
     "before": "the classifier from before",

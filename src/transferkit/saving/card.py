@@ -31,20 +31,20 @@ def model_card(manifest: Manifest, record: Backbone) -> str:
     sections = [
         _head(["image-classification", "transfer-learning", "transferkit", "keras", record.name]),
         f"# Image classifier on {name}",
-        f"It assigns one of {len(manifest.classes)} classes to an image. It was made with transferkit "
-        f"{_plain(manifest.transferkit_version)}, by transfer learning from {_backbone(manifest, record)}.",
+        f"It assigns one of {len(manifest.classes)} classes to an image. It was made by transfer learning from "
+        f"{_backbone(manifest, record)}. This card was written by transferkit {_plain(manifest.transferkit_version)}.",
         "## Use",
         EXAMPLE,
         f"The input is RGB, 0 to 255, at {height} x {width} px; transferkit resizes images, and the network scales pixels. "
-        f"`keras.saving.load_model` opens the same file without transferkit: it runs what the file describes, so use it "
-        f"only on files that you trust.",
+        f"`keras.saving.load_model` opens the same file without transferkit. It also reads what could name code to run, so "
+        f"use it only on files that you trust.",
         "## Classes",
         _classes(manifest),
         "## Training",
         _training(manifest),
         "## Validation",
         "\n".join(f"- {_validation(phase)}" for phase in manifest.history_record().phases),
-        "Standard errors are after +-. Images that validated were not trained on.",
+        "Standard errors follow +-. Each figure is from images that the measured network was not trained on.",
         "## Limits",
         _limits(manifest),
     ]

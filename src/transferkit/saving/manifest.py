@@ -16,7 +16,7 @@ import tensorflow as tf
 from .._version import __version__
 from ..errors import BundleError, some_of
 from ..images import ClassWeight, check_class_weight, label_array
-from ..results import History, Label, Phase, Selection
+from ..results import KEPT, History, Label, Phase, Selection
 from .archive import MANIFEST
 
 __all__ = ["FORMAT_VERSION", "LARGEST_MANIFEST", "Manifest", "listed_phases", "manifest_from", "parsed"]
@@ -161,7 +161,7 @@ def _is_phase(phase: Phase) -> bool:
 
 def _is_selection(selection: Selection) -> bool:
     kept, *figures = astuple(selection)
-    return kept in ("before", "half-way", "tuned") and _are_numbers(figures) and _are_counts(figures[-2:])
+    return kept in KEPT and _are_numbers(figures) and _are_counts(figures[-2:])
 
 
 def _are_labels(names: list[Any]) -> bool:
