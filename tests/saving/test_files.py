@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from forging import manifest_of
+from forging import manifest_of, with_manifest
 from helpers import refused
 
 import transferkit as tk
@@ -182,3 +182,21 @@ def test_a_file_of_format_1_names_the_versions(tmp_path):
         archive.writestr("transferkit.json", json.dumps(content))
     with refused(tk.BundleError, "format version 1, which is older than version 2", "(0.1.0)"):
         tk.TransferClassifier.load(tmp_path / "old.keras")
+
+
+def test_a_choice_among_unlabelled_images_is_kept(saved_file):
+    (phase,) = manifest_of(saved_file)["history"]
+    figures = {
+        "loss_before": 1.0,
+        "loss": 0.9,
+        "error": 0.1,
+        "accuracy_before": 0.5,
+        "accuracy": 0.6,
+        "images": 9,
+        "folds": 5,
+    }
+    for kept in ("labelled", "unlabelled", "half-way"):
+        with_manifest(saved_file, history=[{**phase, "selection": {**figures, "kept": kept}}])
+        (loaded,) = tk.TransferClassifier.load(saved_file).history_.phases
+        assert loaded.selection.kept == kept
+        assert str(loaded.selection)

@@ -110,7 +110,7 @@ def _validation(phase: Phase) -> str:
         name: f"{text} (+-{phase.errors[name]:.4f})" if name in phase.errors else text for name, text in shown.items()
     }
     where = (
-        f"of {phase.folds} folds of the training images" if phase.folds else f"of {phase.validation_images:,} images"
+        f"in {phase.folds} folds of the training images" if phase.folds else f"on {phase.validation_images:,} images"
     )
     return f"{phase.name}: accuracy {shown.get('val_accuracy', '-')}, loss {shown['val_loss']}, {where}"
 
