@@ -12,6 +12,8 @@ from .backbones import register_backbone as register_backbone
 from .checks import check_images as check_images
 from .checks import show_images as show_images
 from .classifier import TransferClassifier as TransferClassifier
+from .comparison import Comparison as Comparison
+from .comparison import compare as compare
 from .errors import BundleError as BundleError
 from .errors import ImageReadError as ImageReadError
 from .errors import InvalidInputError as InvalidInputError

@@ -36,6 +36,7 @@ from .backbones import (
 from .cache import open_store
 from .checks import Report, show_images
 from .errors import BundleError, InvalidInputError, NotFittedError, UnknownBackboneError, bad_argument, shown, some_of
+from .explaining import explain, label_codes
 from .features import Augmentation, Inspection, Predictor, augmenter, fixed_views, inspect, refuse_unreadable, reread
 from .images import (
     VALIDATION,
@@ -57,7 +58,7 @@ from .images import (
     validation_share,
 )
 from .network import At, Network, Precision, assemble, check_precision, has_fast_half, refuse_fork
-from .results import Evaluation, History, Phase, Predictions, text_table
+from .results import Evaluation, Explanations, History, Label, Phase, Predictions, text_table
 from .training import (
     CROSS_VALIDATED,
     CheckedImages,
@@ -459,6 +460,48 @@ class TransferClassifier(Estimator):
     def score(self, data: ImageData, labels: Labels | None = None) -> float:
         """The accuracy on labelled images, 0 to 1; arguments and errors as for `evaluate`."""
         return self.evaluate(data, labels, verbose=0).accuracy
+
+    def explain(
+        self,
+        images: ImageData | ImageLike,
+        label: Label | Sequence[Label] | None = None,
+        *,
+        on_bad_image: OnBadImage = "raise",
+        verbose: Verbose = "auto",
+    ) -> Explanations:
+        """Where in each image the classifier finds what speaks for a class.
+
+        Where the backbone gives feature maps, as all in `list_backbones` do, this is exact: the head averages the maps and
+        puts one dense layer on the mean, so the logit of the image is the mean of the logits at each place (class
+        activation maps; Zhou et al., 2016). A backbone that averages its maps itself gets Grad-CAM (Selvaraju et al.,
+        2017), a transformer the gradient at each pixel times the pixel, averaged over patches. Parts that speak
+        against the class are 0.
+
+        Args:
+            images: one or several, in any form that `predict` takes.
+            label: the class to explain, or one for each image; None = the most probable class of each image.
+            on_bad_image, verbose: as for `predict`.
+
+        Returns:
+            `Explanations`: a sequence of `Explanation(label, confidence, heatmap, ...)`; ``.plot()`` draws them.
+
+        Raises:
+            NotFittedError: `fit` comes first.
+            InvalidInputError: an unknown class, a path that does not exist, or an array that is not an image.
+            ImageReadError: images that cannot be read, all of them named.
+
+        Example:
+            >>> import transferkit as tk
+            >>> clf = tk.TransferClassifier.load("pets.keras")
+            >>> clf.explain("photos/new/a.jpg", "cats")[0].heatmap.shape
+            (224, 224)
+        """
+        fitted = self._fitted_or_raise("explain")
+        skip, console = check_on_bad_image(on_bad_image), Console(verbose)
+        listed = read_images(images, lenient=skip)
+        codes = label_codes(label, fitted.classes, len(listed))
+        predictions, inspection = self._predicted(fitted, listed, skip, console, "explaining", views=1)
+        return explain(fitted.network, listed, inspection.readable(), predictions, codes)
 
     def summary(self) -> str:
         """What was fitted, as a short text: backbone, input size, classes, parameters, and a line per phase.

@@ -2,6 +2,7 @@
 
 from .augmentation import Augmentation, Augmenter, FixedViews, augmenter, fixed_views
 from .extraction import Extraction, NoRoomError, Plan, Storage, extract, is_kept
+from .forecast import count_new, milliseconds_per_image
 from .inspection import Inspection, inspect, refuse_unreadable, reread
 from .prediction import Predictor
 from .thumbnails import COLOURS, GRID
@@ -9,6 +10,6 @@ from .values import LiveValues, StoredValues, Values
 
 __all__ = [
     "COLOURS", "GRID", "Augmentation", "Augmenter", "Extraction", "FixedViews", "Inspection", "LiveValues", "NoRoomError",
-    "Plan", "Predictor", "Storage", "StoredValues", "Values", "augmenter", "extract", "fixed_views", "inspect", "is_kept",
-    "refuse_unreadable", "reread",
+    "Plan", "Predictor", "Storage", "StoredValues", "Values", "augmenter", "count_new", "extract", "fixed_views", "inspect",
+    "is_kept", "milliseconds_per_image", "refuse_unreadable", "reread",
 ]  # fmt: skip

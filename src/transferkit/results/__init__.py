@@ -1,15 +1,19 @@
 """What comes out: numbers with class names, tables, plots and pages."""
 
+from .backbones import BackboneScores, backbone_parts, judged
 from .evaluation import Evaluation, Thumbnails
+from .explanations import Explanation, Explanations
 from .history import KEPT, History, Phase, Selection
 from .pages import figure, page_path, write_page
-from .plots import grid
+from .plots import grid, tradeoff
 from .predictions import Label, Prediction, Predictions
 from .scores import ClassScores, ConfusedPair, ScoredImage
+from .text import Printed as Printed
 from .text import Table, html_table, safe, text_table
 
 __all__ = [
-    "KEPT", "ClassScores", "ConfusedPair", "Evaluation", "History", "Label", "Phase", "Prediction", "Predictions",
-    "ScoredImage", "Selection", "Table", "Thumbnails", "figure", "grid", "html_table", "page_path", "safe", "text_table",
+    "KEPT", "BackboneScores", "ClassScores", "ConfusedPair", "Evaluation", "Explanation", "Explanations", "History",
+    "Label", "Phase", "Prediction", "Predictions", "ScoredImage", "Selection", "Table", "Thumbnails",
+    "backbone_parts", "figure", "grid", "html_table", "judged", "page_path", "safe", "text_table", "tradeoff",
     "write_page",
 ]  # fmt: skip

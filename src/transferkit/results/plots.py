@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["calibration", "confusion", "grid", "history"]
+__all__ = ["calibration", "confusion", "grid", "history", "overlays", "tradeoff"]
 
 LARGEST = 40  # inches of a side of a confusion matrix
 FEW = 12  # up to so many classes, counts of 0 are written too
@@ -110,4 +110,59 @@ def grid(images: Sequence[npt.NDArray[np.uint8 | np.float32] | None], titles: Se
             axes.imshow(np.clip(np.round(image), 0, 255).astype(np.uint8))
         axes.set_title("\n".join(shortened(line, TITLE) for line in title.split("\n")), fontsize=9, parse_math=False)
         axes.axis("off")
+    return figure
+
+
+def overlays(
+    images: Sequence[npt.NDArray[np.uint8]],
+    heatmaps: Sequence[npt.NDArray[np.float32] | None],
+    shapes: Sequence[tuple[int, int]],
+    titles: Sequence[str],
+) -> Figure:
+    """Images RGB 0-255 in rows of up to six, each in the aspect ratio of its shape (height, width), under a heatmap 0-1."""
+    columns = min(6, max(1, len(images)))
+    rows = -(-len(images) // columns)
+    figure = _figure(2.4 * columns, 2.7 * max(1, rows))
+    cells = zip(images, heatmaps, shapes, titles, strict=True)
+    for number, (image, heatmap, (height, width), title) in enumerate(cells, 1):
+        axes = figure.add_subplot(rows, columns, number)
+        extent = 0, width, height, 0
+        if heatmap is None:
+            axes.imshow(image, extent=extent)
+        else:
+            axes.imshow(image.mean(axis=-1), extent=extent, cmap="gray", vmin=0, vmax=255)
+            axes.imshow(heatmap, extent=extent, cmap="viridis", vmin=0, vmax=1, alpha=0.2 + 0.4 * heatmap)
+        axes.set_title(title, fontsize=9, parse_math=False)
+        axes.axis("off")
+    return figure
+
+
+def tradeoff(
+    names: Sequence[str],
+    costs: Sequence[float],
+    accuracies: Sequence[float],
+    errors: Sequence[float],
+    unbeaten: Sequence[bool],
+) -> Figure:
+    """Accuracies, the best first, over milliseconds per image; a line joins those that nothing beats at their cost.
+
+    Names stand in a column, so that they never overlap, each joined to its point.
+    """
+    figure = _figure(8, max(4.0, 0.35 * len(names) + 1))
+    axes = figure.subplots()
+    line = sorted((cost, accuracy) for cost, accuracy, is_on in zip(costs, accuracies, unbeaten, strict=True) if is_on)
+    axes.plot(*zip(*line, strict=True), color="tab:orange", label="nothing is as accurate and as cheap")
+    axes.errorbar(costs, accuracies, yerr=errors, fmt="o", color="tab:blue", capsize=3, label="with its standard error")
+    joined = {"arrowstyle": "-", "color": "lightgrey", "relpos": (0, 0.5), "shrinkB": 4}
+    options: dict[str, Any] = {"textcoords": "axes fraction", "arrowprops": joined, "va": "center", "parse_math": False}
+    for number, (name, cost, accuracy) in enumerate(zip(names, costs, accuracies, strict=True)):
+        axes.annotate(name, (cost, accuracy), (1.05, 1 - (number + 0.5) / len(names)), **options)
+    axes.set_xscale("log")
+    ticker = import_extra("matplotlib.ticker", "Drawing", "plot")
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
+    axes.set_xlabel("milliseconds per image")
+    axes.set_ylabel("cross-validated accuracy")
+    figure.legend(loc="outside upper left", ncols=2, frameon=False)
     return figure

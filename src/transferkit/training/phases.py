@@ -32,15 +32,17 @@ from ..network import Cut, Network
 from ..results import Phase
 from .checkpoints import checkpoint_in, digest
 from .fitting import is_solvable, solve_head
+from .head import fit_head
 from .loop import train
 from .optimizer import LayerwiseAdam
 from .options import FitOptions, Tuning
 from .pseudo_labels import MOST_UNLABELLED
 from .recipe import FOLDS, START_STRENGTH, TUNING_STEPS, epochs_for, layer_rates, peak_rate, schedule
+from .scores import Scores
 from .steps import Data, Loop, Settings
 from .tuning import TuningRun
 
-__all__ = ["CheckedImages", "check", "extract_features", "train_head", "tune"]
+__all__ = ["CheckedImages", "check", "cross_validated", "extract_features", "train_head", "tune"]
 
 # Where nothing outlives the call, activations of more bytes than this are computed again in each epoch.
 ACTIVATION_BYTES = DEFAULT_LIMIT
@@ -153,6 +155,14 @@ def _unlabelled(cut: Cut, images: Images, options: FitOptions) -> Extraction:
         images = images.subset(np.sort(drawn).tolist())
     title = "computing features of unlabelled images"
     return extract(cut.extractor, Plan(images), Storage(options.store), options.console, title, options.skip)
+
+
+def cross_validated(features: npt.NDArray[np.float32], split: Split, seed: int, console: Console) -> Scores:
+    """The out-of-fold scores of the head that `fit` would solve for, on features `(n, d)` of the training images."""
+    scaled, codes = features * np.float32(_unit_scale(features)), split.training.codes
+    weights = np.ones(len(codes), np.float32)
+    folds, n_classes = split.folds(FOLDS, seed), len(split.training.classes)
+    return fit_head(scaled, scaled, codes, weights, folds, n_classes, console).scores
 
 
 def tune(

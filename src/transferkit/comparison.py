@@ -1,0 +1,290 @@
+"""`compare`: how good a head each of several backbones gives on the same images, and what it costs."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ._arguments import OnBadImage, check_number, check_on_bad_image, check_seed, check_size
+from ._console import Console, Verbose, duration
+from ._public import public
+from .backbones import Backbone, build_with_weights, check_weights, find_weights, get_backbone
+from .cache import KEY, Keys, Store, open_store
+from .classifier import TransferClassifier
+from .errors import ImageReadError, InvalidInputError, bad_argument, first_line, import_extra
+from .features import Plan, Storage, count_new, extract, inspect, milliseconds_per_image
+from .images import ImageData, LabelledImages, Labels, Size, Split, TrainingData, read_labelled
+from .network import FeatureExtractor, assemble, check_precision, refuse_fork
+from .results import BackboneScores, Printed, Table, backbone_parts, judged, tradeoff
+from .training import Scores, cross_validated
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+__all__ = ["Comparison", "compare"]
+
+DEFAULTS = (
+    "TransferKitTiny",
+    "MobileNetV2",
+    "EfficientNetV2B0",
+    "DenseNet121",
+    "ResNet50",
+)  # small to large, five designs
+MOST_IMAGES = 10_000  # they tell accuracies apart that differ by half a point
+LOOK_SIZE = (96, 96)  # pixels: of the images when they are first read
+UNITS = {"s": 1, "min": 60, "h": 3600}  # in seconds
+
+Candidate: TypeAlias = str | Backbone | TransferClassifier
+
+
+@public
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Printed):
+    """How good a head each backbone gives, and what it costs; prints as a table.
+
+    Attributes:
+        rows: a `BackboneScores` for each backbone, the most accurate first; those that were not measured are last.
+        images: how many images the figures are from.
+        classes: class names `(n_classes,)`.
+        skipped: image -> reason, of the images that could not be read and are left out (``on_bad_image="skip"``).
+    """
+
+    rows: list[BackboneScores]
+    images: int
+    classes: npt.NDArray[Any]
+    skipped: dict[str, str]
+    _classifiers: Mapping[str, TransferClassifier]  # by name and size
+    _data: tuple[ImageData, Labels | None, OnBadImage]
+
+    def best(self, within: Literal["1se"] | None = None, *, verbose: Verbose = "auto") -> TransferClassifier:
+        """A classifier with the most accurate backbone, fitted on all the data; its features come from the store.
+
+        Args:
+            within: ``"1se"`` = instead, the cheapest one whose accuracy is at most one standard error of the difference
+                below that of the most accurate one.
+            verbose: as for `TransferClassifier.fit`.
+
+        Raises:
+            InvalidInputError: no backbone was measured, or another value of `within`.
+        """
+        if within not in (None, "1se"):
+            raise bad_argument("within", within, "must be None or '1se'", "Leave it out for the most accurate backbone")
+        measured = self._measured()
+        close = [row for row in measured if row.behind <= row.behind_error]
+        row = min(close, key=lambda row: row.milliseconds) if within else measured[0]
+        data, labels, on_bad_image = self._data
+        clf = TransferClassifier(**self._classifiers[_label(row)].get_params())  # type: ignore[arg-type]
+        return clf.fit(data, labels, on_bad_image=on_bad_image, verbose=verbose)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row per backbone, with the attributes of `BackboneScores` as columns (extra ``pandas``)."""
+        return import_extra("pandas", "A DataFrame", "pandas").DataFrame([asdict(row) for row in self.rows])
+
+    def plot(self) -> Figure:
+        """Accuracy over milliseconds per image as a figure, returned and not shown (extra ``plot``)."""
+        rows = self._measured()
+        columns = [(_label(r), r.milliseconds, r.accuracy, r.accuracy_error, r.unbeaten) for r in rows]
+        return tradeoff(*zip(*columns, strict=True))
+
+    def _measured(self) -> list[BackboneScores]:
+        if not (measured := [row for row in self.rows if not row.reason]):
+            raise InvalidInputError(
+                "No backbone was measured, so none is the best. Print the comparison to see why, and pass others, or a "
+                "larger budget."
+            )
+        return measured
+
+    def _parts(self) -> tuple[str, Table, str]:
+        title = f"{self.images:,} images of {len(self.classes)} classes, cross-validated; +- is a standard error"
+        return title, *backbone_parts(self.rows)
+
+    def __repr__(self) -> str:
+        return f"<Comparison: {len(self.rows)} backbones on {self.images} images>"
+
+
+@public
+def compare(
+    data: ImageData,
+    labels: Labels | None = None,
+    backbones: Candidate | Sequence[Candidate] | Mapping[str, Candidate] | None = None,
+    sizes: int | Size | Sequence[int | Size] | None = None,
+    budget: float | str | None = "5min",
+    *,
+    cache: bool | str | PathLike[str] = True,
+    seed: int = 0,
+    on_bad_image: OnBadImage = "raise",
+    verbose: Verbose = "auto",
+) -> Comparison:
+    """Measure how good a head several backbones give on the same images, and what they cost.
+
+    For each backbone, the features of the images are computed once, and not at all if an earlier call stored them. On
+    them, heads are solved for in five folds, as in `TransferClassifier.fit`, each tested on the images of its fold. The
+    folds are the same for all backbones. The small ones come first. A backbone that cannot be measured is listed with the
+    reason, for example because its weights could not be downloaded. Of more than 10,000 images, so many are drawn.
+
+    Args:
+        data, labels: as for `TransferClassifier.fit`.
+        backbones: names or records; or classifiers, fitted or not, whose backbone, weights, input size and precision are
+            taken. A dict gives them names of your own. None = TransferKitTiny, MobileNetV2, EfficientNetV2B0,
+            DenseNet121 and ResNet50.
+        sizes: a list of input sizes in pixels, ints or (height, width): each backbone is measured at each of them. None =
+            the default of each backbone. Classifiers keep their own.
+        budget: about how long it may take: seconds, text such as ``"30s"``, ``"5min"`` or ``"1h"``, or None. It is checked
+            before each backbone; one that would take longer than what is left is listed as not measured.
+        cache: as for `TransferClassifier`.
+        seed: of the folds.
+        on_bad_image, verbose: as for `TransferClassifier.fit`.
+
+    Returns:
+        A `Comparison`; ``.best()`` is a fitted classifier.
+
+    Raises:
+        InvalidInputError: an argument, the data or the labels break a rule, or there is no image to hold out.
+        UnknownBackboneError: no such backbone.
+        ImageReadError: images that cannot be read, all of them named.
+
+    Example:
+        >>> import transferkit as tk
+        >>> comparison = tk.compare("photos/train", backbones=["TransferKitTiny"], verbose=0)
+        >>> [row.name for row in comparison.rows]
+        ['TransferKitTiny']
+    """
+    started = time.monotonic()
+    refuse_fork()
+    limit, skip, console = _seconds(budget), check_on_bad_image(on_bad_image), Console(verbose)
+    store, seed = open_store(cache), check_seed(seed) or 0
+    candidates = list(_candidates(backbones, sizes, {"cache": cache, "seed": seed}))
+    images = _drawn(read_labelled(data, labels, lenient=skip).absolute(), seed)
+    inspection = inspect(images.images, LOOK_SIZE, store, console, skip)
+    whole = TrainingData(images, None, 0.0)
+    split = whole.split(inspection.readable(), inspection.keys, inspection.thumbnails, seed)
+    if not (split.folds(2, seed) >= 0).any():
+        raise InvalidInputError(
+            "No image can be held out to test a head on: at least one class needs two different images that no other class "
+            "has. Add images."
+        )
+    keys = np.ascontiguousarray(inspection.keys[split.rows[0]]).view(KEY).ravel()
+    run = _Run(split, keys, store, console, seed, started + limit)
+    measured = [run.measured(name, clf) for name, clf in sorted(candidates, key=lambda pair: _guessed_cost(pair[1]))]
+    correct = {number: scores.correct for number, (_, scores, _) in enumerate(measured) if scores is not None}
+    rows, skipped = judged([row for row, *_ in measured], correct), inspection.reasons(images.images)
+    classifiers = {_label(row): clf for row, _, clf in measured}
+    return Comparison(rows, len(split.training), images.classes, skipped, classifiers, (data, labels, on_bad_image))
+
+
+def _seconds(budget: Any) -> float:
+    """A budget in seconds; infinity for none."""
+    if budget is None:
+        return float("inf")
+    if not isinstance(budget, str):
+        return check_number("budget", budget, low=0, high=float("inf"), example=300, open_low=True)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|h)", budget.strip())
+    if not found or not float(found[1]):
+        raise bad_argument(
+            "budget", budget, "must be seconds, text with the unit s, min or h, or None", "Pass budget='5min'"
+        )
+    return float(found[1]) * UNITS[found[2]]
+
+
+def _candidates(backbones: Any, sizes: Any, shared: dict[str, Any]) -> Iterator[tuple[str, TransferClassifier]]:
+    """A name and a classifier for each backbone and size."""
+    listed = DEFAULTS if backbones is None else backbones
+    listed = [listed] if isinstance(listed, (str, Backbone, TransferClassifier)) else listed
+    named = listed.items() if isinstance(listed, Mapping) else [(None, one) for one in listed]
+    if not named:
+        raise bad_argument(
+            "backbones", backbones, "must name at least one backbone", "Leave it out for a choice of five"
+        )
+    wanted = [check_size(size, "sizes") for size in (sizes if isinstance(sizes, (list, tuple)) else [sizes])]
+    for name, one in named:
+        if isinstance(one, TransferClassifier):
+            clf = TransferClassifier(one.backbone, weights=one.weights, input_size=one.input_size, **shared)
+            made = [clf.set_params(precision=check_precision(one.precision))]
+        else:
+            made = [TransferClassifier(one, input_size=size, **shared) for size in wanted]
+        yield from ((name or get_backbone(clf.backbone).name, clf) for clf in made)
+
+
+def _guessed_cost(clf: TransferClassifier) -> float:
+    record = get_backbone(clf.backbone)
+    height, width = check_size(clf.input_size) or (record.default_size, record.default_size)
+    return (record.parameters or 1e12) * height * width
+
+
+def _label(row: BackboneScores) -> str:
+    return row.name if row.input_size is None else "{}, {} x {} px".format(row.name, *row.input_size)
+
+
+def _drawn(images: LabelledImages, seed: int) -> LabelledImages:
+    """All images, or as many as a comparison needs."""
+    if len(images) <= MOST_IMAGES:
+        return images
+    return images.subset(np.sort(np.random.default_rng(seed).permutation(len(images))[:MOST_IMAGES]))
+
+
+class _NoTimeError(Exception):
+    """The budget does not allow for a backbone."""
+
+
+class _Run(NamedTuple):
+    """What is the same for all backbones.
+
+    Attributes:
+        keys: of the contents of the images of `split`.
+        deadline: when the budget is used up, on the monotonic clock.
+    """
+
+    split: Split
+    keys: Keys
+    store: Store | None
+    console: Console
+    seed: int
+    deadline: float
+
+    def measured(self, name: str, clf: TransferClassifier) -> tuple[BackboneScores, Scores | None, TransferClassifier]:
+        """One backbone; a failure is a row with its reason."""
+        row, scores = BackboneScores(name), None
+        try:
+            row = replace(row, input_size=get_backbone(clf.backbone).input_size(check_size(clf.input_size)))
+            row, scores = self._measured(row, clf)
+            told = f"accuracy {row.accuracy:.4f} (+-{row.accuracy_error:.4f}), {row.milliseconds:.1f} ms per image"
+        except ImageReadError:  # the images have changed since they were first read
+            raise
+        except Exception as error:  # builders of users, Keras, KerasHub and downloads raise many kinds
+            row = replace(row, reason=first_line(error))
+            told = f"not measured: {row.reason}"
+        self.console.say(f"compare: {_label(row)}: {told}")
+        return row, scores, clf
+
+    def _measured(self, row: BackboneScores, clf: TransferClassifier) -> tuple[BackboneScores, Scores]:
+        if time.monotonic() >= self.deadline:
+            raise _NoTimeError("the budget was used up before")
+        record, size = get_backbone(clf.backbone), row.input_size or (0, 0)
+        weights = find_weights(record, check_weights(record, clf.weights, size), self.console)
+        backbone, precision = build_with_weights(record, size, weights, self.seed), check_precision(clf.precision)
+        classes = len(self.split.training.classes)
+        extractor = assemble(record, backbone, size, classes, 0.0, self.seed, precision).feature_extractor()
+        row = replace(row, milliseconds=milliseconds_per_image(extractor), megabytes=4 * backbone.count_params() / 1e6)
+        self._check_time(row.milliseconds, extractor)
+        plan, title = Plan(self.split.training.images), f"computing features of {row.name}"
+        extraction = extract(extractor, plan, Storage(self.store), self.console, title)
+        features = np.asarray(extraction.values[0][np.arange(len(plan))], np.float32)
+        scores = cross_validated(features, self.split, self.seed, self.console)
+        row = replace(row, accuracy=scores.accuracy, loss=scores.loss, seconds=extraction.seconds)
+        errors = scores.errors
+        return replace(row, accuracy_error=errors["accuracy"], loss_error=errors["loss"]), scores
+
+    def _check_time(self, milliseconds: float, extractor: FeatureExtractor) -> None:
+        """Refuse to compute features if that takes longer than what is left of the budget."""
+        needed = count_new(extractor, self.keys, self.store) * milliseconds / 1000
+        left = max(0.0, self.deadline - time.monotonic())
+        if needed > left:
+            raise _NoTimeError(f"it takes about {duration(needed)}, and {duration(left)} of the budget were left")

@@ -1,0 +1,139 @@
+"""Where in an image a network finds what speaks for a class.
+
+Networks here average feature maps and put one dense layer on the mean. So the logit of a class is the mean of what the
+kernel of this layer makes of each place, plus the bias: class activation maps (Zhou et al., 2016,
+https://arxiv.org/abs/1512.04150). For backbones that average their maps themselves: Grad-CAM (Selvaraju et al., 2017,
+https://arxiv.org/abs/1610.02391). For transformers: the gradient at each pixel times the pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from .errors import bad_argument, some_of
+from .images import Codes, Images, Pixels, Size, content_of, header_of, open_image, to_pixels
+from .network import Network
+from .results import Explanation, Explanations, Label, Predictions
+
+__all__ = ["explain", "label_codes"]
+
+BATCH = 16  # images at a time
+PATCHES = 14  # along each side: gradients of single pixels are noise
+SIDEWAYS = 5  # the EXIF orientations from here on exchange height and width
+
+Array = npt.NDArray[np.float32]
+
+
+def label_codes(label: Label | Sequence[Label] | None, classes: npt.NDArray[Any], count: int) -> Codes | None:
+    """The class to explain of each of `count` images, int64 `(count,)`; None = the most probable one.
+
+    Raises:
+        InvalidInputError: not a class, or not one for each image.
+    """
+    if label is None:
+        return None
+    code_of = {name: code for code, name in enumerate(classes.tolist())}
+    is_one = isinstance(label, (str, int, np.generic))
+    names: list[Any] = [label] * count if is_one else list(label)  # type: ignore[arg-type]
+    if len(names) != count:
+        rule = f"must be one class, or one for each of the {count} images"
+        raise bad_argument("label", label, rule, "Leave it out to explain the most probable class")
+    if unknown := [name for name in names if name not in code_of]:
+        rule = "is not a class that the classifier knows"
+        raise bad_argument("label", unknown[0], rule, f"Its classes are {some_of(classes.tolist(), 10)}")
+    return np.array([code_of[name] for name in names], np.int64)
+
+
+def explain(
+    network: Network, images: Images, rows: npt.NDArray[np.int64], predictions: Predictions, codes: Codes | None
+) -> Explanations:
+    """The explanations of those images that were predicted: their `rows`, and the class of each or the predicted one."""
+    codes = predictions.probabilities.argmax(axis=1) if codes is None else codes[rows]
+    found = []
+    for start in range(0, len(rows), BATCH):
+        drawn = [_drawn(images, row, network.size) for row in rows[start : start + BATCH].tolist()]
+        maps = _heatmaps(network, np.stack([pixels for pixels, _ in drawn]), codes[start : start + BATCH])
+        for number, ((pixels, shape), heatmap) in enumerate(zip(drawn, maps, strict=True), start):
+            label = predictions.classes[codes[number]].item()
+            confidence = float(predictions.probabilities[number, codes[number]])
+            shown = np.clip(np.round(pixels), 0, 255).astype(np.uint8)
+            found.append(Explanation(label, confidence, heatmap, shown, shape, predictions.paths[number]))
+    return Explanations(found, predictions.skipped)
+
+
+def _drawn(images: Images, row: int, size: Size) -> tuple[Pixels, Size]:
+    """An image as the network sees it, and the height and width that it has upright."""
+    content, name = content_of(images, row), images.name(row)
+    pixels = to_pixels(content, name, size)
+    if isinstance(content, np.ndarray):
+        return pixels, content.shape[:2]
+    header = header_of(open_image(content, name), content, name)
+    shape = header.height, header.width
+    return pixels, shape if header.orientation < SIDEWAYS else shape[::-1]
+
+
+def _heatmaps(network: Network, pixels: Pixels, codes: Codes) -> Array:
+    """float32 `(n, h, w)`, 0 to 1: what speaks for the class, as a share of the strongest that speaks for or against it.
+
+    A share of the strongest for it would show as much where next to nothing speaks for the class.
+    """
+    images, maps = tf.constant(pixels), _last_maps(network.backbone)
+    if maps is None:
+        found = _gradient_times_input(network, images, codes)
+    elif maps is network.backbone.output:
+        found = _class_activation(network, images, codes)
+    else:
+        found = _grad_cam(network, maps, images, codes)
+    sized = tf.image.resize(found[..., tf.newaxis], network.size).numpy()[..., 0]
+    strongest = np.abs(sized).max(axis=(1, 2), keepdims=True)
+    return np.asarray(np.maximum(sized, 0) / np.maximum(strongest, 1e-12), np.float32)
+
+
+def _last_maps(backbone: keras.Model) -> keras.KerasTensor | None:
+    """The last feature maps of more than one place; None if there are none, or tokens come after them."""
+    for tensor in [backbone.output, *(layer.output for layer in reversed(backbone.layers[1:]))]:
+        shape = getattr(tensor, "shape", ())
+        if len(shape) == 3:
+            return None
+        if len(shape) == 4 and min(side or 2 for side in shape[1:3]) > 1:
+            return tensor
+    return None
+
+
+def _class_activation(network: Network, images: tf.Tensor, codes: Codes) -> tf.Tensor:
+    """What each place adds to the logit of the class, above the mean of all classes, without which softmax is the same."""
+    maps = network.backbone(network.record.preprocess_input(images, check_scale=False), training=False)
+    kernel = network.head[-1].kernel.numpy() * network.feature_scale
+    return tf.einsum("nhwk,kn->nhw", tf.cast(maps, tf.float32), kernel[:, codes] - kernel.mean(axis=1, keepdims=True))
+
+
+def _grad_cam(network: Network, maps: keras.KerasTensor, images: tf.Tensor, codes: Codes) -> tf.Tensor:
+    values, gradients = _with_gradients(network, maps, images, codes)
+    return tf.reduce_sum(values * tf.reduce_mean(gradients, axis=(1, 2), keepdims=True), axis=-1)
+
+
+def _gradient_times_input(network: Network, images: tf.Tensor, codes: Codes) -> tf.Tensor:
+    values, gradients = _with_gradients(network, network.backbone.input, images, codes)
+    sides = [max(1, side // PATCHES) for side in network.size]
+    return tf.nn.avg_pool2d(tf.reduce_sum(tf.abs(values * gradients), -1, keepdims=True), sides, sides, "SAME")[..., 0]
+
+
+def _with_gradients(network: Network, tensor: Any, images: tf.Tensor, codes: Codes) -> tuple[tf.Tensor, tf.Tensor]:
+    """The values of a tensor of the backbone, and the gradient by them of the logit of the class above the mean of all."""
+    backbone = network.backbone
+    part = keras.Model(backbone.inputs, [tensor, backbone.output])
+    with tf.GradientTape() as tape:
+        given = network.record.preprocess_input(images, check_scale=False)
+        tape.watch(given)
+        values, logits = part(given, training=False)
+        values = given if tensor is backbone.input else values
+        for layer in network.head:
+            logits = layer(logits)
+        chosen = tf.gather(logits, codes, batch_dims=1) - tf.reduce_mean(logits, axis=1)
+    return values, tape.gradient(chosen, values)

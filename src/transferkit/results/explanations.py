@@ -1,0 +1,91 @@
+"""Explanations: where in each image the classifier finds what speaks for a class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from .._public import public_in_room
+from . import plots
+from .predictions import Label
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Explanation", "Explanations"]
+
+
+@public_in_room
+@dataclass(frozen=True, eq=False)  # arrays do not compare to one truth value
+class Explanation:
+    """Where in one image the classifier finds what speaks for a class.
+
+    Attributes:
+        label: the class that is explained.
+        confidence: its probability, 0 to 1.
+        heatmap: float32 `(h, w)`, of the network's input size, 0 to 1: how much each place speaks for the class, as a share
+            of the strongest that speaks for or against it; 0 where nothing speaks for it.
+        image: uint8 `(h, w, 3)`, RGB, as the network sees it.
+        shape: height and width in pixels that the image has itself; figures show it in this aspect ratio.
+        path: the image's file, or None if it came as an array.
+    """
+
+    label: Label
+    confidence: float
+    heatmap: npt.NDArray[np.float32] = field(repr=False)
+    image: npt.NDArray[np.uint8] = field(repr=False)
+    shape: tuple[int, int]
+    path: str | None = None
+
+    def plot(self) -> Figure:
+        """The image, and the heatmap over it, as a figure that is returned and not shown (extra ``plot``)."""
+        name = Path(self.path).name if self.path else "image"
+        return plots.overlays([self.image] * 2, [None, self.heatmap], [self.shape] * 2, [name, self._title()])
+
+    def _title(self) -> str:
+        return f"{self.label} {self.confidence:.2f}"
+
+
+@public_in_room
+class Explanations(Sequence[Explanation]):
+    """The explanations of several images, in their order; a slice gives `Explanations` again.
+
+    Attributes:
+        heatmaps: float32 `(n, h, w)`, 0 to 1.
+        skipped: image -> reason, of the images that could not be read and are left out (``on_bad_image="skip"``).
+    """
+
+    def __init__(self, explanations: Sequence[Explanation], skipped: Mapping[str, str] | None = None) -> None:
+        self._explanations = list(explanations)
+        self.skipped: dict[str, str] = dict(skipped or {})
+
+    @property
+    def heatmaps(self) -> npt.NDArray[np.float32]:
+        """All heatmaps, float32 `(n, h, w)`."""
+        return np.array([one.heatmap for one in self], np.float32)
+
+    def plot(self) -> Figure:
+        """A grid of the images with their heatmaps over them; one image alone is drawn as it is, too (extra ``plot``)."""
+        if len(self) == 1:
+            return self[0].plot()
+        columns = [one.image for one in self], [one.heatmap for one in self], [one.shape for one in self]
+        return plots.overlays(*columns, [one._title() for one in self])
+
+    @overload
+    def __getitem__(self, index: int) -> Explanation: ...
+    @overload
+    def __getitem__(self, index: slice) -> Explanations: ...
+    def __getitem__(self, index: int | slice) -> Explanation | Explanations:
+        found = self._explanations[index]
+        return Explanations(found, self.skipped) if isinstance(found, list) else found
+
+    def __len__(self) -> int:
+        return len(self._explanations)
+
+    def __repr__(self) -> str:
+        return f"<Explanations: {len(self)} images>"
