@@ -59,7 +59,7 @@ class Comparison(Printed):
 
     rows: list[BackboneScores]
     images: int
-    classes: npt.NDArray[Any]
+    classes: npt.NDArray[np.generic]
     skipped: dict[str, str]
     _classifiers: Mapping[str, TransferClassifier]  # by name and size
     _data: tuple[ImageData, Labels | None, OnBadImage]
