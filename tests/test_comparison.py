@@ -19,6 +19,7 @@ import transferkit as tk
 from transferkit import comparison
 from transferkit.features import forecast
 from transferkit.results import BackboneScores, judged
+from transferkit.training import phases
 
 Pictures = tuple[Any, Any]
 
@@ -42,7 +43,10 @@ def names(found: tk.Comparison) -> list[str]:
 # ---- what is measured ----
 
 
-def test_the_figures_are_those_of_fit(pictures: Pictures, make: Make) -> None:
+def test_with_one_division_the_figures_are_those_of_fit(
+    pictures: Pictures, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(phases, "REPEATS", 1)
     row = tk.compare(*pictures, make(), seed=3, verbose=0).rows[0]
     phase = make(seed=3).fit(*pictures, verbose=0).history_.phases[0]
     assert row.accuracy == phase.metrics["val_accuracy"][0]
@@ -53,6 +57,19 @@ def test_the_figures_are_those_of_fit(pictures: Pictures, make: Make) -> None:
     assert row.milliseconds > 0
     assert row.megabytes == pytest.approx(4e-6 * TINY.build((32, 32)).count_params())
     assert (row.behind, row.behind_error, row.unbeaten) == (0, 0, True)
+
+
+def test_the_figures_are_means_over_three_divisions(
+    pictures: Pictures, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = pictures[0], np.random.default_rng(0).permutation(pictures[1])  # labels that nothing can learn
+    row = tk.compare(*data, make(), seed=5, verbose=0).rows[0]
+    monkeypatch.setattr(phases, "REPEATS", 1)
+    single = [tk.compare(*data, make(), seed=seed, verbose=0).rows[0] for seed in (5, 6, 7)]
+    assert len({one.accuracy for one in single}) > 1
+    assert row.accuracy == pytest.approx(np.mean([one.accuracy for one in single]), abs=0.03)
+    assert row.loss == pytest.approx(np.mean([one.loss for one in single]), abs=0.05)
+    assert row.accuracy_error < np.mean([one.accuracy_error for one in single])
 
 
 def test_features_seen_before_are_not_computed_again(
@@ -220,6 +237,8 @@ def test_it_is_shown_as_a_table_a_frame_and_a_figure(pictures: Pictures, both: A
     lines = str(found).splitlines()
     assert lines[0].startswith("36 images of 3 classes")
     assert [line.split()[0] for line in lines[4:6]] == names(found)[:2]
+    assert "<td>weightless" not in found._repr_html_()
+    assert "not measured: weightless: " in found._repr_html_()
     frame = found.to_dataframe()
     assert frame["name"].tolist() == names(found)
     assert frame["accuracy"].isna().tolist() == [False, False, True]

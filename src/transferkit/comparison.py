@@ -126,9 +126,10 @@ def compare(
     """Measure how good a head several backbones give on the same images, and what they cost.
 
     For each backbone, the features of the images are computed once, and not at all if an earlier call stored them. On
-    them, heads are solved for in five folds, as in `TransferClassifier.fit`, each tested on the images of its fold. The
-    folds are the same for all backbones. The small ones come first. A backbone that cannot be measured is listed with the
-    reason, for example because its weights could not be downloaded. Of more than 10,000 images, so many are drawn.
+    them, heads are solved for in five folds, as in `TransferClassifier.fit`, each tested on the images of its fold. This is
+    done for three divisions into folds, the same for all backbones. The small backbones come first. One that cannot be
+    measured is listed with the reason, for example because its weights could not be downloaded. Of more than 10,000
+    images, so many are drawn.
 
     Args:
         data, labels: as for `TransferClassifier.fit`.

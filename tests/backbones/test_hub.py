@@ -154,6 +154,14 @@ def test_dinov2_is_cut_between_its_blocks(tmp_path: Path) -> None:
     assert again.predict(IMAGES.astype(np.float32), verbose=0) == pytest.approx(clf.predict_proba(IMAGES), abs=1e-5)
 
 
+def test_a_transformer_is_explained_by_gradients(vit_preset: str) -> None:
+    clf = tk.TransferClassifier(tk.keras_hub_backbone(vit_preset), seed=0, cache=False).fit(IMAGES, LABELS, verbose=0)
+    heatmaps = clf.explain(IMAGES[:2], ["a", "b"], verbose=0).heatmaps
+    assert heatmaps.shape == (2, 32, 32)
+    assert heatmaps.min() >= 0
+    assert heatmaps.std(axis=(1, 2)).min() > 0.01
+
+
 def test_of_an_encoder_of_images_and_texts_the_images_part_is_taken(tmp_path: Path) -> None:
     models = keras_hub.models
     sizes = {"hidden_dim": 16, "num_layers": 1, "num_heads": 2, "intermediate_dim": 32}

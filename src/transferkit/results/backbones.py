@@ -53,11 +53,13 @@ class BackboneScores:
     reason: str = ""
 
 
-def judged(rows: Sequence[BackboneScores], correct: Mapping[int, npt.NDArray[np.bool_]]) -> list[BackboneScores]:
+def judged(
+    rows: Sequence[BackboneScores], correct: Mapping[int, npt.NDArray[np.bool_ | np.float64]]
+) -> list[BackboneScores]:
     """The same rows, best first, those that were not measured last, with what only all of them together tell.
 
     Args:
-        correct: by the number of the row, which images were right.
+        correct: by the number of the row, which images were right, or how often.
     """
     order = sorted(correct, key=lambda number: (-rows[number].accuracy, rows[number].milliseconds))
     found: list[BackboneScores] = []

@@ -32,7 +32,7 @@ from ..network import Cut, Network
 from ..results import Phase
 from .checkpoints import checkpoint_in, digest
 from .fitting import is_solvable, solve_head
-from .head import fit_head
+from .head import fit_head, head_of_strength
 from .loop import train
 from .optimizer import LayerwiseAdam
 from .options import FitOptions, Tuning
@@ -49,6 +49,7 @@ ACTIVATION_BYTES = DEFAULT_LIMIT
 # Images that the size of features is measured on, where the features are not stored, and where they are.
 SAMPLE = 256
 SAMPLE_OF_STORED = 16384
+REPEATS = 3  # divisions into folds, where backbones are compared
 HEAD_EPOCHS, HEAD_RATE = 30, 1e-3  # of a head that is trained by steps: benchmarks/recipe.py
 ACTIVATIONS = "computing activations"  # the title of a progress bar
 
@@ -158,11 +159,22 @@ def _unlabelled(cut: Cut, images: Images, options: FitOptions) -> Extraction:
 
 
 def cross_validated(features: npt.NDArray[np.float32], split: Split, seed: int, console: Console) -> Scores:
-    """The out-of-fold scores of the head that `fit` would solve for, on features `(n, d)` of the training images."""
-    scaled, codes = features * np.float32(_unit_scale(features)), split.training.codes
-    weights = np.ones(len(codes), np.float32)
-    folds, n_classes = split.folds(FOLDS, seed), len(split.training.classes)
-    return fit_head(scaled, scaled, codes, weights, folds, n_classes, console).scores
+    """The out-of-fold scores of the head that `fit` would solve for, on features `(n, d)` of the training images.
+
+    Each image's are means over several divisions into folds: two backbones may differ by points in a single one.
+    """
+    features, codes = features * np.float32(_unit_scale(features)), split.training.codes
+    weights, n_classes = np.ones(len(codes), np.float32), len(split.training.classes)
+    head = fit_head(features, features, codes, weights, split.folds(FOLDS, seed), n_classes, console)
+    found = [head.scores]
+    for repeat in range(1, REPEATS):
+        folds, logits = split.folds(FOLDS, seed + repeat), np.zeros_like(head.logits)
+        for fold in np.unique(folds[head.held_out]):
+            kept, out = folds != fold, folds == fold
+            kernel, bias = head_of_strength(features[kept], codes[kept], weights[kept], n_classes, head.strength)
+            logits[out] = features[out] @ kernel + bias
+        found.append(Scores.of(logits[head.held_out], codes[head.held_out]))
+    return Scores(*(np.mean(column, axis=0) for column in zip(*found, strict=True)))
 
 
 def tune(

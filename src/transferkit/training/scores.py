@@ -20,11 +20,11 @@ class Scores(NamedTuple):
 
     Attributes:
         losses: float64 `(n,)`, cross-entropy.
-        correct: bool `(n,)`.
+        correct: bool `(n,)`; or float64, shares of several divisions into folds.
     """
 
     losses: npt.NDArray[np.float64]
-    correct: npt.NDArray[np.bool_]
+    correct: npt.NDArray[np.bool_ | np.float64]
 
     @classmethod
     def of(cls, logits: npt.NDArray[Any], codes: Codes) -> Scores:
