@@ -56,7 +56,6 @@ class Explanations(Sequence[Explanation]):
     """The explanations of several images, in their order; a slice gives `Explanations` again.
 
     Attributes:
-        heatmaps: float32 `(n, h, w)`, 0 to 1.
         skipped: image -> reason, of the images that could not be read and are left out (``on_bad_image="skip"``).
     """
 
