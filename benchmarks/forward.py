@@ -23,7 +23,7 @@ from transferkit.features.extraction import Plan, Storage, extract
 from transferkit.images.decoding import load
 from transferkit.images.images import Images
 from transferkit.network import extractor as frozen
-from transferkit.network.extractor import THREADS, FeatureExtractor
+from transferkit.network.extractor import FeatureExtractor, thread_count
 from transferkit.network.network import assemble
 from transferkit.network.precision import has_fast_half
 
@@ -41,7 +41,7 @@ def main() -> None:
     precisions = ("float32", "bfloat16") if has_fast_half() else ("float32",)
     parts = {precision: FeatureExtractor(model, size, "benchmark", precision) for precision in precisions}
     chunk = parts["float32"].chunk
-    pool = ThreadPoolExecutor(THREADS)
+    pool = ThreadPoolExecutor(thread_count())
     paths = tuple(sorted((ASSETS / "data" / "cats_dogs").glob("*/*/*.jpg"))[:: max(1, 1400 // asked.count)])[
         : asked.count
     ]
@@ -79,7 +79,9 @@ def main() -> None:
         clf = tk.TransferClassifier("MobileNetV2", weights=MOBILENET, cache=False, seed=0)
         clf.fit(images[:40], ["a", "b"] * 20, epochs=1, validation=None, verbose=0)
         sides["photos on disk, float32, clf.predict"] = rate(lambda: clf.predict(list(paths), verbose=0))
-    print(f"{record.name} at {size[0]} px, {count} images, {THREADS} threads, {asked.rounds} rounds after a first one")
+    print(
+        f"{record.name} at {size[0]} px, {count} images, {thread_count()} threads, {asked.rounds} rounds after a first one"
+    )
     print_table(in_turns(sides, asked.rounds, warm_up=True), f"arrays, float32, chunks of {chunk}", "images/s")
     if "bfloat16" in parts:
         exact, plainly = parts["float32"](images[:64])[0], nearest(model, size)(images[:64])[0]

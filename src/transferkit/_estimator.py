@@ -6,7 +6,7 @@ import inspect
 
 from typing_extensions import Self
 
-from .errors import bad_argument
+from .errors import bad_argument, shown_url
 
 __all__ = ["Estimator"]
 
@@ -56,4 +56,4 @@ class Estimator:
 
     def _described(self, name: str) -> str:
         """An argument as `repr` shows it."""
-        return repr(getattr(self, name))
+        return shown_url(repr(getattr(self, name)))

@@ -764,7 +764,7 @@ def _holds_known(fitted: _Fitted, keys: npt.NDArray[Any]) -> bool:
 
 def _images_of_fit(split: Split, options: FitOptions) -> CheckedImages:
     """The images of `fit` that can still be read, split as they were; none may have changed."""
-    inspection = reread(split.all_images, options.console, options.skip)
+    inspection = reread(split.all_images, options.store, options.console, options.skip)
     skipped = inspection.reasons(split.all_images)
     if skipped:
         options.console.say(f"{len(skipped):,} images of fit cannot be read any more; history_.skipped says why.")

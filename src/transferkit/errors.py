@@ -17,6 +17,7 @@ A message has three parts: what was given, the rule, and the remedy.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from types import ModuleType
@@ -26,7 +27,7 @@ from ._public import public
 __all__ = [
     "BundleError", "ImageReadError", "InvalidInputError", "MissingExtraError", "NotFittedError", "TrainingError",
     "TransferKitError", "UnknownBackboneError", "WeightsError",
-    "bad_argument", "first_line", "import_extra", "shown", "some_of",
+    "bad_argument", "first_line", "import_extra", "shown", "shown_url", "some_of",
 ]  # fmt: skip
 
 
@@ -95,12 +96,13 @@ class BundleError(TransferKitError, RuntimeError):
 class MissingExtraError(TransferKitError, ImportError):
     """An optional package is not installed."""
 
-    def __init__(self, purpose: str, extra: str) -> None:
-        super().__init__(purpose, extra)  # copies and pickles are built from these
+    def __init__(self, purpose: str, extra: str, package: str = "") -> None:
+        super().__init__(purpose, extra, package)  # copies and pickles are built from these
 
     def __str__(self) -> str:
-        purpose, extra = self.args
-        return f"{purpose} needs an optional package: install it with pip install 'transferkit[{extra}]'."
+        purpose, extra, package = self.args
+        package = package or f"'transferkit[{extra}]'"
+        return f"{purpose} needs an optional package: install it with pip install {package}."
 
 
 def import_extra(module: str, purpose: str, extra: str) -> ModuleType:
@@ -111,9 +113,19 @@ def import_extra(module: str, purpose: str, extra: str) -> ModuleType:
         raise MissingExtraError(purpose, extra) from error
 
 
+def shown_url(text: str) -> str:
+    """A text without the user names, passwords and queries of the URLs in it, which may hold secrets.
+
+    >>> shown_url("https://me:secret@example.org/a.jpg?signature=5")
+    'https://example.org/a.jpg'
+    """
+    scheme = r"([A-Za-z][A-Za-z0-9+.-]+://"
+    return re.sub(rf"{scheme})[^/\s]*@", r"\1", re.sub(rf"{scheme}[^?\s]*)\?\S*", r"\1", text))
+
+
 def shown(value: object, limit: int = 60) -> str:
     """`repr` of a value, cut to what fits in a sentence."""
-    text = repr(value)
+    text = shown_url(repr(value))
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

@@ -16,7 +16,7 @@ import transferkit as tk
 from transferkit import cache
 from transferkit.cache import user
 from transferkit.cache.store import Store
-from transferkit.features import extraction
+from transferkit.features import inspection
 from transferkit.features import prediction as inference
 from transferkit.features.augmentation import fixed_views
 from transferkit.network.extractor import FeatureExtractor
@@ -266,7 +266,7 @@ def test_a_second_pass_after_an_interrupted_one_goes_on(make, photos, monkeypatc
         return original(part, images)
 
     with monkeypatch.context() as patch:
-        patch.setattr(extraction, "THREADS", 1)  # with more, what is under way depends on their speed
+        patch.setattr(inspection, "thread_count", lambda: 1)  # with more, what is under way depends on their speed
         patch.setattr(FeatureExtractor, "__call__", stops)
         with pytest.raises(KeyboardInterrupt):
             make().fit(photos / "train", epochs=1, verbose=0)

@@ -230,7 +230,7 @@ def part_model(part):
 
 
 def test_what_was_computed_before_a_bad_file_is_kept(part, photos, tmp_path, store, monkeypatch):
-    monkeypatch.setattr(features, "THREADS", 2)
+    monkeypatch.setattr(findings, "thread_count", lambda: 2)
     paths = sorted(photos.glob("t*/*/*.png"))
     (tmp_path / "bad.png").write_bytes(b"")
     with pytest.raises(tk.ImageReadError):

@@ -403,19 +403,6 @@ def test_a_tilde_stands_for_the_home_folder(folder: Path, monkeypatch: pytest.Mo
     assert read_images(["~nobody of this name/a.png"], lenient=True).sources == [Path("~nobody of this name/a.png")]
 
 
-@pytest.mark.parametrize("url", ["https://example.org/a.jpg", "s3://photos/a.jpg"])
-def test_a_url_is_refused(url: str) -> None:
-    for read in (
-        lambda: read_images(url),
-        lambda: read_images([url]),
-        lambda: read_labelled(url),
-        lambda: read_labelled([url, url], ["a", "b"]),
-        lambda: read_images(pd.DataFrame({"path": [url]}), lenient=True),
-    ):
-        with refused(InvalidInputError, repr(url), "is a URL", "Download the file first"):
-            read()
-
-
 def test_an_empty_list_without_labels_is_refused_for_being_empty() -> None:
     with refused(InvalidInputError, "The test data holds no images", "Check what you pass"):
         read_labelled([], what="test data")

@@ -19,8 +19,8 @@ import requests
 
 from .._console import Console
 from .._files import VARIABLE
-from ..errors import WeightsError, first_line
-from .record import Backbone, WeightsFile, shown_url
+from ..errors import WeightsError, first_line, shown_url
+from .record import Backbone, WeightsFile
 
 __all__ = ["SPARE", "declared_values", "fault_of", "fetch", "keep_digest"]
 

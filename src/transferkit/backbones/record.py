@@ -22,7 +22,7 @@ from ..errors import InvalidInputError, bad_argument, shown, some_of
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["Backbone", "Loader", "Preprocessing", "Rule", "WeightsFile", "shown_url"]
+__all__ = ["Backbone", "Loader", "Preprocessing", "Rule", "WeightsFile"]
 
 DIGEST = "(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})?"
 
@@ -362,8 +362,3 @@ def _is_url(text: object) -> bool:
         return bool(host) and parts.port != 0
     except ValueError:  # a port that is not a number, a bracket that is not closed, a label that is too long
         return False
-
-
-def shown_url(text: str) -> str:
-    """An address without the password and the query in it, for messages."""
-    return re.sub(r"(https?://)[^/@\s]*@", r"\1", re.sub(r"(https?://[^?\s]*)\?\S*", r"\1", text))

@@ -16,19 +16,20 @@ from typing import Any
 
 from .._arguments import check_size
 from .._console import Console, Verbose
-from .._files import VARIABLE, cache_folders, expanded, is_private, make_private
+from .._files import VARIABLE, cache_folders, expanded, is_private, make_private, replacing
 from .._public import public
-from ..errors import InvalidInputError, WeightsError, bad_argument, shown, some_of
+from .._remote import Remote, located
+from ..errors import InvalidInputError, WeightsError, bad_argument, shown, shown_url, some_of
 from .downloads import fault_of, fetch, keep_digest
-from .record import Backbone, Loader, WeightsFile, shown_url
+from .record import Backbone, Loader, WeightsFile
 from .registry import get_backbone
 
 __all__ = ["Source", "WeightsChoice", "check_weights", "download_weights", "find_weights", "size_note"]
 
-RULE = "must be 'pretrained', 'imagenet', the path of a weights file, or None"
+RULE = "must be 'pretrained', 'imagenet', the path or the URL of a weights file, or None"
 WeightsChoice = str | Path | None
-# What a choice means: no weights (random ones), a file that exists, one to be found, a function.
-Source = Path | WeightsFile | Loader | None
+# What a choice means: no weights (random ones), a file that exists, one at a URL, one to be found, a function.
+Source = Path | Remote | WeightsFile | Loader | None
 
 
 def check_weights(record: Backbone, choice: object, size: tuple[int, int]) -> Source:
@@ -43,7 +44,8 @@ def check_weights(record: Backbone, choice: object, size: tuple[int, int]) -> So
     if not isinstance(choice, (str, os.PathLike)):
         raise bad_argument("weights", choice, RULE, "Pass one of these")
     if choice not in ("pretrained", "imagenet"):
-        return _existing(Path(choice))
+        place = located(choice)
+        return place if isinstance(place, Remote) else _existing(place)
     if record.pretrained is None or (choice == "imagenet" and record.trained_on.lower() != "imagenet"):
         lacks, own = ("", "") if record.pretrained is None else (" trained on ImageNet", "weights='pretrained', ")
         raise WeightsError(
@@ -61,10 +63,12 @@ def find_weights(record: Backbone, source: Source, console: Console) -> Path | L
     Raises:
         WeightsError: it could not be downloaded, or is damaged.
     """
+    if isinstance(source, Remote):
+        return _from_url(source)
     if not isinstance(source, WeightsFile):
         return source
     found = _in_own_folder(record, source) or _in_caches(record, source, console)
-    return found or fetch(record, source, _new_cache(source), console)
+    return found or fetch(record, source, _new_cache(source.url), console)
 
 
 def size_note(record: Backbone, source: Source, size: tuple[int, int]) -> str:
@@ -210,9 +214,24 @@ def _in_caches(record: Backbone, file: WeightsFile, console: Console) -> Path | 
     return None
 
 
-def _new_cache(file: WeightsFile) -> Path:
+def _from_url(file: Remote) -> Path:
+    """A file of the user's own at a URL; each version is downloaded once."""
+    try:
+        file = file.stat()
+        path = _new_cache(f"{file.url} {file.version}") / file.name
+        if not file.version or not path.is_file():
+            with replacing(path) as temporary:
+                temporary.write_bytes(file.read())
+    except OSError as error:
+        raise WeightsError(
+            f"The weights file {str(file)!r} could not be downloaded ({error}): `weights` {RULE}. Check the URL."
+        ) from error
+    return path
+
+
+def _new_cache(address: str) -> Path:
     """The first cache that is writable, by this user only; it is made if it is missing."""
-    folders = cache_folders(file.url)
+    folders = cache_folders(address)
     for folder in folders:
         with contextlib.suppress(OSError):
             make_private(folder)

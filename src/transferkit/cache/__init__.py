@@ -9,6 +9,7 @@ user can read the folder. Everything in it may be removed at any time: it is com
 """
 
 # What users see is in `__all__`; the rest, "as" itself, is for other rooms.
+from .exchange import pull, push
 from .shards import KEY as KEY
 from .shards import KEY_BYTES as KEY_BYTES
 from .shards import Keys as Keys
@@ -24,4 +25,4 @@ from .tables import Session as Session
 from .user import CacheInfo, clear, info, set_limit
 from .user import open_store as open_store
 
-__all__ = ["CacheInfo", "clear", "info", "set_limit"]
+__all__ = ["CacheInfo", "clear", "info", "pull", "push", "set_limit"]

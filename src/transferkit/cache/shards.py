@@ -17,12 +17,15 @@ import os
 import re
 import time
 import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from .._files import make_private
 
 Tensors = tuple[tuple[str, tuple[int, ...]], ...]  # dtype and shape of each array of a row
 Keys = npt.NDArray[np.void]  # (n,), of 16 bytes each
@@ -35,7 +38,7 @@ ENTRY = np.dtype([("key", KEY), ("crc", "<u4")])
 MAGIC = b"\x93NUMPY\x01\x00"
 WHOLE = 2  # files of a committed shard
 ABANDONED_SECONDS = 3600.0  # after which an unfinished one belongs to a process that died
-NAME = re.compile(r"([0-9a-f]{32})\.(?:keys|rows)\.npy")
+NAME = re.compile(r"([0-9a-f]{32})\.(keys|rows)\.npy")
 ABSENT = (FileNotFoundError, NotADirectoryError, PermissionError)  # nothing is there that this user could read
 
 
@@ -110,17 +113,37 @@ def write_shard(folder: Path, keys: Keys, rows: Records) -> tuple[OpenShard, Ent
     entries = np.empty(len(keys), ENTRY)
     entries["key"], entries["crc"] = keys, _checksums(rows)
     name = _name(folder, entries)
-    temporary = [_file(folder / os.urandom(16).hex(), "rows") for _ in range(2)]
+    temporary = [file_of(folder / os.urandom(16).hex(), "rows") for _ in range(2)]
     try:
         offset = _save(temporary[0], rows)
         _save(temporary[1], entries)
-        shard = OpenShard(folder / name, str(_file(folder / name, "rows")), offset)
+        shard = OpenShard(folder / name, str(file_of(folder / name, "rows")), offset)
         temporary[0].replace(shard.rows)
-        temporary[1].replace(_file(folder / name, "keys"))
+        temporary[1].replace(file_of(folder / name, "keys"))
     finally:
         for path in temporary:
             _remove(path)
     return shard, entries
+
+
+def receive_shard(path: Path, fetch: Mapping[str, Callable[[Path], None]]) -> None:
+    """A shard that functions write, one for the rows and one for the keys; as for `write_shard`, it is there at once."""
+    make_private(path.parent)
+    temporary = {kind: file_of(path.with_name(os.urandom(16).hex()), "rows") for kind in ("rows", "keys")}
+    try:
+        for kind, target in temporary.items():
+            fetch[kind](target)
+        for kind, target in temporary.items():
+            target.replace(file_of(path, kind))
+    finally:
+        for target in temporary.values():
+            _remove(target)
+
+
+def parsed_name(name: str) -> tuple[str, str] | None:
+    """The shard and the kind that the name of a file says; None for a file of others."""
+    match = NAME.fullmatch(name)
+    return (match[1], match[2]) if match else None
 
 
 def open_shard(path: Path, row_bytes: int) -> tuple[OpenShard, Entries]:
@@ -128,14 +151,14 @@ def open_shard(path: Path, row_bytes: int) -> tuple[OpenShard, Entries]:
 
     A `DamagedShardError` if the keys are not what was written, or the rows are cut off.
     """
-    with _file(path, "keys").open("rb") as keys, _file(path, "rows").open("rb") as rows:
+    with file_of(path, "keys").open("rb") as keys, file_of(path, "rows").open("rb") as rows:
         _skip_header(keys)
         content = keys.read()
         entries = np.frombuffer(content[: len(content) // ENTRY.itemsize * ENTRY.itemsize], ENTRY)
         offset, size = _skip_header(rows), os.fstat(rows.fileno()).st_size
     if _name(path.parent, entries) != path.name or size != offset + len(entries) * row_bytes:
         raise DamagedShardError(str(path))
-    return OpenShard(path, str(_file(path, "rows")), offset), entries
+    return OpenShard(path, str(file_of(path, "rows")), offset), entries
 
 
 def list_shards(folder: Path) -> list[ShardFiles]:
@@ -155,10 +178,10 @@ def list_shards(folder: Path) -> list[ShardFiles]:
 
 def remove_shard(path: Path) -> bool:
     """Remove a shard, whoever else does so at the same time; whether it is gone."""
-    return all(_remove(_file(path, kind)) for kind in ("keys", "rows"))
+    return all(_remove(file_of(path, kind)) for kind in ("keys", "rows"))
 
 
-def _file(path: Path, kind: str) -> Path:
+def file_of(path: Path, kind: str) -> Path:
     return Path(f"{path}.{kind}.npy")
 
 

@@ -53,7 +53,7 @@ def info(path: CachePath | None = None) -> CacheInfo:
         >>> tk.cache.info().size <= tk.cache.info().limit
         True
     """
-    store = _store_at(path)
+    store = store_at(path)
     shards = store.shards()
     return CacheInfo(store.folder, sum(one.size for one in shards), store.limit, sum(one.files for one in shards))
 
@@ -75,7 +75,7 @@ def set_limit(size: int, path: CachePath | None = None) -> None:
         8000000000
     """
     size = check_count("size", size, minimum=0, example=4 * 10**9)
-    store = _store_at(path)
+    store = store_at(path)
     try:
         store.limit = size
     except OSError as error:
@@ -97,7 +97,7 @@ def clear(path: CachePath | None = None) -> int:
         >>> tk.cache.info().size
         0
     """
-    return _store_at(path).clear()
+    return store_at(path).clear()
 
 
 def open_store(choice: object, lenient: bool = False) -> Store | None:
@@ -108,9 +108,9 @@ def open_store(choice: object, lenient: bool = False) -> Store | None:
     if choice is False:
         return None
     if choice is True:
-        store = _store_at(None)
+        store = store_at(None)
         return store if _can_write(store.folder) else _temporary_store()
-    store = _store_at(_named(choice))
+    store = store_at(_named(choice))
     try:
         store.folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a path that contains a zero
@@ -132,7 +132,7 @@ def _named(path: object) -> Path:
     return folder
 
 
-def _store_at(path: object) -> Store:
+def store_at(path: object) -> Store:
     folder = values_folder() if path is None else _named(path)
     return _temporary_store() if folder is None else _store_in(folder)
 

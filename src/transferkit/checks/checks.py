@@ -36,7 +36,7 @@ class CheckedSet(NamedTuple):
     def name(self, index: int) -> str:
         """How a fault names an image: a file's path, or an array's position and set."""
         images, place = self.data.images, "" if self.what == "training" else f" of the {self.what} data"
-        return images.path(index) or images.name(index) + place
+        return images.name(index) + ("" if images.path(index) else place)
 
 
 @public

@@ -12,7 +12,7 @@ from .._arguments import check_count, check_seed, check_size
 from .._public import public
 from ..errors import InvalidInputError
 from ..features import Augmentation, augmenter
-from ..images import ImageData, ImageLike, Labels, list_files, load, read_images, read_labelled
+from ..images import ImageData, ImageLike, Labels, list_files, load, named_path, read_images, read_labelled
 from ..results import grid
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def _has_labels(data: object) -> bool:
         return "label" in data.columns
     if hasattr(data, "element_spec"):
         return isinstance(data.element_spec, tuple)
-    if not isinstance(data, (str, PathLike)) or not Path(data).is_dir():
+    place = named_path(data) if isinstance(data, (str, PathLike)) else None
+    if place is None or (isinstance(place, Path) and not place.is_dir()):
         return False
-    return len({path.parent for path in list_files(Path(data)).files} - {Path(data)}) > 1
+    return len({path.parent for path in list_files(place).files} - {place}) > 1

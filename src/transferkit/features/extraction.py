@@ -19,7 +19,7 @@ from .._console import Console
 from ..cache import KEY, Keys, Records, RowsOnDisk, Session, Store, Tensors, has_room_for_temporary, record_dtype
 from ..errors import ImageReadError, WeightsError, some_of
 from ..images import Images, Pixels
-from ..network import THREADS, FeatureExtractor
+from ..network import FeatureExtractor, thread_count
 from .augmentation import FixedViews, MirrorViews
 from .forecast import Forecast
 from .inspection import ImageReader, Inspection, OpenedImage, refuse_unreadable
@@ -126,7 +126,7 @@ def extract(
         NoRoomError: the values can be held neither in memory nor on disk.
     """
     started = time.monotonic()
-    with closing(ImageReader(plan.images, extractor.size, storage.store, inspects)) as reader:
+    with closing(ImageReader(plan.images, extractor.size, storage.store, inspects, storage.store_from)) as reader:
         values = _Run(extractor, plan, storage, console, title, skip, reader).values()
     if not skip:
         refuse_unreadable(reader.inspection.failures)
@@ -225,11 +225,12 @@ class _Run:
         total, step, session = len(self.plan), max(GROUP, self.extractor.chunk), self.session
         unit = "views" if self.plan.views is not None else "images"
         stored = self.dtype.itemsize if session is not None and session.store_from <= total else 0
-        forecast = Forecast(self.title, total, unit, stored, 2 * THREADS * step, self.console)
+        threads = self.reader.threads
+        forecast = Forecast(self.title, total, unit, stored, 2 * thread_count() * step, self.console)
         parts = [range(start, min(start + step, total)) for start in range(0, total, step)]
         try:
             with self.console.bar(self.title, total, unit) as bar:
-                for chunk, part in zip(in_background(self._work, parts, THREADS, THREADS), parts, strict=True):
+                for chunk, part in zip(in_background(self._work, parts, threads, threads), parts, strict=True):
                     self.reader.keep(chunk.images.values())
                     if session is not None:
                         session.put(chunk.keys[chunk.is_new], chunk.values[chunk.is_new])

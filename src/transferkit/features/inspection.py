@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from .._console import Console
+from .._remote import READERS, Remote
 from ..cache import KEY, KEY_BYTES, Store, content_key
 from ..errors import ImageReadError
 from ..images import (
@@ -28,8 +29,10 @@ from ..images import (
     header_of,
     open_image,
     to_pixels,
+    unreadable,
 )
-from ..network import THREADS
+from ..network import thread_count
+from .addresses import Addresses
 from .thumbnails import THUMBNAIL_BYTES, thumbnail
 from .workers import in_background
 
@@ -95,65 +98,93 @@ class Inspection:
 
 
 class OpenedImage:
-    """One image, read once, decoded at most once.
+    """One image, read at most once, decoded at most once.
+
+    Args:
+        key: of its content, if that is known, which is then only read if it has to be; None = it is read now.
+        address: the file at a URL that it comes from, with its version, if that is to be remembered.
 
     Attributes:
         seen: what was seen of it, if anybody looked.
         is_new: whether that was not known before.
     """
 
-    def __init__(self, images: Images, index: int, size: Size, keyed: bool) -> None:
-        self.index, self._size, self._name, self._path = index, size, images.name(index), images.path(index)
-        self._content: Content = content_of(images, index)
+    def __init__(
+        self,
+        images: Images,
+        index: int,
+        size: Size,
+        keyed: bool,
+        key: bytes | None = None,
+        address: Remote | None = None,
+    ) -> None:
+        self.index, self.address, self._images, self._size = index, address, images, size
+        self._read: Content | None = content_of(images, index) if key is None else None
         self._opened: Image.Image | None = None
         self._pixels: Pixels | None = None
-        self.key = content_key(self._content) if keyed else index.to_bytes(KEY_BYTES, "big")
+        self.key = key or (content_key(self.content()) if keyed else index.to_bytes(KEY_BYTES, "big"))
         self.seen: Seen | None = None
         self.is_new = False
+
+    def content(self) -> Content:
+        if self._read is None:
+            self._read = content_of(self._images, self.index)
+        return self._read
 
     def pixels(self) -> Pixels:
         """float32 `(height, width, 3)`, RGB 0-255, upright, of the wanted size."""
         if self._pixels is None:
-            self._pixels = to_pixels(self._content, self._name, self._size, self._opened)
+            name = self._images.name(self.index)
+            self._pixels = to_pixels(self.content(), name, self._size, self._opened)
         return self._pixels
 
     def look(self) -> Seen:
         """What the data check needs."""
-        if isinstance(self._content, bytes):
-            self._opened = open_image(self._content, self._name)
-            header = header_of(self._opened, self._content, self._name)
+        content, name = self.content(), self._images.name(self.index)
+        if isinstance(content, bytes):
+            self._opened = open_image(content, name)
+            header = header_of(self._opened, content, name)
         else:
-            header = Header("", *self._content.shape[:2])
+            header = Header("", *content.shape[:2])
         return Seen(thumbnail(self.pixels()), header)
 
     def close(self) -> None:
         """Free the memory of what was read."""
-        self._content, self._opened, self._pixels = b"", None, None
+        self._read, self._opened, self._pixels = b"", None, None
 
     def oddities(self, header: Header) -> tuple[Oddity, ...]:
-        return _oddities(header, None if self._path is None else os.path.splitext(self._path)[1].lower())  # noqa: PTH122
+        source = self._images.sources[self.index]
+        return _oddities(header, source.suffix.lower() if isinstance(source, (Path, Remote)) else None)
 
 
 class ImageReader:
     """Opens images, a few at a time and on any thread; notes which cannot be read and, if it inspects, all else.
 
     Args:
-        store: where thumbnails are found and kept. They depend a little on the size that an image is reduced to, so
-            each size has its own.
+        store: where thumbnails are found and kept, and what is at which URL. Thumbnails depend a little on the size that
+            an image is reduced to, so each size has its own.
+        store_from: the contents of so many new URLs are remembered.
+
+    Attributes:
+        threads: how many may open images at once.
     """
 
-    def __init__(self, images: Images, size: Size, store: Store | None, inspects: bool = True) -> None:
+    def __init__(
+        self, images: Images, size: Size, store: Store | None, inspects: bool = True, store_from: int = 0
+    ) -> None:
         self.images, self.size, self.inspects = images, size, inspects
         self.inspection = Inspection(len(images), inspects)
         computation, tensors = f"thumbnails/2/{size}/{PIXEL_RULE}", (("uint8", (THUMBNAIL_BYTES,)), ("S64", ()))
         self._thumbnails = store.session(computation, tensors) if store is not None and inspects else None
+        self._addresses = Addresses(store, store_from) if store is not None and images.are_remote else None
+        self.threads = READERS if images.are_remote else thread_count()
 
     def open(self, indices: Iterable[int], keyed: bool = True) -> list[OpenedImage]:
         """Those that can be read; they are decoded only if they are inspected and not known."""
         opened: list[OpenedImage] = []
         for index in indices:
             with self.noting_failure(index):
-                opened.append(OpenedImage(self.images, index, self.size, keyed))
+                opened.append(self._open(index, keyed))
         if not self.inspects:
             return opened
         for image, seen in zip(opened, self._known(opened), strict=True):
@@ -161,6 +192,17 @@ class ImageReader:
                 image.seen, image.is_new = seen or image.look(), seen is None
                 self._note(image, image.seen)
         return [image for image in opened if image.seen is not None]
+
+    def _open(self, index: int, keyed: bool) -> OpenedImage:
+        source = self.images.sources[index]
+        if self._addresses is None or not isinstance(source, Remote):
+            return OpenedImage(self.images, index, self.size, keyed)
+        try:
+            address = source.stat()
+        except OSError as error:
+            raise unreadable(self.images.name(index), str(error)) from error
+        key = self._addresses.find(address)
+        return OpenedImage(self.images, index, self.size, True, key, None if key else address)
 
     @contextmanager
     def noting_failure(self, index: int) -> Iterator[None]:
@@ -172,6 +214,9 @@ class ImageReader:
 
     def keep(self, opened: Iterable[OpenedImage]) -> None:
         """Store what is new; from one thread."""
+        opened = list(opened)
+        if self._addresses is not None:
+            self._addresses.keep((image.address, image.key) for image in opened if image.address is not None)
         new = [(image.key, image.seen) for image in opened if image.is_new and image.seen is not None]
         if self._thumbnails is not None and new:
             rows = [(seen.thumbnail, "|".join(map(str, astuple(seen.header)))) for _, seen in new]
@@ -182,6 +227,8 @@ class ImageReader:
         """Store the rest."""
         if self._thumbnails is not None:
             self._thumbnails.flush()
+        if self._addresses is not None:
+            self._addresses.close()
 
     def _known(self, opened: Sequence[OpenedImage]) -> list[Seen | None]:
         if self._thumbnails is None or not opened:
@@ -208,7 +255,8 @@ def inspect(images: Images, size: Size, store: Store | None, console: Console, s
         closing(ImageReader(images, size, store)) as reader,
         console.bar("checking images", len(images), "images") as bar,
     ):
-        for opened, chunk in zip(in_background(reader.open, chunks, THREADS, 2 * THREADS), chunks, strict=True):
+        work = in_background(reader.open, chunks, reader.threads, 2 * reader.threads)
+        for opened, chunk in zip(work, chunks, strict=True):
             reader.keep(opened)
             bar.advance(len(chunk))
     if not skip:
@@ -216,23 +264,29 @@ def inspect(images: Images, size: Size, store: Store | None, console: Console, s
     return reader.inspection
 
 
-def reread(images: Images, console: Console, skip: bool) -> Inspection:
+def reread(images: Images, store: Store | None, console: Console, skip: bool) -> Inspection:
     """Read images that were inspected before, and decode none: notes their keys, and which cannot be read.
+
+    What is at a URL is not read if the store knows it.
 
     Raises:
         ImageReadError: as for `inspect`.
     """
     inspection = Inspection(len(images))
-
-    def read(index: int) -> None:
-        try:
-            inspection.keys[index] = np.frombuffer(content_key(content_of(images, index)), np.uint8)
-        except ImageReadError as error:
-            inspection.failures[index] = error
-
-    with console.bar("checking images", len(images), "images") as bar:
-        for _ in in_background(read, range(len(images)), THREADS, 2 * THREADS):
+    sources = [Remote(source.url) if isinstance(source, Remote) else source for source in images.sources]
+    images = replace(images, sources=sources)  # with the versions of now
+    with (
+        closing(ImageReader(images, (1, 1), store, inspects=False)) as reader,
+        console.bar("checking images", len(images), "images") as bar,
+    ):
+        for opened in in_background(
+            lambda index: reader.open([index]), range(len(images)), reader.threads, reader.threads
+        ):
+            for image in opened:
+                inspection.keys[image.index] = np.frombuffer(image.key, np.uint8)
+            reader.keep(opened)
             bar.advance(1)
+    inspection.failures = reader.inspection.failures
     if not skip:
         refuse_unreadable(inspection.failures)
     return inspection

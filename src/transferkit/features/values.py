@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._remote import READERS
 from ..cache import RowsOnDisk
 from ..images import Images, Pixels, load
-from ..network import THREADS, FeatureExtractor
+from ..network import FeatureExtractor, thread_count
 from .augmentation import Augmenter
 from .workers import in_background
 
@@ -100,8 +101,9 @@ class LiveValues:
         if self.augment is not None:
             self.augment.restart(epoch)
         order = (int(index) for batch in batches for index in batch)
-        decoded = in_background(pixels_of, order, THREADS, 4 * max(map(len, batches), default=1))
-        with ThreadPoolExecutor(THREADS) as pool:
+        threads = READERS if self.images.are_remote else thread_count()
+        decoded = in_background(pixels_of, order, threads, 4 * max(map(len, batches), default=1))
+        with ThreadPoolExecutor(thread_count()) as pool:
             for batch in batches:
                 pixels = np.stack([next(decoded) for _ in batch])
                 if self.augment is not None:

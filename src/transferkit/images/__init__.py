@@ -8,8 +8,8 @@ from .folders import EXTENSIONS, list_files
 from .forms import ImageData, ImageLike, Labels, Validation
 from .images import Content, Images, LabelledImages
 from .labels import ClassWeight, Codes, check_class_weight, class_weights, label_array
-from .opening import Header, header_of, open_image
-from .reading import read_images, read_labelled, split_pair
+from .opening import Header, header_of, open_image, unreadable
+from .reading import named_path, read_each, read_images, read_labelled, split_pair
 from .resizing import Pixels, Size, resize
 from .splits import VALIDATION, Indices, Known, Split, TrainingData, read_training_data, trained_on, validation_share
 
@@ -41,7 +41,9 @@ __all__ = [
     "label_array",
     "list_files",
     "load",
+    "named_path",
     "open_image",
+    "read_each",
     "read_images",
     "read_labelled",
     "read_training_data",
@@ -50,5 +52,6 @@ __all__ = [
     "thumbnails",
     "to_pixels",
     "trained_on",
+    "unreadable",
     "validation_share",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from .images import Content
 from .labels import as_names
 from .opening import reading
 
-__all__ = ["dataset_arrays", "image_contents", "is_dataset", "named_labels"]
+__all__ = ["checked_image", "dataset_arrays", "image_contents", "is_dataset", "named_labels"]
 
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 
@@ -34,7 +34,7 @@ def image_contents(data: object, what: str, first: int = 0) -> Sequence[Content]
         ImageReadError: a Pillow image cannot be decoded.
     """
     if isinstance(data, (list, tuple)):
-        return [_in_rgb(_checked(item, f"image {index}")) for index, item in enumerate(data)]
+        return [checked_image(item, f"image {index}") for index, item in enumerate(data)]
     array = np.asarray(data)
     if array.dtype.kind == "O" and array.ndim == 1:
         return image_contents(list(array), what)
@@ -42,6 +42,11 @@ def image_contents(data: object, what: str, first: int = 0) -> Sequence[Content]
     for index, image in enumerate(array, first):
         _check_values(image, f"Image {index}")
     return array if array.shape[-1] == 3 else [_in_rgb(image) for image in array]  # type: ignore[return-value]
+
+
+def checked_image(item: object, name: str) -> Content:
+    """One image, as `image_contents` takes it."""
+    return _in_rgb(_checked(item, name))
 
 
 def _checked(item: object, name: str) -> Content:

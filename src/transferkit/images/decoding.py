@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from .._remote import Remote
 from ..errors import ImageReadError
 from .images import Content, Images
 from .opening import open_image, orientation_of, reading, unreadable
@@ -53,6 +54,8 @@ def content_of(images: Images, index: int) -> Content:
         ImageReadError: the file cannot be read, or is not regular; a FIFO or a device is never waited for.
     """
     path, name = images.sources[index], images.name(index)
+    if isinstance(path, Remote):
+        return _downloaded(path, name)
     if not isinstance(path, Path):
         return path
     try:
@@ -61,7 +64,7 @@ def content_of(images: Images, index: int) -> Content:
             if not stat.S_ISREG(state.st_mode):
                 raise unreadable(name, "it is not a regular file", "not a regular file")
             if state.st_size > MAX_BYTES:
-                raise unreadable(name, f"the file is too large ({state.st_size:,} bytes)", "huge")
+                raise _too_large(name, state.st_size)
             return file.read()
     except ImageReadError:
         raise
@@ -69,6 +72,20 @@ def content_of(images: Images, index: int) -> Content:
         odd = os.path.lexists(path) and not os.path.isfile(path)  # noqa: PTH113  # Path.is_file may raise
         kind = "not a regular file" if odd else "unreadable"
         raise unreadable(name, getattr(error, "strerror", None) or str(error), kind) from error
+
+
+def _downloaded(file: Remote, name: str) -> bytes:
+    try:
+        size = file.stat().size
+        if (size or 0) > MAX_BYTES:
+            raise _too_large(name, size)
+        return file.read()
+    except OSError as error:
+        raise unreadable(name, str(error)) from error
+
+
+def _too_large(name: str, size: int | None) -> ImageReadError:
+    return unreadable(name, f"the file is too large ({size:,} bytes)", "huge")
 
 
 def _without_waiting(path: str, flags: int) -> int:  # for a writer, if it is a FIFO

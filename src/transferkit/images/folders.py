@@ -1,14 +1,15 @@
-"""A folder on disk -> the image files in it, by class, and what was left out and why. It decodes nothing."""
+"""A folder on disk, or at a URL -> the image files in it, by class, and what was left out and why. It decodes nothing."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .._remote import Location, Remote
 from ..errors import InvalidInputError, some_of
 from .labels import as_names
 
@@ -47,11 +48,11 @@ class FileList:
         unreadable: folders that cannot be listed, and why.
     """
 
-    files: list[Path] = field(default_factory=list)
-    hidden: list[Path] = field(default_factory=list)
-    not_images: list[Path] = field(default_factory=list)
-    not_regular: list[Path] = field(default_factory=list)
-    unreadable: list[tuple[Path, str]] = field(default_factory=list)
+    files: list[Location] = field(default_factory=list)
+    hidden: list[Location] = field(default_factory=list)
+    not_images: list[Location] = field(default_factory=list)
+    not_regular: list[Location] = field(default_factory=list)
+    unreadable: list[tuple[Location, str]] = field(default_factory=list)
 
     def note_unreadable(self, error: OSError) -> None:
         self.unreadable.append((Path(error.filename), error.strerror or str(error)))
@@ -70,10 +71,10 @@ class FileList:
 class ClassFolder(FileList):
     """The images of a folder with one folder per class; `labels` has the class of each file."""
 
-    root: Path
+    root: Location
     labels: list[str] = field(default_factory=list)
     empty_classes: list[str] = field(default_factory=list)
-    beside_classes: list[Path] = field(default_factory=list)
+    beside_classes: list[Location] = field(default_factory=list)
 
     def absolute(self) -> ClassFolder:
         """With absolute paths of all that was left out: they stay right when the working directory changes."""
@@ -86,8 +87,10 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
-def list_files(folder: Path, lenient: bool = False) -> FileList:
+def list_files(folder: Location, lenient: bool = False) -> FileList:
     """Every image below `folder`, at any depth; links are followed, each folder is entered once.
+
+    The URL of a file stands for this one file.
 
     A name with an image extension counts as an image, even if the content turns out not to be one, or not to be a
     file: the user should hear of it. Other files count if they begin like an image.
@@ -96,6 +99,11 @@ def list_files(folder: Path, lenient: bool = False) -> FileList:
         InvalidInputError: a folder cannot be listed; with `lenient`, it is noted instead.
     """
     found = FileList()
+    if isinstance(folder, Remote):
+        for file, parts in _remote_files(folder, found):
+            is_image = file.suffix.lower() in IMAGE_SUFFIXES or not parts
+            (found.files if is_image else found.not_images).append(file)
+        return found
     _collect(folder, {os.path.realpath(folder)}, found)
     found.files.sort()
     if not lenient:
@@ -103,7 +111,7 @@ def list_files(folder: Path, lenient: bool = False) -> FileList:
     return found
 
 
-def list_class_folder(root: Path, lenient: bool = False) -> ClassFolder:
+def list_class_folder(root: Location, lenient: bool = False) -> ClassFolder:
     """The images of a folder with one folder per class.
 
     Raises:
@@ -111,7 +119,10 @@ def list_class_folder(root: Path, lenient: bool = False) -> ClassFolder:
             one of a class, or a folder in it cannot be listed; with `lenient`, the last is noted instead.
     """
     found = ClassFolder(root=root)
-    names, found.beside_classes = next(_walk(root, found), (root, [], []))[1:]
+    if isinstance(root, Remote):
+        return _list_remote_classes(root, found)
+    _, names, beside = next(_walk(root, found), (root, [], []))
+    found.beside_classes = [*beside]
     class_of = dict(zip(names, as_names(names, f"class folder in {str(root)!r} named"), strict=True))
     folders = [root / name for name in names]
     # A link inside one class to the root or to another class would give its images a second label.
@@ -119,12 +130,50 @@ def list_class_folder(root: Path, lenient: bool = False) -> ClassFolder:
     for folder in folders:
         _collect(folder, set(others), found)
     found.files.sort()
-    found.labels = [class_of[path.parts[len(root.parts)]] for path in found.files]
+    found.labels = [class_of[Path(str(path)).parts[len(root.parts)]] for path in found.files]
     found.empty_classes = sorted(set(class_of.values()).difference(found.labels))
     if not (lenient and folders):
         found.refuse_unreadable()
-    _refuse_wrong_level(found, folders)
+    _refuse_wrong_level(found, names, lambda name: bool(next(_walk(root / name, FileList()), (root, [], []))[1]))
     return found
+
+
+def _list_remote_classes(root: Remote, found: ClassFolder) -> ClassFolder:
+    """The same at a URL: a class is what the paths of files begin with."""
+    below = list(_remote_files(root, found))
+    names = sorted({parts[0] for _, parts in below if len(parts) > 1})
+    class_of = dict(zip(names, as_names(names, f"class folder in {str(root)!r} named"), strict=True))
+    for file, parts in below:
+        if len(parts) < 2:
+            found.beside_classes.append(file)
+        elif file.suffix.lower() in IMAGE_SUFFIXES:
+            found.files.append(file)
+            found.labels.append(class_of[parts[0]])
+        else:
+            found.not_images.append(file)
+    found.empty_classes = sorted(set(class_of.values()).difference(found.labels))
+    _refuse_wrong_level(found, names, lambda name: any(parts[0] == name and len(parts) > 2 for _, parts in below))
+    return found
+
+
+def _remote_files(folder: Remote, found: FileList) -> Iterator[tuple[Remote, list[str]]]:
+    """Each file below a URL, and the parts of its path in it; none for the URL of a file. Hidden ones are noted."""
+    if folder.is_web:
+        raise InvalidInputError(
+            f"{str(folder)!r} cannot be listed, as web servers have no folders. Pass a list of URLs."
+        )
+    try:
+        listed = folder.files()
+    except OSError as error:
+        raise InvalidInputError(f"The folder {str(folder)!r} cannot be listed ({error}). Check the URL.") from None
+    if not listed:
+        raise InvalidInputError(f"There is nothing at {str(folder)!r}. Check the URL.")
+    for inner, file in listed:
+        parts = inner.split("/") if inner else []
+        if any(map(is_hidden, parts)):
+            found.hidden.append(file)
+        else:
+            yield file, parts
 
 
 def _collect(folder: Path, entered: set[str], found: FileList) -> None:
@@ -152,7 +201,7 @@ def _walk(folder: Path, found: FileList) -> Iterator[tuple[Path, list[str], list
         yield Path(top), names, sorted(Path(top, name) for name in files if not is_hidden(name))
 
 
-def _refuse_wrong_level(found: ClassFolder, folders: list[Path]) -> None:
+def _refuse_wrong_level(found: ClassFolder, names: Iterable[str], has_folders: Callable[[str], bool]) -> None:
     if not found.files:
         flat = [path for path in found.beside_classes if path.suffix.lower() in IMAGE_SUFFIXES]
         what = f"holds {len(flat)} images but no folder per class" if flat else "holds no images"
@@ -160,13 +209,12 @@ def _refuse_wrong_level(found: ClassFolder, folders: list[Path]) -> None:
             f"The folder {str(found.root)!r} {what}: it must hold one folder per class with that class's images in it. "
             f"Pass such a folder, or a list of paths with labels."
         )
-    splits = {folder.name: folder for folder in folders if folder.name.lower() in TRAIN_NAMES | OTHER_SPLIT_NAMES}
+    splits = [name for name in names if name.lower() in TRAIN_NAMES | OTHER_SPLIT_NAMES]
     training = [name for name in splits if name.lower() in TRAIN_NAMES]
-    nested = all(next(_walk(folder, FileList()), (folder, [], []))[1] for folder in splits.values())
-    if 0 < len(training) < len(splits) and nested:
+    if 0 < len(training) < len(splits) and all(map(has_folders, splits)):
         raise InvalidInputError(
             f"The folder {str(found.root)!r} holds {some_of(splits)}, which are splits, not classes. Pass one of them, "
-            f"for example {str(splits[training[0]])!r}."
+            f"for example {f'{found.root}/{training[0]}'!r}."
         )
 
 

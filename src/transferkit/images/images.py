@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._remote import Location, Remote
 from .folders import ClassFolder
 from .labels import Codes
 
@@ -29,29 +30,35 @@ class Images:
         left_out: folders that could not be listed, and why.
     """
 
-    sources: Sequence[Path | Content]
+    sources: Sequence[Location | Content]
     positions: tuple[int, ...] | None = None
-    left_out: tuple[tuple[Path, str], ...] = ()
+    left_out: tuple[tuple[Location, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.sources)
 
     def path(self, index: int) -> str | None:
-        """The path of an image's file; None if it is in memory."""
+        """The path or the whole URL of an image's file; None if it is in memory."""
         source = self.sources[index]
-        return str(source) if isinstance(source, Path) else None
+        return source.url if isinstance(source, Remote) else str(source) if isinstance(source, Path) else None
 
     def name(self, index: int) -> str:
         """How errors and reports name an image."""
-        return self.path(index) or f"image {index if self.positions is None else self.positions[index]}"
+        path, number = self.path(index), f"image {index if self.positions is None else self.positions[index]}"
+        shown = str(self.sources[index]) if path else number
+        return shown if shown in (path, number) else f"{shown} ({number})"  # what was hidden may tell them apart
 
     @property
-    def files(self) -> Iterator[Path]:
-        return (source for source in self.sources if isinstance(source, Path))
+    def files(self) -> Iterator[Location]:
+        return (source for source in self.sources if isinstance(source, (Path, Remote)))
+
+    @property
+    def are_remote(self) -> bool:
+        return any(isinstance(source, Remote) for source in self.sources)
 
     def absolute(self) -> Images:
         """The same, by paths that stay right when the working directory changes."""
-        sources = [source.absolute() if isinstance(source, Path) else source for source in self.sources]
+        sources = [source.absolute() if isinstance(source, (Path, Remote)) else source for source in self.sources]
         return replace(self, sources=sources, left_out=tuple((folder.absolute(), why) for folder, why in self.left_out))
 
     def subset(self, indices: Iterable[int]) -> Images:

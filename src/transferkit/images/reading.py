@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, MappingView, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, MappingView, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..errors import InvalidInputError, bad_argument, shown, some_of
-from .arrays import dataset_arrays, image_contents, is_dataset, named_labels
+from .._remote import Location, Remote, located
+from ..errors import InvalidInputError, TransferKitError, bad_argument, shown, some_of
+from .arrays import checked_image, dataset_arrays, image_contents, is_dataset, named_labels
 from .folders import list_class_folder, list_files
-from .images import Images, LabelledImages
+from .images import Content, Images, LabelledImages
 from .labels import Codes, class_names, encode, label_array
 
-__all__ = ["read_images", "read_labelled", "split_pair"]
+__all__ = ["named_path", "read_each", "read_images", "read_labelled", "split_pair"]
 
 # The columns of a DataFrame, in any case; the first that is there is taken.
 IMAGE_COLUMNS = ("path", "image", "file", "filename", "filepath")
@@ -37,8 +38,8 @@ def read_labelled(
     """Any form of labelled data -> `LabelledImages`.
 
     Args:
-        data: a folder with one folder per class; paths, arrays, bytes of files or Pillow images with `labels`; a
-            DataFrame with one of `IMAGE_COLUMNS` and one of `LABEL_COLUMNS`; a batched dataset of ``(image, label)``.
+        data: a folder with one folder per class; paths, URLs, arrays, bytes of files or Pillow images with `labels`;
+            a DataFrame with one of `IMAGE_COLUMNS` and one of `LABEL_COLUMNS`; a batched dataset of ``(image, label)``.
         classes: the known classes; None = the classes of the data, sorted, two at least.
         what: how errors call this data.
         empty_classes: allow class folders without images, and files with two labels: the data check lists them.
@@ -50,7 +51,7 @@ def read_labelled(
     """
     if isinstance(data, (str, os.PathLike)):
         _no_labels(labels, "a folder's labels are the names of the folders in it")
-        return _from_folder(_named_path(data), classes, what, empty_classes, lenient)
+        return _from_folder(named_path(data), classes, what, empty_classes, lenient)
     _check_type(data, what)
     images, labels, names = _images_and_labels(data, labels, what)
     raw = label_array(labels, len(images))
@@ -73,8 +74,10 @@ def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, ob
         _no_labels(labels, "a dataset contains its labels")
         arrays, labels = dataset_arrays(data, labelled=True)
         return Images(arrays), labels, getattr(data, "class_names", None)
+    names = None
     if _is_frame(data):
         _no_labels(labels, "a DataFrame has its labels in the column 'label'")
+        names = _class_names(data)
         data, labels = _column(data, IMAGE_COLUMNS), _column(data, LABEL_COLUMNS)
     images = _sequence([data] if isinstance(data, ONE_IMAGE) else data, what)
     if labels is None and len(images):
@@ -83,7 +86,7 @@ def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, ob
             f"The {what} has no labels: {form} must come with `labels`, one per image. "
             f"Pass labels=[...], or a folder with one folder per class."
         )
-    return images, [] if labels is None else labels, None
+    return images, [] if labels is None else labels, names
 
 
 def read_images(images: object, lenient: bool = False) -> Images:
@@ -95,12 +98,13 @@ def read_images(images: object, lenient: bool = False) -> Images:
     Raises:
         InvalidInputError: a path does not exist, or an array is not an image.
     """
+    images = _unwrapped(images)
     if isinstance(images, (str, os.PathLike)):
-        path = _named_path(images)
-        if path.is_dir():
+        path = named_path(images)
+        if path.is_dir() if isinstance(path, Path) else not path.is_web:
             listed = list_files(path, lenient)
             return Images(listed.files, left_out=tuple(listed.unreadable))
-        images = [path]
+        images = [images]
     _check_type(images, "data")
     if is_dataset(images):
         return Images(dataset_arrays(images, labelled=False)[0])
@@ -112,21 +116,41 @@ def read_images(images: object, lenient: bool = False) -> Images:
     return found
 
 
+def read_each(items: Iterable[object]) -> tuple[Images, dict[int, str]]:
+    """One image from each item, and why not, by position; what is not an image becomes an empty file."""
+    sources: list[Location | Content] = []
+    faults: dict[int, str] = {}
+    for index, item in enumerate(items):
+        found = _unwrapped(item)
+        try:
+            sources.append(named_path(found) if _is_path(found) else checked_image(found, "the image"))
+        except (TransferKitError, ValueError, TypeError) as error:  # NumPy makes no array of it
+            sources.append(b"")
+            faults[index] = str(error)
+    return Images(sources), faults
+
+
 def split_pair(value: object) -> tuple[object, object]:
     """`validation=` as data: a pair (data, labels), or any form that brings its labels along."""
     return value if isinstance(value, tuple) and len(value) == 2 else (value, None)
 
 
-def _from_folder(
-    path: Path, classes: npt.NDArray[Any] | None, what: str, empty_classes: bool, lenient: bool
-) -> LabelledImages:
+def _check_folder(path: Path) -> None:
     if not path.exists():
-        raise InvalidInputError(f"The folder {str(path)!r} does not exist. Check the path.")
+        hint = " A URL must be text, not a Path." if re.match(r"\w{2,}:[/\\]\w", str(path)) else ""
+        raise InvalidInputError(f"The folder {str(path)!r} does not exist. Check the path.{hint}")
     if not path.is_dir():
         raise InvalidInputError(
             f"{str(path)!r} is a file: training data must be a folder with one folder per class. Pass the folder, or "
             f"a list of paths with labels."
         )
+
+
+def _from_folder(
+    path: Location, classes: npt.NDArray[Any] | None, what: str, empty_classes: bool, lenient: bool
+) -> LabelledImages:
+    if isinstance(path, Path):
+        _check_folder(path)
     found = list_class_folder(path, lenient)
     raw = np.array(found.labels)
     if classes is None:
@@ -144,15 +168,25 @@ def _from_folder(
     return LabelledImages(files, encode(raw, classes, what), classes, found)
 
 
-def _named_path(path: str | os.PathLike[str]) -> Path:
+def named_path(path: Any) -> Location:
     """A path, `~` expanded; empty text, which would mean the current folder, is likely a variable that was not set."""
     if not os.fspath(path):
         raise InvalidInputError("The path is empty: it must name a file or a folder. Pass '.' for the current folder.")
-    if re.match(r"\w+://", str(path)):
-        raise InvalidInputError(
-            f"{str(path)!r} is a URL: images must be in files or in memory. Download the file first."
-        )
-    return Path(os.path.expanduser(path))  # noqa: PTH111  # Path.expanduser raises if there is no such user
+    found = located(path)
+    if isinstance(found, Remote):
+        return found
+    return Path(os.path.expanduser(found))  # noqa: PTH111  # Path.expanduser raises if there is no such user
+
+
+def _is_path(item: object) -> bool:
+    return isinstance(item, (str, os.PathLike))
+
+
+def _unwrapped(item: Any) -> Any:
+    """The bytes or the path in a dict of both, as Hugging Face's data sets hold encoded images; else the item."""
+    if not isinstance(item, Mapping) or not item.keys() & {"bytes", "path"}:
+        return item
+    return item.get("path") if item.get("bytes") is None else item["bytes"]
 
 
 def _check_type(data: object, what: str) -> None:
@@ -165,7 +199,9 @@ def _check_type(data: object, what: str) -> None:
         raise InvalidInputError(
             f"The {what} has the type {name}: images must be in a list, in a fixed order. Pass a list of them."
         )
-    if not (isinstance(data, (Sequence, Image.Image)) or hasattr(data, "__array__") or is_dataset(data)):
+    if not (
+        isinstance(data, (Sequence, Image.Image)) or hasattr(data, "__array__") or is_dataset(data) or _is_frame(data)
+    ):
         raise InvalidInputError(f"The {what} has the type {name}: it must be {forms}. Convert it.")
 
 
@@ -173,20 +209,24 @@ def _sequence(data: Any, what: str) -> Images:
     """Paths, or images in memory, as `Images`; the files are not looked at yet."""
     if _is_pandas(data) or (isinstance(data, np.ndarray) and data.ndim == 1 and data.dtype.kind in "UO"):
         data = list(data)
-    if not isinstance(data, Sequence) or not any(isinstance(item, (str, os.PathLike)) for item in data):
+    if isinstance(data, Sequence) and any(isinstance(item, Mapping) for item in data):
+        data = list(map(_unwrapped, data))
+    if not isinstance(data, Sequence) or not any(map(_is_path, data)):
         return Images(image_contents(data, what))
-    wrong = [f"{shown(item)} at {at}" for at, item in enumerate(data) if not isinstance(item, (str, os.PathLike))]
+    wrong = [f"{shown(item)} at {at}" for at, item in enumerate(data) if not _is_path(item)]
     if wrong:
         raise InvalidInputError(
             f"The list of paths holds {', '.join(wrong[:5])}: a list must hold paths (text or Path) alone, or images alone. "
             f"Complete the list, or split it in two."
         )
-    return Images([_named_path(item) for item in data])
+    return Images([named_path(item) for item in data])
 
 
-def _check_files(paths: Sequence[Path], lenient: bool) -> None:
+def _check_files(files: Iterable[Location], lenient: bool) -> None:
+    """Files on this machine must be there; to ask for each one at a URL would take as long as to read it."""
     if lenient:
         return
+    paths = [file for file in files if isinstance(file, Path)]
     missing = [str(path) for path in paths if not os.path.lexists(path)]
     if missing:
         raise InvalidInputError(f"There is no file {some_of(missing)}: every path must exist. Check the paths.")
@@ -195,8 +235,8 @@ def _check_files(paths: Sequence[Path], lenient: bool) -> None:
         raise InvalidInputError(f"{some_of(odd)} is not a regular file. Leave it out of the list.")
 
 
-def _refuse_two_labels(paths: Sequence[Path], codes: Codes, classes: npt.NDArray[Any]) -> None:
-    first: dict[Path, int] = {}
+def _refuse_two_labels(paths: Sequence[Location], codes: Codes, classes: npt.NDArray[Any]) -> None:
+    first: dict[Location, int] = {}
     for path, code in zip(paths, codes.tolist(), strict=True):
         if first.setdefault(path, code) != code:
             both = some_of([classes[first[path]].item(), classes[code].item()])
@@ -207,13 +247,13 @@ def _refuse_two_labels(paths: Sequence[Path], codes: Codes, classes: npt.NDArray
 
 def _column(frame: Any, names: tuple[str, ...]) -> list[Any]:
     """The first of the columns of these names, in any case."""
-    present = {str(column).lower(): column for column in frame.columns}
+    columns = getattr(frame, "column_names", None) or list(frame.columns)
+    present = {str(column).lower(): column for column in columns}
     for name in names:
         if name in present:
             return list(frame[present[name]])
     raise InvalidInputError(
-        f"The DataFrame has the columns {some_of(frame.columns)}: one of them must be called {some_of(names)}. Rename its "
-        f"columns."
+        f"The data has the columns {some_of(columns)}: one of them must be called {some_of(names)}. Rename its columns."
     )
 
 
@@ -227,4 +267,14 @@ def _is_pandas(data: object) -> bool:
 
 
 def _is_frame(data: object) -> bool:
-    return _is_pandas(data) and hasattr(data, "columns")
+    """A pandas DataFrame, or a `Dataset` of Hugging Face (several in a dict are not one)."""
+    return (_is_pandas(data) and hasattr(data, "columns")) or (
+        hasattr(data, "column_names") and hasattr(data, "features") and not isinstance(data, Mapping)
+    )
+
+
+def _class_names(frame: Any) -> Sequence[str] | None:
+    """What the numbers in the column of labels stand for, where a `Dataset` of Hugging Face says it."""
+    features = getattr(frame, "features", None)
+    label = next((features[name] for name in LABEL_COLUMNS if name in features), None) if features else None
+    return getattr(label, "names", None)

@@ -11,6 +11,7 @@ wrong numbers when several threads call it at once. Each session has kernels of 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -30,12 +31,14 @@ from ..errors import TransferKitError
 from ..images import PIXEL_RULE
 from .fingerprints import weights_digest
 
-__all__ = ["THREADS", "FeatureExtractor", "compiled", "graph_of", "nodes_of", "refuse_fork"]
+__all__ = [
+    "FeatureExtractor", "compiled", "graph_of", "limit_threads", "nodes_of", "refuse_fork", "thread_count",
+]  # fmt: skip
 
 Array = npt.NDArray[Any]
 Forward = Callable[[Array], list[Array]]  # float32 (n, h, w, 3) -> the outputs of the model
 
-THREADS = max(2, min(16, os.cpu_count() or 2))
+MOST_THREADS = 16
 CONSTANT_BYTES = 2**29  # weights of more bytes stay variables: a graph may hold 2 GB
 SESSIONS_BYTES = 2**30  # about what all sessions take together: each has a copy of the weights
 # Images per call of the frozen part. On a CPU small batches stay in its caches, and one call per core
@@ -46,6 +49,7 @@ FUNCTIONS = 2  # that stay in memory
 
 _functions: dict[str, Forward] = {}  # by name; the last one is the one used last
 _compiling = threading.Lock()
+_limit = 0  # the CPUs that this process keeps to; 0 = all
 _lost_threads = False  # this process is a fork of one in which TensorFlow had started its threads
 
 
@@ -67,6 +71,20 @@ def refuse_fork() -> None:
             "would wait for them forever. Start processes with multiprocessing.get_context('spawn'), or load and use "
             "classifiers only after the fork."
         )
+
+
+def thread_count() -> int:
+    """How many threads decode and compute at once."""
+    return min(MOST_THREADS, _limit or max(2, os.cpu_count() or 2))
+
+
+def limit_threads(cpus: int) -> None:
+    """Keep this process to so many CPUs; a process that has used TensorFlow already keeps its threads."""
+    global _limit
+    _limit = cpus
+    with contextlib.suppress(RuntimeError):  # TensorFlow has started
+        tf.config.threading.set_intra_op_parallelism_threads(cpus)
+        tf.config.threading.set_inter_op_parallelism_threads(cpus)
 
 
 class FeatureExtractor:
@@ -163,7 +181,7 @@ def compiled(model: keras.Model, size: tuple[int, int], half: bool = False, gpu:
         tf.import_graph_def(traced.graph.as_graph_def(), input_map=constants, name="")
     outputs = [tensor.name for tensor in traced.outputs]
     fitting = SESSIONS_BYTES // max(1, 4 * model.count_params())
-    for _ in range(1 if gpu else max(1, min(THREADS, fitting))):
+    for _ in range(1 if gpu else max(1, min(thread_count(), fitting))):
         session = tf.compat.v1.Session(graph=graph, config=_config(half, gpu))
         free.put(session.make_callable(outputs, feed_list=[traced.inputs[0].name]))
     return run, True
@@ -172,6 +190,7 @@ def compiled(model: keras.Model, size: tuple[int, int], half: bool = False, gpu:
 def _config(half: bool, gpu: bool) -> Any:
     """Settings of one session: as global options they would change the training of the rest of the process."""
     config = tf.compat.v1.ConfigProto()
+    config.intra_op_parallelism_threads = config.inter_op_parallelism_threads = _limit  # 0 = TensorFlow's own choice
     rewrites = config.graph_options.rewrite_options
     if gpu:
         config.graph_options.optimizer_options.global_jit_level = tf.compat.v1.OptimizerOptions.ON_1  # XLA

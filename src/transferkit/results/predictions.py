@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._public import public_in_room
-from ..errors import import_extra
+from ..errors import import_extra, shown_url
 from .text import Printed, Table
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ class Predictions(Printed, Sequence[Prediction]):
         return np.array(self.labels, dtype=dtype)
 
     def _parts(self) -> tuple[str, Table, str]:
-        rows = [[p.path or f"image {i}", str(p.label), f"{p.confidence:.3f}"] for i, p in enumerate(self[:20])]
+        names = [shown_url(p.path or f"image {i}") for i, p in enumerate(self[:20])]
+        rows = [[name, str(p.label), f"{p.confidence:.3f}"] for name, p in zip(names, self, strict=False)]
         more = f"... and {len(self) - 20} more" if len(self) > 20 else ""
         return "", (["image", "label", "confidence"], rows), more
 

@@ -12,20 +12,24 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from .._files import replacing
-from ..errors import BundleError, bad_argument
+from .._remote import Location, Remote, located
+from ..errors import BundleError, bad_argument, shown_url
 
 __all__ = ["Place", "check_target", "opened", "shown_place", "writing"]
 
 Place: TypeAlias = str | os.PathLike[str] | BinaryIO
 
 
-def check_target(place: object) -> Path | BinaryIO:
-    """A path that ends in ``.keras``, in a folder that exists; or a binary file that is open for writing."""
+def check_target(place: object) -> Location | BinaryIO:
+    """A path that ends in ``.keras``, in a folder that exists; such a URL; or a binary file that is open for writing."""
     if _is_file(place, "write"):
         return _checked_file(place, "writable", "wb")
     target = _as_path(place)
     if target.suffix != ".keras":
-        raise bad_argument("path", str(target), "must end in .keras", f"Pass {str(target.with_suffix('.keras'))!r}")
+        better = str(target).removesuffix(target.suffix) + ".keras"
+        raise bad_argument("path", str(target), "must end in .keras", f"Pass {better!r}")
+    if isinstance(target, Remote):
+        return target
     if not target.parent.is_dir():
         raise bad_argument("path", str(target), "is in a folder that does not exist", "Make the folder first")
     if target.is_dir():
@@ -34,7 +38,7 @@ def check_target(place: object) -> Path | BinaryIO:
 
 
 @contextmanager
-def writing(target: Path | BinaryIO) -> Iterator[Path]:
+def writing(target: Location | BinaryIO) -> Iterator[Path]:
     """A path for a new file; what was written there is in `target` when the block ends.
 
     Raises:
@@ -47,6 +51,9 @@ def writing(target: Path | BinaryIO) -> Iterator[Path]:
         else:
             with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
                 yield (temporary := Path(folder, "classifier.keras"))
+                if isinstance(target, Remote):
+                    target.write(temporary)
+                    return
                 with temporary.open("rb") as file:
                     while piece := file.read(2**20):
                         _write_all(target, piece)
@@ -75,7 +82,12 @@ def opened(place: object) -> Iterator[BinaryIO]:
     """
     source = _checked_file(place, "readable", "rb") if _is_file(place, "read") else _existing(place)
     try:
-        file = source.open("rb") if isinstance(source, Path) else _copied(source)
+        if isinstance(source, Remote):
+            file: BinaryIO = io.BytesIO(source.read())
+        else:
+            file = source.open("rb") if isinstance(source, Path) else _copied(source)
+    except FileNotFoundError as error:
+        raise _no_file(f"There is no file {shown_place(place)}") from error
     except OSError as error:
         raise BundleError(
             f"{shown_place(place)} cannot be read ({error.strerror or error}): load needs a file that you may read. "
@@ -85,12 +97,16 @@ def opened(place: object) -> Iterator[BinaryIO]:
         yield file
 
 
-def _existing(place: object) -> Path:
+def _existing(place: object) -> Location:
     path = _as_path(place)
-    if not os.path.isfile(path):  # noqa: PTH113  # Path.is_file raises for a name that is too long
+    if isinstance(path, Path) and not os.path.isfile(path):  # noqa: PTH113  # Path.is_file raises for a name that is too long
         fault = f"{str(path)!r} is a folder" if os.path.isdir(path) else f"There is no file {str(path)!r}"  # noqa: PTH112
-        raise BundleError(f"{fault}: load needs the file of a classifier, as save writes it. Check the path.")
+        raise _no_file(fault)
     return path
+
+
+def _no_file(fault: str) -> BundleError:
+    return BundleError(f"{fault}: load needs the file of a classifier, as save writes it. Check the path.")
 
 
 def _copied(source: BinaryIO) -> BinaryIO:
@@ -109,16 +125,16 @@ def _copied(source: BinaryIO) -> BinaryIO:
 
 def shown_place(place: object) -> str:
     """How messages name it."""
-    if isinstance(place, (str, os.PathLike)):
-        return repr(str(place))
+    if isinstance(place, (str, os.PathLike, Remote)):
+        return repr(shown_url(str(place)))
     name = getattr(place, "name", None)
     return repr(name) if isinstance(name, str) else f"the {type(place).__name__}"
 
 
-def _as_path(place: object) -> Path:
+def _as_path(place: object) -> Location:
     if not isinstance(place, (str, os.PathLike)):
         raise bad_argument("path", place, "must be a path or an open binary file", "Pass for example 'pets.keras'")
-    return Path(place)
+    return located(place)
 
 
 def _is_file(place: object, verb: str) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._console import Console
+from .._remote import Location
 from ..images import ClassWeight, Known
 from ..network import Network
 from ..results import History
@@ -39,7 +40,7 @@ def describe(
     )
 
 
-def save(target: Path | BinaryIO, network: Network, manifest: Manifest, known: Known) -> None:
+def save(target: Location | BinaryIO, network: Network, manifest: Manifest, known: Known) -> None:
     """Write a new file, or replace the one that is there.
 
     Raises:

@@ -1,0 +1,163 @@
+"""Files at URLs: ``s3://``, ``gs://``, ``hf://``, ``https://`` and what else fsspec knows (extra ``remote``).
+
+Text that begins with a scheme is a URL, a `Path` never is. URLs come from the user alone: nothing that is read leads to
+another one. User names, passwords and queries, which may hold a signature, are left out of all messages.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from .errors import InvalidInputError, MissingExtraError, TransferKitError, first_line, import_extra, shown_url, some_of
+
+__all__ = ["READERS", "Location", "Remote", "located"]
+
+READERS = 32  # threads that wait for answers: a request takes far longer than the work on its answer
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # of two letters or more: C:// is a drive
+COMMON = ("s3", "gs", "az", "hf", "https", "memory")
+WEB = ("http", "https")
+# What file systems call the version of a file, best first.
+VERSIONS = ("ETag", "etag", "blob_id", "md5Hash", "Last-Modified", "LastModified", "last_modified", "mtime", "created")
+
+
+@dataclass(frozen=True, order=True)
+class Remote:
+    """A file or a folder at a URL; `str` of it is for messages.
+
+    Attributes:
+        size: bytes; None = not known yet.
+        version: changes when the content does; empty = not known.
+    """
+
+    url: str
+    size: int | None = field(default=None, compare=False)
+    version: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        return shown_url(self.url)
+
+    @property
+    def name(self) -> str:
+        return str(self).rstrip("/").rpartition("/")[2]
+
+    @property
+    def suffix(self) -> str:
+        return os.path.splitext(self.name)[1]  # noqa: PTH122
+
+    @property
+    def parent(self) -> Remote:
+        return Remote(self.url.rstrip("/").rpartition("/")[0])
+
+    @property
+    def is_web(self) -> bool:
+        """Whether there is no way to list what is below it."""
+        return self.url.lower().startswith(tuple(f"{scheme}://" for scheme in WEB))
+
+    def absolute(self) -> Remote:
+        return self
+
+    def stat(self) -> Remote:
+        """With size and version; an OSError if there is no such file."""
+        if self.version:
+            return self
+        with self._reached() as (files, path):
+            return self._described(files.info(path))
+
+    def read(self) -> bytes:
+        with self._reached() as (files, path):
+            return bytes(files.cat_file(path))
+
+    def download(self, target: Path) -> None:
+        with self._reached() as (files, path):
+            files.get_file(path, str(target))
+
+    def open(self, mode: str = "rb") -> Any:
+        """A file that can be read from any position."""
+        with self._reached() as (files, path):
+            return files.open(path, mode)
+
+    def write(self, content: Path | bytes) -> None:
+        """Put the content of a local file, or bytes, there."""
+        with self._reached() as (files, path):
+            if isinstance(content, Path):
+                files.put_file(str(content), path)
+            else:
+                files.pipe_file(path, content)
+
+    def files(self) -> list[tuple[str, Remote]]:
+        """Every file below a folder and its path in it, sorted, with size and version; of a file, itself and ``""``."""
+        with self._reached() as (files, path):
+            found = files.find(path, detail=True)
+        root, start = self.url.rstrip("/"), path.rstrip("/")
+        names = {name: name[len(start) :].strip("/") for name, info in found.items() if info.get("type") != "directory"}
+        return sorted(
+            (inner, replace(self, url=f"{root}/{inner}" if inner else root)._described(found[name]))
+            for name, inner in names.items()
+        )
+
+    def _described(self, info: dict[str, Any]) -> Remote:
+        size = info.get("size")
+        version: Any = next((info[name] for name in VERSIONS if info.get(name)), "")
+        version = version.timestamp() if hasattr(version, "timestamp") else version
+        return replace(self, size=size, version=f"{size} {version}" if version else "")
+
+    @contextmanager
+    def _reached(self) -> Iterator[tuple[Any, str]]:
+        """The file system and the path in it; whatever goes wrong is an OSError without secrets."""
+        start = re.match(r"[^/]*//[^/]*", self.url)
+        try:
+            files = _file_system(start[0] if start else self.url, os.getpid())
+            yield files, files._strip_protocol(self.url)
+        except TransferKitError:
+            raise
+        except FileNotFoundError:
+            raise FileNotFoundError("there is no such file") from None
+        except Exception as error:  # each file system has errors of its own
+            raise OSError(shown_url(f"{type(error).__name__}: {first_line(error)}")) from None
+
+
+Location = Path | Remote
+
+
+def located(path: str | os.PathLike[str]) -> Location:
+    """A path that a user passed; a URL is checked as far as that takes no connection.
+
+    Raises:
+        InvalidInputError: a scheme that fsspec does not know.
+        MissingExtraError: a package that reads such URLs is not installed.
+    """
+    match = SCHEME.match(path) if isinstance(path, str) else None
+    if match is None or not isinstance(path, str):
+        return Path(path)
+    remote, scheme = Remote(path), match[1].lower()
+    fsspec = import_extra("fsspec", f"Reading {str(remote)!r}", "remote")
+    known = fsspec.available_protocols()
+    if scheme not in known:
+        schemes = [*COMMON, *(name for name in known if name not in COMMON)]
+        raise InvalidInputError(
+            f"{str(remote)!r} is a URL of the scheme {scheme!r}, which is not known: the scheme must be one of "
+            f"{some_of(schemes, len(COMMON))}. Correct it, or write './' in front if it is a path on this machine."
+        )
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except ImportError as error:
+        implementations = import_module("fsspec.registry").known_implementations
+        package = implementations[scheme]["class"].partition(".")[0]
+        package = "" if package == "fsspec" else package  # https needs a part of the extra
+        raise MissingExtraError(f"Reading {str(remote)!r}", "remote", package) from error
+    return remote
+
+
+@functools.lru_cache(maxsize=16)
+def _file_system(start: str, process: int) -> Any:  # noqa: ARG001  # its threads do not survive a fork
+    """What reads URLs that start like this. It remembers no listings: files come and go."""
+    fsspec = import_extra("fsspec", f"Reading {shown_url(start)!r}", "remote")
+    return fsspec.core.url_to_fs(start, use_listings_cache=False)[0]

@@ -1,0 +1,136 @@
+"""Copies of a cache at a URL. A shard never changes and its name stands for its content: what is missing is copied."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from .._console import readable
+from .._remote import READERS, Remote, located
+from ..errors import InvalidInputError, bad_argument
+from .shards import WHOLE, ShardFiles, file_of, parsed_name, receive_shard
+from .store import TABLE_NAME, Store
+from .user import CachePath, store_at
+
+__all__ = ["pull", "push"]
+
+T = TypeVar("T")
+
+
+def push(url: str, path: CachePath | None = None) -> int:
+    """Copy the values that a folder at a URL does not hold yet to it (extra ``remote``).
+
+    Other machines `pull` them. Any number may push to one URL at once.
+
+    Args:
+        url: of the folder, for example ``"s3://bucket/values"``.
+        path: as for `info`.
+
+    Returns:
+        The bytes that were copied.
+
+    Raises:
+        InvalidInputError: not a URL, or it cannot be read or written.
+
+    Example:
+        >>> import transferkit as tk
+        >>> copied = tk.cache.push("memory://values")
+        >>> tk.cache.push("memory://values")
+        0
+    """
+    folder, store = _folder(url), store_at(path)
+    there = _shards(folder)
+
+    def upload(shard: ShardFiles) -> int:
+        for kind in ("rows", "keys"):  # the keys commit a shard
+            file = file_of(shard.path, kind)
+            Remote(f"{folder.url}/{_name(shard.path)}.{kind}.npy").write(file)
+        return shard.size
+
+    missing = [one for one in store.shards() if one.files == WHOLE and len(there[_name(one.path)]) < WHOLE]
+    return _copied(upload, missing, folder)
+
+
+def pull(url: str, path: CachePath | None = None) -> int:
+    """Copy the values at a URL that the cache does not hold yet into it (extra ``remote``).
+
+    Only pull what you would also compute with: values are checked for damage, not for who computed them.
+
+    Args:
+        url: where `push` put them.
+        path: as for `info`.
+
+    Returns:
+        The bytes that were copied.
+
+    Raises:
+        InvalidInputError: there is nothing at the URL, or no room for it under the limit of the cache.
+
+    Example:
+        >>> import transferkit as tk
+        >>> copied = tk.cache.push("memory://values")
+        >>> tk.cache.pull("memory://values", "values-of-others") == tk.cache.info().size
+        True
+    """
+    folder, store = _folder(url), store_at(path)
+    here = {_name(shard.path) for shard in store.shards() if shard.files == WHOLE}
+    there = {name: files for name, files in _shards(folder).items() if len(files) == WHOLE}
+    missing = {name: files for name, files in there.items() if name not in here}
+    _reserve(store, sum(file.size or 0 for files in missing.values() for file in files.values()), folder)
+
+    def download(name: str) -> int:
+        receive_shard(store.folder / name, {kind: file.download for kind, file in missing[name].items()})
+        return sum(file.size or 0 for file in missing[name].values())
+
+    return _copied(download, missing, folder)
+
+
+def _copied(copy: Callable[[T], int], items: Iterable[T], folder: Remote) -> int:
+    try:
+        with ThreadPoolExecutor(READERS) as pool:
+            return sum(pool.map(copy, items))
+    except OSError as error:
+        raise InvalidInputError(
+            f"The values could not be copied between the cache and {str(folder)!r} ({error}): both must be writable. What "
+            f"was copied stays; check the URL and call it again."
+        ) from error
+
+
+def _folder(url: object) -> Remote:
+    folder = located(url) if isinstance(url, str) else None
+    if not isinstance(folder, Remote) or folder.is_web:
+        remedy = "Pass for example 's3://bucket/values'"
+        raise bad_argument("url", url, "must be the URL of a folder that can be listed", remedy)
+    return Remote(folder.url.rstrip("/"))
+
+
+def _shards(folder: Remote) -> defaultdict[str, dict[str, Remote]]:
+    """The files at a URL, by table and shard; what others put there is left alone."""
+    found: defaultdict[str, dict[str, Remote]] = defaultdict(dict)
+    try:
+        listed = folder.files()
+    except FileNotFoundError:
+        return found
+    except OSError as error:
+        raise InvalidInputError(f"The folder {str(folder)!r} cannot be listed ({error}). Check the URL.") from None
+    for inner, file in listed:
+        table, _, name = inner.partition("/")
+        parsed = parsed_name(name)
+        if parsed is not None and TABLE_NAME.fullmatch(table):
+            found[f"{table}/{parsed[0]}"][parsed[1]] = file
+    return found
+
+
+def _reserve(store: Store, size: int, folder: Remote) -> None:
+    if not store.make_room(size):
+        raise InvalidInputError(
+            f"The values at {str(folder)!r} take {readable(size)} more, and the cache may hold {readable(store.limit)}, or "
+            f"its disk is full: there must be room for all. Raise the limit with set_limit, or free space."
+        )
+
+
+def _name(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
