@@ -210,6 +210,6 @@ def test_values_that_were_pushed_and_pulled_are_not_computed_again(
     with refused(tk.InvalidInputError, "set_limit"):
         tk.cache.set_limit(100, "three")
         tk.cache.pull("memory://values", "three")
-    for bad in ("values", Path("values")):
+    for bad in ("values", "nowhere/values"):
         with refused(tk.InvalidInputError, "must be the URL of a folder"):
             tk.cache.push(bad)

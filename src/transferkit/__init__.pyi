@@ -14,6 +14,8 @@ from .checks import show_images as show_images
 from .classifier import TransferClassifier as TransferClassifier
 from .comparison import Comparison as Comparison
 from .comparison import compare as compare
+from .distributed import FeatureBatch as FeatureBatch
+from .distributed import PredictBatch as PredictBatch
 from .errors import BundleError as BundleError
 from .errors import ImageReadError as ImageReadError
 from .errors import InvalidInputError as InvalidInputError

@@ -57,7 +57,7 @@ from .images import (
     trained_on,
     validation_share,
 )
-from .network import At, Network, Precision, assemble, check_precision, has_fast_half, refuse_fork
+from .network import At, FeatureExtractor, Network, Precision, assemble, check_precision, has_fast_half, refuse_fork
 from .results import Evaluation, Explanations, History, Label, Phase, Predictions, text_table
 from .training import (
     CROSS_VALIDATED,
@@ -630,6 +630,21 @@ class TransferClassifier(Estimator):
         return show_images(
             data, labels, size=size, count=count, augmentation=self.augmentation if augmentation else None
         )
+
+    def _extractor(self, at: At | None) -> FeatureExtractor:
+        """What computes the values before the head, or before `at`: of the fitted network, or of the one `fit` would make."""
+        if self.__sklearn_is_fitted__():
+            network = self._fitted_or_raise("FeatureBatch").network
+            return network.feature_extractor() if at is None else network.copy().cut_at(at).extractor
+        refuse_fork()
+        record, seed = get_backbone(self.backbone), check_seed(self.seed)
+        size = record.input_size(check_size(self.input_size))
+        source, precision = check_weights(record, self.weights, size), check_precision(self.precision)
+        if source is None and seed is None:
+            raise bad_argument("seed", None, "would give each process other random weights", "Pass for example seed=0")
+        backbone = _pretrained(record, source, size, seed or 0, Console(0))
+        network = assemble(record, backbone, size, 2, 0.0, seed or 0, precision)
+        return network.feature_extractor() if at is None else network.cut_at(at).extractor
 
     def _options(
         self, given: tuple[object, ...], size: tuple[int, int], seed: int, folder: RunFolder | None

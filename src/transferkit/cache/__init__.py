@@ -24,5 +24,6 @@ from .tables import RowsOnDisk as RowsOnDisk
 from .tables import Session as Session
 from .user import CacheInfo, clear, info, set_limit
 from .user import open_store as open_store
+from .user import shared_store as shared_store
 
 __all__ = ["CacheInfo", "clear", "info", "pull", "push", "set_limit"]

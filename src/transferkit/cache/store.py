@@ -37,10 +37,11 @@ class Store:
     Args:
         folder: made when the first value is stored.
         limit: bytes; None = what was set for this folder, else 4 GB.
+        drops: remove older values to make room for new ones; else new ones are not stored.
     """
 
-    def __init__(self, folder: Path, limit: int | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, limit: int | None = None, drops: bool = True) -> None:
+        self.folder, self._drops = folder, drops
         self._limit = limit
         self._size: int | None = None  # bytes of all shards as far as this process knows; None = not counted yet
         self._tables: dict[tuple[str, Tensors], Table] = {}
@@ -109,7 +110,7 @@ class Store:
             if not self.has_room(size):
                 return False
             if self._size is None or self._size + size > self.limit:
-                self._size = self._shrink(self.limit - size)
+                self._size = self._shrink(self.limit - size if self._drops else 2**63)
             fits = self._size + size <= self.limit
             self._size += size if fits else 0
             return fits

@@ -19,6 +19,7 @@ __all__ = ["CacheInfo", "clear", "info", "set_limit"]
 CachePath = str | os.PathLike[str]
 
 _store_in = functools.cache(Store)
+_shared_store = functools.cache(functools.partial(Store, drops=False))
 _temporary_store = functools.cache(Store.temporary)  # for a user whose cache folder cannot be written to
 
 
@@ -112,13 +113,24 @@ def open_store(choice: object, lenient: bool = False) -> Store | None:
         return store if _can_write(store.folder) else _temporary_store()
     store = store_at(_named(choice))
     try:
-        store.folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:  # ValueError: a path that contains a zero
-        refusal = _not_writable(store.folder, error)
+        return _made(store)
+    except InvalidInputError as refusal:
         if not lenient:
-            raise refusal from error
+            raise
         warnings.warn(f"{refusal} Until then nothing is stored.", stacklevel=4)
         return None
+
+
+def shared_store(path: object) -> Store:
+    """A store that many processes fill, so that none removes what another has just written."""
+    return _made(_shared_store(_named(path)))
+
+
+def _made(store: Store) -> Store:
+    try:
+        store.folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a path that contains a zero
+        raise _not_writable(store.folder, error) from error
     return store
 
 

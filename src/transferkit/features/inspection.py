@@ -88,6 +88,13 @@ class Inspection:
             (reasons[images.name(index)],) = self.failures[index].failures.values()
         return reasons
 
+    def errors(self, others: Mapping[int, str]) -> list[str | None]:
+        """Why each image cannot be read, None if it can; `others` are reasons that were known before."""
+        reasons: list[str | None] = [None] * self.count
+        for index, error in self.failures.items():
+            (reasons[index],) = error.failures.values()
+        return [others.get(index, reason) for index, reason in enumerate(reasons)]
+
     def part(self, start: int, stop: int) -> Inspection:
         """What was seen of the images from `start` to before `stop`."""
         part, places = Inspection(0), range(start, stop)

@@ -1,0 +1,126 @@
+"""What both functions of a batch share: the columns, what is loaded once a process, and the CPUs of the process."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from .._arguments import check_count
+from .._remote import located
+from ..errors import InvalidInputError, bad_argument, some_of
+
+if TYPE_CHECKING:
+    from ..classifier import TransferClassifier
+
+__all__ = ["Batch", "Columns", "LoadedOnce", "checked_cpus", "column", "split_columns", "use_cpus"]
+
+Batch: TypeAlias = Mapping[str, "npt.NDArray[Any] | Sequence[Any]"]
+Columns: TypeAlias = dict[str, "npt.NDArray[Any]"]
+
+MOST_LOADED = 4  # classifiers that stay in memory
+
+_loaded: dict[object, Any] = {}
+_lock = threading.Lock()
+
+
+class LoadedOnce:
+    """A classifier that travels to other processes as a path or as bytes, and is loaded there once, however often it comes.
+
+    Args:
+        source: a classifier, the path or the URL of a saved one.
+    """
+
+    def __init__(self, source: TransferClassifier | str | os.PathLike[str]) -> None:
+        is_path = isinstance(source, (str, os.PathLike))
+        if not is_path and not hasattr(source, "predict_proba"):
+            raise bad_argument("classifier", source, "must be a classifier or the path of one", "Pass 'pets.keras'")
+        self._path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
+        self._classifier: Any = None if is_path else source
+        self._pickled, self._digest = b"", os.urandom(16).hex()
+
+    def get(self) -> TransferClassifier:
+        """The classifier; it is loaded if this process has not loaded it yet."""
+        classifier: TransferClassifier = self._classifier or self.once("", lambda loaded: loaded)
+        return classifier
+
+    def once(self, name: str, make: Callable[[TransferClassifier], Any]) -> Any:
+        """What `make` makes of the classifier, made once a process for each `name`."""
+        with _lock:
+            key = name, *self._identity()
+            if key not in _loaded:
+                _loaded[key] = make(self._load())
+                if len(_loaded) > MOST_LOADED:
+                    _loaded.pop(next(iter(_loaded)))
+            return _loaded[key]
+
+    def _identity(self) -> tuple[object, ...]:
+        if self._path is None:
+            return (self._digest,)
+        place = located(self._path)
+        status = place.stat() if isinstance(place, Path) and place.is_file() else None
+        return self._path, status and (status.st_mtime_ns, status.st_size)
+
+    def _load(self) -> Any:
+        if self._classifier is not None:
+            return self._classifier
+        if self._path is None:
+            return pickle.loads(self._pickled)
+        from ..classifier import TransferClassifier
+
+        return TransferClassifier.load(self._path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(vars(self), _classifier=None)
+        if self._classifier is not None:
+            state["_pickled"] = pickle.dumps(self._classifier)
+            state["_digest"] = hashlib.sha256(state["_pickled"]).hexdigest()
+        return state
+
+
+def use_cpus(number: int | None) -> None:
+    """Keep this process to so many CPUs; None = what its engine says in OMP_NUM_THREADS, if it does."""
+    from ..network import limit_threads
+
+    stated = os.environ.get("OMP_NUM_THREADS", "")
+    cpus = number or (int(stated) if stated.isdecimal() else 0)
+    if cpus:
+        limit_threads(cpus)
+
+
+def checked_cpus(number: int | None) -> int | None:
+    return None if number is None else check_count("num_cpus", number, example=1)
+
+
+def split_columns(batch: Batch, image: str, own: Iterable[str]) -> tuple[list[Any], Columns]:
+    """The images of a batch, and its other columns; paths and URLs are among these too, encoded images are not.
+
+    Raises:
+        InvalidInputError: no such column, or one of the names of the answer's `own` columns.
+    """
+    if image not in batch:
+        raise InvalidInputError(
+            f"The batch has the columns {some_of(batch)}: one of them must hold the images. Pass image= with its name."
+        )
+    if taken := [name for name in own if name in batch and name != image]:
+        raise InvalidInputError(
+            f"The batch has the column {some_of(taken)}, which the answer has too. Rename it, or pass prefix='predicted_'."
+        )
+    items = list(batch[image])
+    are_names = {str} <= set(map(type, items)) <= {str, type(None)}
+    kept = (name for name in batch if name != image or (are_names and name not in own))
+    return items, {name: np.asarray(batch[name]) for name in kept}
+
+
+def column(values: Sequence[Any]) -> npt.NDArray[Any]:
+    """Values as a column of objects, in which None is missing."""
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array

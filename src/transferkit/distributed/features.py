@@ -1,0 +1,112 @@
+"""`FeatureBatch`: the frozen part as a function of a batch that fills a store."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._console import Console
+from .._public import public
+from ..errors import InvalidInputError, bad_argument
+from .batches import Batch, Columns, LoadedOnce, checked_cpus, column, split_columns, use_cpus
+
+if TYPE_CHECKING:
+    from ..classifier import TransferClassifier
+    from ..network import At, FeatureExtractor
+
+__all__ = ["FeatureBatch"]
+
+
+@public
+class FeatureBatch:
+    """Extracts the features of batches of images into a folder, for engines such as Ray Data, Dask and Spark.
+
+    The folder is the `cache` of a classifier: when all batches are through, ``TransferClassifier(..., cache=store)``
+    with the same arguments computes nothing in `fit`. All processes must reach the folder, on a network file system say;
+    or each machine fills one of its own and `transferkit.cache.push` brings them together.
+
+    Args:
+        classifier: a classifier, fitted or not, whose backbone, weights, input size and precision count; or the path or
+            the URL of a saved one.
+        store: the folder. It is never emptied to make room: a batch that does not fit is an error, so raise its limit
+            with `transferkit.cache.set_limit` first.
+        at: None = the features, for `fit`; or where `fine_tune` will cut, for the values there.
+        image: the column of images, as for `PredictBatch`. With URLs, `fit` on the same URLs downloads nothing either.
+        features: also answer a column ``features``, float32 `(n, ...)`.
+        num_cpus: as for `PredictBatch`.
+
+    Raises:
+        InvalidInputError: an argument breaks a rule.
+
+    Example:
+        >>> import transferkit as tk
+        >>> extract = tk.FeatureBatch(tk.TransferClassifier("MobileNetV2"), store="values", image="path")
+        >>> answer = extract({"path": ["photos/new/a.jpg", "photos/new/b.jpg"]})
+        >>> list(answer), answer["error"].tolist()
+        (['path', 'error'], [None, None])
+    """
+
+    def __init__(
+        self,
+        classifier: TransferClassifier | str | os.PathLike[str],
+        *,
+        store: str | os.PathLike[str],
+        at: At | None = None,
+        image: str = "image",
+        features: bool = False,
+        num_cpus: int | None = None,
+    ) -> None:
+        self._source, self._num_cpus = LoadedOnce(classifier), checked_cpus(num_cpus)
+        if not isinstance(store, (str, os.PathLike)):
+            raise bad_argument("store", store, "must be the path of a folder", "Pass for example store='values'")
+        self.store, self.at, self.image, self.features = os.fspath(store), at, image, features
+
+    def __call__(self, batch: Batch) -> Columns:
+        """The columns of a batch -> its other columns, and ``error`` (None, or why an image cannot be read).
+
+        With `features`, the column ``features`` too, NaN for images that cannot be read. The column of images is left
+        out, unless it holds paths or URLs.
+
+        Raises:
+            InvalidInputError: a column is missing or has the name of one that is added, or the values could not be
+                stored.
+            WeightsError: the weights could not be loaded.
+        """
+        from ..cache import KEY, shared_store
+        from ..features import Plan, Storage, extract
+        from ..images import read_each
+
+        use_cpus(self._num_cpus)
+        items, columns = split_columns(batch, self.image, ["error", *(["features"] if self.features else [])])
+        images, faults = read_each(items)
+        extractor, store = self._extractor(), shared_store(self.store)
+        plan, console = Plan(images), Console(0)
+        extraction = extract(extractor, plan, Storage(store), console, "computing features", skip=True, inspects=True)
+        inspection = extraction.inspection
+        rows = inspection.readable()
+        keys = inspection.keys[rows].view(KEY).ravel()
+        if not store.table(extractor.name, extractor.tensors).locate(keys)[1].all():
+            raise InvalidInputError(
+                f"The values of a batch could not be stored in {self.store!r}: the folder must be writable, with room under "
+                f"its limit and on its disk. Raise the limit with transferkit.cache.set_limit(bytes, {self.store!r})."
+            )
+        columns["error"] = column(inspection.errors(faults))
+        if self.features:
+            columns["features"] = self._column(extraction.values, rows)
+        return columns
+
+    def _extractor(self) -> FeatureExtractor:
+        extractor: FeatureExtractor = self._source.once(
+            f"{self.at!r}", lambda classifier: classifier._extractor(self.at)
+        )
+        return extractor
+
+    def _column(self, values: Any, rows: Any) -> Any:
+        if len(values) > 1:
+            rule = f"is not possible for at={self.at!r}, where {len(values)} tensors cross the cut"
+            raise bad_argument("features", True, rule, "Leave it out")
+        found = np.full(values[0].shape, np.nan, np.float32)
+        found[rows] = values[0][rows]
+        return found

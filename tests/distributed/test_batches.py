@@ -1,0 +1,166 @@
+"""`PredictBatch` and `FeatureBatch` without an engine: columns in, columns out, pickled, in processes of their own."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Make
+from helpers import fresh_python, refused
+
+import transferkit as tk
+
+
+@pytest.fixture
+def batch(photos: Path) -> dict[str, Any]:
+    """18 photos as bytes, with a column of numbers."""
+    return {"image": [path.read_bytes() for path in photo_paths(photos)], "id": np.arange(18)}
+
+
+def photo_paths(photos: Path) -> list[Path]:
+    return sorted((photos / "test").rglob("*.png"))
+
+
+def test_batches_of_any_size_equal_predict(
+    fitted_once: tuple[Path, Any], loaded: tk.TransferClassifier, batch: dict[str, Any]
+) -> None:
+    expected = loaded.predict(batch["image"], verbose=0)
+    for form in (fitted_once[0], loaded):
+        predict = pickle.loads(pickle.dumps(tk.PredictBatch(form, probabilities=True)))
+        for size in (1, 5, 18):
+            parts = [predict({name: batch[name][at : at + size] for name in batch}) for at in range(0, 18, size)]
+            answer = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            assert list(answer) == ["id", "label", "confidence", "error", "probabilities"]
+            assert answer["id"].tolist() == list(range(18))
+            assert answer["label"].tolist() == expected.labels.tolist()
+            assert np.array_equal(answer["probabilities"], expected.probabilities)
+            assert np.array_equal(answer["confidence"], expected.confidences)
+            assert set(answer["error"]) == {None}
+
+
+def test_every_form_of_an_image_is_answered(loaded: tk.TransferClassifier, photos: Path, rng: np.random.Generator) -> None:
+    red = photos / "new" / "red.png"
+    items = [red.read_bytes(), str(red), red, {"bytes": red.read_bytes(), "path": "red.png"}, {"bytes": None, "path": str(red)}]
+    answer = tk.PredictBatch(loaded)({"image": items})
+    assert answer["label"].tolist() == ["red"] * 5
+    assert len(set(answer["confidence"])) == 1
+    pixels = rng.integers(0, 256, (2, 32, 32, 3), np.uint8)
+    both = tk.PredictBatch(loaded)({"image": pixels})
+    assert np.array_equal(both["confidence"], loaded.predict(pixels, verbose=0).confidences)
+
+
+def test_a_bad_image_is_a_row_with_a_reason(loaded: tk.TransferClassifier, batch: dict[str, Any], tmp_path: Path) -> None:
+    good = batch["image"][0]
+    bad = [None, b"", b"no image", good[:200], 3, str(tmp_path / "gone.png"), str(tmp_path), "", np.ones((4, 4)), {"x": 1},
+           np.full((8, 8, 3), np.nan), "nowhere://x", [[1], [2, 3]]]  # fmt: skip
+    answer = tk.PredictBatch(loaded, probabilities=True, prefix="my_")({"image": [*bad, good], "label": [*range(len(bad)), -1]})
+    assert answer["my_label"].tolist()[:-1] == [None] * len(bad)
+    assert answer["my_error"][-1] is None
+    assert all(isinstance(reason, str) and reason for reason in answer["my_error"][:-1])
+    assert np.isnan(answer["my_confidence"]).tolist() == [True] * len(bad) + [False]
+    assert np.isnan(answer["my_probabilities"][:-1]).all()
+    assert np.array_equal(answer["my_probabilities"][-1:], loaded.predict([good], verbose=0).probabilities)
+    assert answer["label"][-1] == -1
+    all_bad = tk.PredictBatch(loaded)({"image": [b""]})
+    assert (all_bad["label"].tolist(), all_bad["error"].tolist()) == ([None], ["the file is empty"])
+
+
+def test_an_empty_batch_is_answered_with_empty_columns(loaded: tk.TransferClassifier, tmp_path: Path) -> None:
+    answer = tk.PredictBatch(loaded)({"image": [], "id": []})
+    assert {name: len(values) for name, values in answer.items()} == {"id": 0, "label": 0, "confidence": 0, "error": 0}
+    assert len(tk.FeatureBatch(loaded, store=tmp_path / "values", features=True)({"image": []})["features"]) == 0
+
+
+def test_paths_stay_and_contents_go(loaded: tk.TransferClassifier, photos: Path) -> None:
+    paths = [str(path) for path in photo_paths(photos)]
+    assert tk.PredictBatch(loaded, image="path")({"path": paths})["path"].tolist() == paths
+
+
+@pytest.mark.parametrize(
+    ("options", "columns", "words"),
+    [
+        ({}, {"photo": [b""]}, "The batch has the columns 'photo'"),
+        ({}, {"image": [b""], "label": ["cat"]}, "prefix='predicted_'"),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(
+    loaded: tk.TransferClassifier, options: dict[str, Any], columns: dict[str, Any], words: str
+) -> None:
+    with refused(tk.InvalidInputError, words):
+        tk.PredictBatch(loaded, **options)(columns)
+
+
+def test_bad_arguments_are_refused(tmp_path: Path) -> None:
+    with refused(tk.InvalidInputError, "`classifier=3`"):
+        tk.PredictBatch(3)
+    with refused(tk.InvalidInputError, "`num_cpus=0`"):
+        tk.PredictBatch("pets.keras", num_cpus=0)
+    with refused(tk.InvalidInputError, "`store=None`"):
+        tk.FeatureBatch("pets.keras", store=None)
+    with refused(tk.BundleError, "There is no file 'pets.keras'"):
+        tk.PredictBatch("pets.keras")({"image": [b""]})
+    unfitted = tk.TransferClassifier("TinyNet", weights=None)
+    with refused(tk.NotFittedError, "PredictBatch needs a fitted classifier"):
+        tk.PredictBatch(unfitted)({"image": [b""]})
+    with refused(tk.InvalidInputError, "`seed=None`"):
+        tk.FeatureBatch(unfitted, store=tmp_path)({"image": [b""]})
+
+
+def test_a_process_loads_a_classifier_once_and_keeps_to_its_cpus(saved_file: Path, batch: dict[str, Any]) -> None:
+    code = """
+import pickle, sys
+import transferkit as tk
+predict, images = pickle.load(open(sys.argv[1], "rb"))
+print("tensorflow" in sys.modules)
+from networks import TINY
+tk.register_backbone(TINY)
+loads = []
+load = tk.TransferClassifier.load
+tk.TransferClassifier.load = lambda path: loads.append(path) or load(path)
+for _ in range(3):
+    label = pickle.loads(pickle.dumps(predict))({"image": images})["label"]
+import tensorflow as tf
+from transferkit.network import thread_count
+print(len(loads), tf.config.threading.get_intra_op_parallelism_threads(), thread_count(), label.tolist())
+"""
+    file = Path("sent.pickle")
+    file.write_bytes(pickle.dumps((tk.PredictBatch(saved_file, num_cpus=1), batch["image"][:1])))
+    expected = tk.TransferClassifier.load(saved_file).predict(batch["image"][:1], verbose=0).labels.tolist()
+    assert fresh_python(code, file).splitlines() == ["False", f"1 1 1 {expected}"]
+
+
+def test_fit_after_feature_batch_computes_nothing(
+    make: Make, photos: Path, computed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clf = make(cache="values")
+    extract = pickle.loads(pickle.dumps(tk.FeatureBatch(clf, store="values", features=True)))
+    paths = sorted((photos / "train").rglob("*.png"))
+    found = [extract({"image": [path.read_bytes() for path in paths[at : at + 10]]}) for at in range(0, 36, 10)]
+    assert sum(computed) == 36
+    assert np.concatenate([part["features"] for part in found]).shape == (36, 16)
+    computed.clear()
+    clf.fit(photos / "train", verbose=0)
+    assert computed == []
+    tuned = tk.FeatureBatch(clf, store="values", at=-3, image="path")
+    tuned({"path": [str(path) for path in paths]})
+    computed.clear()
+    clf.fine_tune(at=-3, epochs=1, learning_rate=1e-3, validation=0, verbose=0)
+    assert computed == []
+
+
+def test_a_bad_image_has_no_features(make: Make, batch: dict[str, Any]) -> None:
+    answer = tk.FeatureBatch(make(), store="values", features=True)({"image": [b"bad", batch["image"][0]]})
+    assert answer["error"].tolist() == ["it is not an image of a known format", None]
+    assert np.isnan(answer["features"]).all(axis=1).tolist() == [True, False]
+
+
+def test_a_store_without_room_is_an_error_and_loses_nothing(make: Make, batch: dict[str, Any]) -> None:
+    tk.FeatureBatch(make(), store="values")({"image": batch["image"][:9]})
+    size = tk.cache.info("values").size
+    tk.cache.set_limit(size + 100, "values")
+    with refused(tk.InvalidInputError, "could not be stored in 'values'", "set_limit"):
+        tk.FeatureBatch(make(), store="values")({"image": batch["image"][9:]})
+    assert tk.cache.info("values").size >= size
