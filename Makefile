@@ -8,7 +8,7 @@ WORKERS ?= --numprocesses 2 --dist worksteal
 COVERAGE ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: quickstart test test-table test-slow test-newest check docs audit bench clean
+.PHONY: quickstart test test-table test-slow test-engines test-newest check docs audit bench clean
 
 # The main job, on drawn shapes, or on photos: make quickstart PHOTOS=folder
 # (the shell gets the folder's name as a variable, so that no character in it means anything else)
@@ -28,6 +28,10 @@ test-table: $(VENV)/installed-dev
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow
+
+# Predictions and features with a Ray on this machine, photos on an S3 server on it.
+test-engines: $(VENV)/installed-engines
+	$(BIN)/python -m pytest -m engines
 
 # The default tier with the newest TensorFlow, Keras and NumPy that the project allows, in an environment of its own.
 test-newest:
@@ -62,6 +66,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --prefer-binary $(CONSTRAINTS) --group dev --editable .
+	touch $@
+
+$(VENV)/installed-engines: $(VENV)/installed-dev
+	$(BIN)/python -m pip install --quiet --prefer-binary $(CONSTRAINTS) --group engines
 	touch $@
 
 clean:

@@ -41,9 +41,17 @@ def test_batches_of_any_size_equal_predict(
             assert set(answer["error"]) == {None}
 
 
-def test_every_form_of_an_image_is_answered(loaded: tk.TransferClassifier, photos: Path, rng: np.random.Generator) -> None:
+def test_every_form_of_an_image_is_answered(
+    loaded: tk.TransferClassifier, photos: Path, rng: np.random.Generator
+) -> None:
     red = photos / "new" / "red.png"
-    items = [red.read_bytes(), str(red), red, {"bytes": red.read_bytes(), "path": "red.png"}, {"bytes": None, "path": str(red)}]
+    items = [
+        red.read_bytes(),
+        str(red),
+        red,
+        {"bytes": red.read_bytes(), "path": "red.png"},
+        {"bytes": None, "path": str(red)},
+    ]
     answer = tk.PredictBatch(loaded)({"image": items})
     assert answer["label"].tolist() == ["red"] * 5
     assert len(set(answer["confidence"])) == 1
@@ -52,11 +60,15 @@ def test_every_form_of_an_image_is_answered(loaded: tk.TransferClassifier, photo
     assert np.array_equal(both["confidence"], loaded.predict(pixels, verbose=0).confidences)
 
 
-def test_a_bad_image_is_a_row_with_a_reason(loaded: tk.TransferClassifier, batch: dict[str, Any], tmp_path: Path) -> None:
+def test_a_bad_image_is_a_row_with_a_reason(
+    loaded: tk.TransferClassifier, batch: dict[str, Any], tmp_path: Path
+) -> None:
     good = batch["image"][0]
     bad = [None, b"", b"no image", good[:200], 3, str(tmp_path / "gone.png"), str(tmp_path), "", np.ones((4, 4)), {"x": 1},
            np.full((8, 8, 3), np.nan), "nowhere://x", [[1], [2, 3]]]  # fmt: skip
-    answer = tk.PredictBatch(loaded, probabilities=True, prefix="my_")({"image": [*bad, good], "label": [*range(len(bad)), -1]})
+    answer = tk.PredictBatch(loaded, probabilities=True, prefix="my_")(
+        {"image": [*bad, good], "label": [*range(len(bad)), -1]}
+    )
     assert answer["my_label"].tolist()[:-1] == [None] * len(bad)
     assert answer["my_error"][-1] is None
     assert all(isinstance(reason, str) and reason for reason in answer["my_error"][:-1])

@@ -67,12 +67,12 @@ def pull(url: str, path: CachePath | None = None) -> int:
         The bytes that were copied.
 
     Raises:
-        InvalidInputError: there is nothing at the URL, or no room for it under the limit of the cache.
+        InvalidInputError: not a URL, it cannot be read, or there is no room for the values under the limit of the cache.
 
     Example:
         >>> import transferkit as tk
-        >>> copied = tk.cache.push("memory://values")
-        >>> tk.cache.pull("memory://values", "values-of-others") == tk.cache.info().size
+        >>> copied = tk.cache.push("memory://values-of-all")
+        >>> tk.cache.pull("memory://values-of-all", "own-values") == copied
         True
     """
     folder, store = _folder(url), store_at(path)

@@ -37,9 +37,10 @@ class PredictBatch:
         InvalidInputError: an argument breaks a rule.
 
     Example:
+        >>> from pathlib import Path
         >>> import transferkit as tk
         >>> predict = tk.PredictBatch("pets.keras", image="bytes")
-        >>> answer = predict({"bytes": [open("photos/new/a.jpg", "rb").read(), b"broken"], "id": [7, 8]})
+        >>> answer = predict({"bytes": [Path("photos/new/a.jpg").read_bytes(), b"broken"], "id": [7, 8]})
         >>> list(answer)
         ['id', 'label', 'confidence', 'error']
         >>> answer["error"].tolist()

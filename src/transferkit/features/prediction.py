@@ -51,7 +51,12 @@ class Predictor:
 
     def _scored(self, features: Rows, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         chunks = (features[rows[start : start + CHUNK]] for start in range(0, max(1, len(rows)), CHUNK))
-        return np.concatenate([np.asarray(self._head(chunk, training=False), np.float32) for chunk in chunks])
+        return np.concatenate(list(map(self._scored_chunk, chunks)))
+
+    def _scored_chunk(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        # A product with a single row is rounded differently: an image must not depend on how many come with it.
+        rows = np.repeat(features, 2, axis=0) if len(features) == 1 else features
+        return np.asarray(self._head(rows, training=False), np.float32)[: len(features)]
 
     def _current_extractor(self) -> FeatureExtractor:
         current, checksum = self._current, self._checksum()

@@ -1,0 +1,113 @@
+"""Photos on an S3 server and a web server of this machine."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Make
+from helpers import refused
+
+import transferkit as tk
+from transferkit._remote import Remote
+
+moto_server = pytest.importorskip("moto.server")
+pytest.importorskip("s3fs")
+pytestmark = [pytest.mark.engines, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture
+def bucket(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The photos of `photos` in a bucket."""
+    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    files = pytest.importorskip("fsspec").filesystem("s3", skip_instance_cache=True)
+    files.mkdir("bucket")
+    files.put(str(photos), "bucket/photos", recursive=True)
+    yield "s3://bucket/photos"
+    files.rm("bucket", recursive=True)  # the server of the next test goes on with its content
+    server.stop()
+
+
+@pytest.fixture
+def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files at URLs that are read from here on."""
+    names: list[str] = []
+    read = Remote.read
+    monkeypatch.setattr(Remote, "read", lambda file: names.append(file.url) or read(file))
+    return names
+
+
+def test_a_bucket_equals_a_folder_and_a_warm_fit_downloads_nothing(
+    make: Make, photos: Path, bucket: str, downloads: list[str], computed: list[int]
+) -> None:
+    local = make(cache=False).fit(photos / "train", verbose=0)
+    clf = make().fit(f"{bucket}/train", verbose=0)
+    expected = local.predict_proba(photos / "test", verbose=0)
+    assert np.array_equal(clf.predict_proba(f"{bucket}/test", verbose=0), expected)
+    clf.fine_tune(at=-3, epochs=1, learning_rate=1e-3, validation=0, verbose=0)
+    downloads.clear()
+    computed.clear()
+    make().fit(f"{bucket}/train", verbose=0)
+    listed = [f"{bucket}/train/{kind}/{number:02d}.png" for kind in ("red", "lying") for number in range(12)]
+    make().fit(listed, [url.split("/")[-2] for url in listed], verbose=0)  # each is asked for its version by itself
+    assert (downloads, computed) == ([], [])
+
+
+def test_features_by_url_are_those_of_fit_on_the_bucket(make: Make, bucket: str, downloads: list[str]) -> None:
+    urls = [f"{bucket}/train/{kind}/{number:02d}.png" for kind in ("red", "lying", "standing") for number in range(12)]
+    clf = make(cache="values")
+    assert set(tk.FeatureBatch(clf, store="values", image="url")({"url": urls})["error"]) == {None}
+    downloads.clear()
+    clf.fit(f"{bucket}/train", verbose=0)
+    assert downloads == []
+
+
+def test_classifiers_and_values_in_a_bucket(make: Make, photos: Path, bucket: str) -> None:
+    clf = make(cache="one").fit(photos / "train", verbose=0)
+    clf.save("s3://bucket/pets.keras")
+    again = tk.TransferClassifier.load("s3://bucket/pets.keras")
+    expected = clf.predict_proba(photos / "test", verbose=0)
+    assert np.array_equal(again.predict_proba(photos / "test", verbose=0), expected)
+    size = tk.cache.push("s3://bucket/values", "one")
+    assert tk.cache.pull("s3://bucket/values", "two") == size > 0
+    with refused(tk.InvalidInputError, "There is nothing at 's3://bucket/gone'"):
+        clf.fit("s3://bucket/gone")
+    with refused(tk.InvalidInputError, "'s3://nobody/photos'"):
+        clf.fit("s3://nobody/photos")
+    with refused(tk.BundleError, "There is no file 's3://bucket/gone.keras'"):
+        tk.TransferClassifier.load("s3://bucket/gone.keras")
+
+
+@pytest.fixture
+def web(photos: Path) -> Iterator[str]:
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(photos))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://me:secret@127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_photos_on_a_web_server(loaded: tk.TransferClassifier, photos: Path, web: str) -> None:
+    found = loaded.predict([f"{web}/new/red.png?signature=secret"], verbose=0)
+    assert np.array_equal(found.probabilities, loaded.predict(photos / "new" / "red.png", verbose=0).probabilities)
+    assert "secret" not in str(found)
+    assert loaded.predict(f"{web}/new/red.png", verbose=0).labels.tolist() == ["red"]
+    with pytest.raises(tk.ImageReadError, match=r"there is no such file") as caught:
+        loaded.predict([f"{web}/new/gone.png?signature=secret"], verbose=0)
+    assert "secret" not in str(caught.value)
+    with refused(tk.InvalidInputError, "web servers have no folders"):
+        loaded.fit(web)
