@@ -106,14 +106,18 @@ def test_columns_that_do_not_fit_are_refused(
 
 
 def test_bad_arguments_are_refused(tmp_path: Path) -> None:
+    number: Any = 3
+    nothing: Any = None
     with refused(tk.InvalidInputError, "`classifier=3`"):
-        tk.PredictBatch(3)
+        tk.PredictBatch(number)
     with refused(tk.InvalidInputError, "`num_cpus=0`"):
         tk.PredictBatch("pets.keras", num_cpus=0)
     with refused(tk.InvalidInputError, "`store=None`"):
-        tk.FeatureBatch("pets.keras", store=None)
+        tk.FeatureBatch("pets.keras", store=nothing)
     with refused(tk.BundleError, "There is no file 'pets.keras'"):
         tk.PredictBatch("pets.keras")({"image": [b""]})
+    with refused(tk.InvalidInputError, "`precision='auto'` may differ"):
+        tk.FeatureBatch(tk.TransferClassifier("TinyNet", precision="auto"), store=tmp_path)
     unfitted = tk.TransferClassifier("TinyNet", weights=None)
     with refused(tk.NotFittedError, "PredictBatch needs a fitted classifier"):
         tk.PredictBatch(unfitted)({"image": [b""]})

@@ -21,24 +21,21 @@ pytest.importorskip("s3fs")
 pytestmark = [pytest.mark.engines, pytest.mark.filterwarnings("ignore")]
 
 
-@pytest.fixture
-def bucket(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def bucket(photos: Path) -> Iterator[str]:
     """The photos of `photos` in a bucket."""
     server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    files = pytest.importorskip("fsspec").filesystem("s3", skip_instance_cache=True)
-    files.mkdir("bucket")
-    files.put(str(photos), "bucket/photos", recursive=True)
-    yield "s3://bucket/photos"
-    files.rm("bucket", recursive=True)  # the server of the next test goes on with its content
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "key")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        files = pytest.importorskip("fsspec").filesystem("s3", skip_instance_cache=True)
+        files.mkdir("bucket")
+        files.put(str(photos), "bucket/photos", recursive=True)
+        yield "s3://bucket/photos"
     server.stop()
 
 
@@ -47,7 +44,12 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files at URLs that are read from here on."""
     names: list[str] = []
     read = Remote.read
-    monkeypatch.setattr(Remote, "read", lambda file: names.append(file.url) or read(file))
+
+    def noting(file: Remote) -> bytes:
+        names.append(file.url)
+        return read(file)
+
+    monkeypatch.setattr(Remote, "read", noting)
     return names
 
 

@@ -61,6 +61,9 @@ class FeatureBatch:
         self._source, self._num_cpus = LoadedOnce(classifier), checked_cpus(num_cpus)
         if not isinstance(store, (str, os.PathLike)):
             raise bad_argument("store", store, "must be the path of a folder", "Pass for example store='values'")
+        if getattr(classifier, "precision", "") == "auto":
+            rule = "may differ from machine to machine, and values are found again by it"
+            raise bad_argument("precision", "auto", rule, "Pass 'float32' or 'bfloat16' to the classifier")
         self.store, self.at, self.image, self.features = os.fspath(store), at, image, features
 
     def __call__(self, batch: Batch) -> Columns:

@@ -172,7 +172,7 @@ def named_path(path: Any) -> Location:
     """A path, `~` expanded; empty text, which would mean the current folder, is likely a variable that was not set."""
     if not os.fspath(path):
         raise InvalidInputError("The path is empty: it must name a file or a folder. Pass '.' for the current folder.")
-    found = located(path)
+    found = located(path) if "://" in os.fspath(path) else Path(path)
     if isinstance(found, Remote):
         return found
     return Path(os.path.expanduser(found))  # noqa: PTH111  # Path.expanduser raises if there is no such user
