@@ -88,7 +88,8 @@ def test_an_empty_batch_is_answered_with_empty_columns(loaded: tk.TransferClassi
 
 def test_paths_stay_and_contents_go(loaded: tk.TransferClassifier, photos: Path) -> None:
     paths = [str(path) for path in photo_paths(photos)]
-    assert tk.PredictBatch(loaded, image="path")({"path": paths})["path"].tolist() == paths
+    for column in (paths, np.array(paths), np.array([*paths, None], object)):
+        assert tk.PredictBatch(loaded, image="path")({"path": column})["path"].tolist() == list(column)
 
 
 @pytest.mark.parametrize(

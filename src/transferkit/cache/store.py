@@ -37,11 +37,12 @@ class Store:
     Args:
         folder: made when the first value is stored.
         limit: bytes; None = what was set for this folder, else 4 GB.
-        drops: remove older values to make room for new ones; else new ones are not stored.
+        shared: many processes fill it at once. None removes what is older to make room, and a table is looked up when it
+            is first used: others write all the time, and list other images.
     """
 
-    def __init__(self, folder: Path, limit: int | None = None, drops: bool = True) -> None:
-        self.folder, self._drops = folder, drops
+    def __init__(self, folder: Path, limit: int | None = None, shared: bool = False) -> None:
+        self.folder, self._shared = folder, shared
         self._limit = limit
         self._size: int | None = None  # bytes of all shards as far as this process knows; None = not counted yet
         self._tables: dict[tuple[str, Tensors], Table] = {}
@@ -76,14 +77,16 @@ class Store:
             self._size = self._shrink(size)
 
     def table(self, computation: str, tensors: Tensors) -> Table:
-        """The table of a computation, as it is on disk now."""
+        """The table of a computation, as it is on disk now; of a shared store, as it was at first."""
         name = hashlib.blake2b(f"{computation}{tensors}".encode(), digest_size=16).hexdigest()
         with self._lock:
-            table = self._tables.pop((computation, tensors), None) or Table(self.folder / name, tensors)
+            known = self._tables.pop((computation, tensors), None)
+            table = known or Table(self.folder / name, tensors)
             self._tables[computation, tensors] = table  # the last one is the one used last
             if len(self._tables) > TABLES:
                 self._tables.pop(next(iter(self._tables)))
-        table.refresh()
+        if known is None or not self._shared:
+            table.refresh()
         return table
 
     def session(self, computation: str, tensors: Tensors, store_from: int = 0) -> Session:
@@ -110,7 +113,7 @@ class Store:
             if not self.has_room(size):
                 return False
             if self._size is None or self._size + size > self.limit:
-                self._size = self._shrink(self.limit - size if self._drops else 2**63)
+                self._size = self._shrink(2**63 if self._shared else self.limit - size)
             fits = self._size + size <= self.limit
             self._size += size if fits else 0
             return fits

@@ -19,7 +19,7 @@ __all__ = ["CacheInfo", "clear", "info", "set_limit"]
 CachePath = str | os.PathLike[str]
 
 _store_in = functools.cache(Store)
-_shared_store = functools.cache(functools.partial(Store, drops=False))
+_shared_store = functools.cache(functools.partial(Store, shared=True))
 _temporary_store = functools.cache(Store.temporary)  # for a user whose cache folder cannot be written to
 
 

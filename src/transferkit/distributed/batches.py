@@ -114,7 +114,9 @@ def split_columns(batch: Batch, image: str, own: Iterable[str]) -> tuple[list[An
             f"The batch has the column {some_of(taken)}, which the answer has too. Rename it, or pass prefix='predicted_'."
         )
     items = list(batch[image])
-    are_names = {str} <= set(map(type, items)) <= {str, type(None)}
+    are_names = any(isinstance(item, str) for item in items) and all(
+        isinstance(item, (str, type(None))) for item in items
+    )
     kept = (name for name in batch if name != image or (are_names and name not in own))
     return items, {name: np.asarray(batch[name]) for name in kept}
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from .._arguments import check_count
 from .._public import public_in_room
+from ..errors import shown_url
 from . import pages, plots, scores
 from .predictions import Label, Prediction, Predictions
 from .scores import ClassScores, ConfusedPair, ScoredImage
@@ -211,7 +212,7 @@ class Evaluation(Printed):
         lines = [
             (
                 f"{image.label}, predicted {image.predicted} ({image.confidence:.3f}), loss {image.loss:.2f}",
-                image.path or f"image {image.position}",
+                shown_url(image.path or f"image {image.position}"),
             )
             for image in images
         ]
