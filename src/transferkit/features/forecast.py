@@ -10,7 +10,7 @@ import numpy as np
 
 from .._console import Console, duration, readable
 from ..cache import Keys, Store
-from ..network import THREADS, FeatureExtractor
+from ..network import FeatureExtractor, thread_count
 
 __all__ = ["Forecast", "count_new", "milliseconds_per_image"]
 
@@ -48,10 +48,12 @@ class Forecast:
 def milliseconds_per_image(extractor: FeatureExtractor) -> float:
     """What an image takes in batches on all cores, after a first round that compiles."""
     images = (
-        np.random.default_rng(0).uniform(0, 255, (THREADS * extractor.chunk, *extractor.size, 3)).astype(np.float32)
+        np.random.default_rng(0)
+        .uniform(0, 255, (thread_count() * extractor.chunk, *extractor.size, 3))
+        .astype(np.float32)
     )
     rounds: list[float] = []
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(thread_count()) as pool:
         while sum(rounds[1:]) < TIMED_SECONDS:
             started = time.monotonic()
             extractor.in_chunks(images, pool)
