@@ -701,10 +701,11 @@ def _pretrained(record: Backbone, source: Source, size: tuple[int, int], seed: i
 
 
 def _run_folder(resume: object, callbacks: Sequence[keras.callbacks.Callback], phase: str) -> RunFolder | None:
-    if resume is not None and check_callbacks(callbacks):
+    if resume is None:
+        return None
+    if check_callbacks(callbacks):
         raise InvalidInputError("resume was given with callbacks, whose state cannot be kept. Pass one of the two.")
-    folder = check_resume(resume)
-    return None if folder is None else RunFolder(folder, phase)
+    return RunFolder(check_resume(resume), phase)
 
 
 def _check_views(views: int) -> int:

@@ -21,7 +21,7 @@ from .._files import replacing
 from .._version import __version__
 from ..errors import InvalidInputError, TransferKitError, bad_argument
 
-__all__ = ["Checkpoint", "RunFolder", "check_resume", "checkpoint_in", "digest"]
+__all__ = ["Checkpoint", "RunFolder", "check_resume", "digest"]
 
 FORMAT = 1
 # Seconds of training that may be lost: files are not written more often.
@@ -30,14 +30,12 @@ INTERVAL = 5.0
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
-def check_resume(folder: object) -> Path | None:
+def check_resume(folder: object) -> Path:
     """The folder of a run, made if it does not exist.
 
     Raises:
         InvalidInputError: it is not a path, or cannot be written to.
     """
-    if folder is None:
-        return None
     if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
         raise bad_argument("resume", folder, "must be the path of a folder", "Pass for example resume='run'")
     path = Path(folder).expanduser()
@@ -92,6 +90,10 @@ class RunFolder:
         if not noted:
             self._write(self.path("json"), lambda path: path.write_text(json.dumps(now, indent=1)))
 
+    def checkpoint(self, run: str) -> Checkpoint:
+        """The state of one run of the phase, by its name."""
+        return Checkpoint(self, self.path(f"{run}.npz"))
+
     def write_arrays(self, path: Path, arrays: Arrays) -> None:
         def write(temporary: Path) -> None:
             with temporary.open("wb") as file:
@@ -144,8 +146,3 @@ class Checkpoint:
         if now or time.monotonic() - self._written > INTERVAL:
             self._folder.write_arrays(self._path, state())
             self._written = time.monotonic()
-
-
-def checkpoint_in(folder: RunFolder | None, run: str) -> Checkpoint | None:
-    """The state of one run of a phase, by its name; None without a folder."""
-    return None if folder is None else Checkpoint(folder, folder.path(f"{run}.npz"))

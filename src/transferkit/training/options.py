@@ -14,7 +14,7 @@ from .._console import Console
 from ..cache import Store
 from ..errors import InvalidInputError, bad_argument
 from ..features import Augmenter, FixedViews
-from .checkpoints import RunFolder
+from .checkpoints import Checkpoint, RunFolder
 
 __all__ = ["FitOptions", "LearningRate", "Tuning", "check_callbacks", "check_rate", "refuse_rate_setters"]
 
@@ -51,6 +51,11 @@ class FitOptions:
     store: Store | None
     seed: int
     folder: RunFolder | None = None
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """Keeps the state of the run on all images."""
+        return None if self.folder is None else self.folder.checkpoint("run")
 
     @property
     def solves(self) -> bool:

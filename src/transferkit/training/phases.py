@@ -30,7 +30,7 @@ from ..features import (
 from ..images import ClassWeight, Images, Known, Split, TrainingData, class_weights
 from ..network import Cut, Network
 from ..results import Phase
-from .checkpoints import checkpoint_in, digest
+from .checkpoints import digest
 from .fitting import is_solvable, solve_head
 from .head import fit_head, head_of_strength
 from .loop import train
@@ -140,7 +140,7 @@ def train_head(
         options.callbacks,
         title="fit",
         console=options.console,
-        checkpoint=checkpoint_in(options.folder, "run"),
+        checkpoint=options.checkpoint,
     )
     result = train(cut.trainable, data, validation, settings, Loop(cut.trainable, settings, cut.whole))
     phase = Phase("fit", cut.first_layer, result.metrics, result.kept, result.seconds, seconds)
@@ -196,7 +196,7 @@ def tune(
         options.folder.begin(_facts(cut, network, split, weights, options, tuning, selects))
     trained = network.trained_variables(cut.index)
     settings = _tuning_settings(cut, trained, len(split.training), weights, options, tuning)
-    settings = replace(settings, checkpoint=checkpoint_in(options.folder, "run"))
+    settings = replace(settings, checkpoint=options.checkpoint)
     options.console.say(_intention(cut, network, settings))
     data, validation = _data(_values(cut, split, options), split)
     seconds = time.monotonic() - started

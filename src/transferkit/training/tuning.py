@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..images import Indices
 from ..network import Cut
 from ..results import Selection
-from .checkpoints import RunFolder, checkpoint_in
+from .checkpoints import RunFolder
 from .head import fit_head, head_of_strength
 from .loop import State, TrainingResult, restore, state_of, train
 from .recipe import runs_for
@@ -91,7 +91,7 @@ class TuningRun:
             found["before"][outside] = self.loop.logits(held_out)
             self._start_head(part, features[inside])
             title = f"fine_tune, fold {fold + 1} of {len(runs)}"
-            checkpoint = checkpoint_in(self.folder, f"fold-{fold + 1}")
+            checkpoint = self.folder.checkpoint(f"fold-{fold + 1}") if self.folder is not None else None
             # Fewer steps: the rate ends a little above zero.
             settings = replace(self.settings, callbacks=[], title=title, checkpoint=checkpoint)
             train(self.model, part, None, settings, self.loop)
