@@ -21,12 +21,13 @@ import tensorflow as tf  # isort: skip  # after sides, which quiets it
 from PIL import Image
 
 from transferkit.images.decoding import to_pixels
+from transferkit.images.resizing import Resizing
 
 SIZE = (224, 224)
 
 
 def ours(data: bytes) -> Any:
-    return to_pixels(data, "photo", SIZE)
+    return to_pixels(data, "photo", Resizing(SIZE))
 
 
 def bare(data: bytes) -> Any:

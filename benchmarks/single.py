@@ -21,6 +21,7 @@ import tensorflow as tf
 import transferkit as tk
 from transferkit.images.decoding import load
 from transferkit.images.reading import read_images
+from transferkit.images.resizing import Resizing
 
 
 def main() -> None:
@@ -28,7 +29,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=200)
     asked = parser.parse_args()
     images = read_images(folder_of("cats_dogs") / "test")
-    photos = [load(images, index, (224, 224)) for index in range(asked.calls)]
+    photos = [load(images, index, Resizing((224, 224))) for index in range(asked.calls)]
     with tempfile.TemporaryDirectory() as folder:
         clf = tk.TransferClassifier("MobileNetV2", weights=MOBILENET, cache=folder, seed=0)
         clf.fit(folder_of("cats_dogs") / "train", epochs=1, verbose=0)

@@ -8,11 +8,15 @@ from typing import Any, Literal, TypeAlias
 
 from .errors import bad_argument
 
-__all__ = ["OnBadImage", "check_count", "check_number", "check_on_bad_image", "check_seed", "check_size", "is_whole"]
+__all__ = [
+    "OnBadImage", "Resize", "check_count", "check_number", "check_on_bad_image", "check_resize", "check_seed", "check_size",
+    "is_whole",
+]  # fmt: skip
 
 LARGEST = 10_000  # pixels of a side
 
 OnBadImage: TypeAlias = Literal["raise", "skip"]
+Resize: TypeAlias = Literal["squash", "crop", "pad"]
 
 
 def check_count(name: str, value: object, *, minimum: int = 1, example: int = 5) -> int:
@@ -56,6 +60,13 @@ def check_size(value: object, name: str = "input_size") -> tuple[int, int] | Non
     if max(sides) > LARGEST:
         raise bad_argument(name, value, f"must be at most {LARGEST} pixels", f"Pass for example {name}=224")
     return int(sides[0]), int(sides[1])
+
+
+def check_resize(value: object) -> Resize:
+    """How images of another aspect ratio than the network's input are resized."""
+    if value not in ("squash", "crop", "pad"):
+        raise bad_argument("resize", value, "must be 'squash', 'crop' or 'pad'", "Pass for example resize='crop'")
+    return value
 
 
 def is_whole(value: object) -> bool:

@@ -18,7 +18,17 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 from . import saving
-from ._arguments import OnBadImage, check_count, check_number, check_on_bad_image, check_seed, check_size, is_whole
+from ._arguments import (
+    OnBadImage,
+    Resize,
+    check_count,
+    check_number,
+    check_on_bad_image,
+    check_resize,
+    check_seed,
+    check_size,
+    is_whole,
+)
 from ._console import Console, Verbose
 from ._estimator import Estimator
 from ._public import public
@@ -122,6 +132,9 @@ class TransferClassifier(Estimator):
         weights: ``"pretrained"`` (of the backbone's record), ``"imagenet"`` (the same, and an error
             where they were not trained on ImageNet), the path of a weights file, or None (random).
         input_size: None = the backbone's default, an int, or (height, width) in pixels.
+        resize: what becomes of images whose aspect ratio is not that of the input size: ``"squash"`` = each side is scaled
+            on its own; ``"crop"`` = the shorter side is scaled to fit, and the centre is cut out; ``"pad"`` = the longer
+            side is scaled to fit, and the rest is mean grey.
         dropout: share of features that is dropped while the head is trained by steps, 0 to below 1.
         augmentation: None, ``"light"`` (flipped, rotated and zoomed a little), or a Keras layer that keeps the
             shape of a batch float32 `(n, h, w, 3)`, RGB 0-255. Active while training only.
@@ -167,6 +180,7 @@ class TransferClassifier(Estimator):
         *,
         weights: WeightsChoice = "pretrained",
         input_size: int | tuple[int, int] | None = None,
+        resize: Resize = "squash",
         dropout: float = 0.1,
         augmentation: Augmentation = None,
         views: int | None = None,
@@ -177,6 +191,7 @@ class TransferClassifier(Estimator):
         self.backbone = backbone
         self.weights = weights
         self.input_size = input_size
+        self.resize = resize
         self.dropout = dropout
         self.augmentation = augmentation
         self.views = views
@@ -255,7 +270,7 @@ class TransferClassifier(Estimator):
         size = record.input_size(check_size(self.input_size))
         source = check_weights(record, self.weights, size)
         dropout = check_number("dropout", self.dropout, low=0, high=1, example=0.1)
-        precision = check_precision(self.precision)
+        precision, resize = check_precision(self.precision), check_resize(self.resize)
         chosen_seed = check_seed(self.seed)
         seed = secrets.randbelow(2**31) if chosen_seed is None else chosen_seed
         folder = _run_folder(resume, callbacks, "fit")
@@ -270,7 +285,7 @@ class TransferClassifier(Estimator):
         read = read_training_data(images, _validation(validation, len(images), options.solves), options.skip)
 
         backbone = _pretrained(record, source, size, seed, options.console)
-        network = assemble(record, backbone, size, len(images.classes), dropout, seed, precision)
+        network = assemble(record, backbone, size, len(images.classes), dropout, seed, precision, resize)
         in_folds = _is_auto(validation) and options.solves and not read.share
         options.console.say(_intention(network, read, in_folds))
         cut = network.cut_before_head()
@@ -519,7 +534,7 @@ class TransferClassifier(Estimator):
             accuracy = f"{figures[phase.kept - 1]:.4f}" if figures else "-"
             rows.append([phase.name, phase.first_layer, str(phase.epochs), str(phase.kept), accuracy])
         facts = (
-            f"{network.record.name} at {height} x {width} px, in {network.precision}\n"
+            f"{network.record.name} at {height} x {width} px ({network.resize}), in {network.precision}\n"
             f"{len(fitted.classes)} classes: {some_of(fitted.classes.tolist(), 10)}\n"
             f"{network.model.count_params():,} parameters, {network.head[-1].count_params():,} of them in the head\n\n"
         )
@@ -582,7 +597,8 @@ class TransferClassifier(Estimator):
         with saving.open_saved(path) as saved:
             manifest, record = saved.manifest, _registered(saved)
             size = None if manifest.input_size == record.input_size(None) else manifest.input_size
-            options: dict[str, Any] = {name: getattr(manifest, name) for name in ("dropout", "precision", "seed")}
+            names = "resize", "dropout", "precision", "seed"
+            options: dict[str, Any] = {name: getattr(manifest, name) for name in names}
             clf = cls(record.name, weights=manifest.weights, input_size=size, **options)
             clf._restore(saved, record)
         return clf
@@ -628,7 +644,12 @@ class TransferClassifier(Estimator):
         """
         size = get_backbone(self.backbone).input_size(check_size(self.input_size))
         return show_images(
-            data, labels, size=size, count=count, augmentation=self.augmentation if augmentation else None
+            data,
+            labels,
+            size=size,
+            resize=self.resize,
+            count=count,
+            augmentation=self.augmentation if augmentation else None,
         )
 
     def _extractor(self, at: At | None) -> FeatureExtractor:

@@ -66,11 +66,12 @@ def count_decodings(monkeypatch):
 
 def test_values_are_those_of_the_model_one_by_one(network, part, images):
     from transferkit.images.decoding import load
+    from transferkit.images.resizing import Resizing
 
     values = values_of(part, images)
     model = network.features_model()
     for index in (0, 7, 17):
-        one = np.asarray(model(load(images, index, (32, 32))[None], training=False)[0])
+        one = np.asarray(model(load(images, index, Resizing((32, 32)))[None], training=False)[0])
         assert values[index] == pytest.approx(one.reshape(-1), abs=1e-5)
 
 

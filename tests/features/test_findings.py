@@ -19,7 +19,7 @@ from transferkit.features.inspection import ImageReader, Inspection, OpenedImage
 from transferkit.features.thumbnails import thumbnail
 from transferkit.images.images import Images
 from transferkit.images.reading import read_images
-from transferkit.images.resizing import resize
+from transferkit.images.resizing import Resizing, resize
 
 SIZE = (32, 48)
 
@@ -50,7 +50,7 @@ def failure(name: str, reason: str = "damaged", kind: str = "unreadable") -> Ima
 
 def look_at(images: Images, store: Store | None = None) -> tuple[Inspection, OpenedImage]:
     """The first image, seen by a reader of its own."""
-    reader = ImageReader(images, SIZE, store)
+    reader = ImageReader(images, Resizing(SIZE), store)
     (image,) = reader.open([0])
     reader.keep([image])
     reader.close()
@@ -166,7 +166,9 @@ def test_an_array_is_looked_at_like_a_file(store: Store) -> None:
 def test_without_keys_images_of_one_content_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(saved(photo(1), "JPEG"))
     images = read_images([tmp_path / "a.jpg"] * 2)
-    keys = [image.key for image in ImageReader(images, SIZE, None, inspects=False).open(range(2), keyed=False)]
+    keys = [
+        image.key for image in ImageReader(images, Resizing(SIZE), None, inspects=False).open(range(2), keyed=False)
+    ]
     assert len(set(keys)) == 2
     assert {len(key) for key in keys} == {16}
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from drawing import large_photo, picture, png_of, saved, write
 from helpers import as_by_pillow, fresh_python, refused, steady
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -22,8 +22,9 @@ from transferkit.errors import ImageReadError
 from transferkit.images import decoding
 from transferkit.images.decoding import content_of, decode, load, to_pixels
 from transferkit.images.images import Images
+from transferkit.images.opening import open_image
 from transferkit.images.reading import read_images
-from transferkit.images.resizing import resize
+from transferkit.images.resizing import Resizing, resize
 
 PHOTO = Image.fromarray(picture(0, (24, 33)))
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8))
@@ -193,8 +194,8 @@ def test_a_file_and_its_array_give_the_same_pixels(tmp_path: Path, name: str) ->
     path = write(tmp_path / name, 3)
     with Image.open(path) as opened:
         array = np.asarray(opened.convert("RGB"))
-    of_file = load(Images([path]), 0, (16, 20))
-    assert np.abs(of_file - load(Images([array]), 0, (16, 20))).mean() <= 1
+    of_file = load(Images([path]), 0, Resizing((16, 20)))
+    assert np.abs(of_file - load(Images([array]), 0, Resizing((16, 20)))).mean() <= 1
     assert (of_file.shape, of_file.dtype) == ((16, 20, 3), np.float32)
 
 
@@ -204,11 +205,27 @@ def test_a_large_jpeg_is_reduced_while_it_is_decoded_and_looks_the_same(
     height: int, width: int, down: int, across: int, orientation: int
 ) -> None:
     data = large_photo((height, width), orientation)
-    reduced = to_pixels(data, "photo", (down, across))
+    reduced = to_pixels(data, "photo", Resizing((down, across)))
     full = resize(decode(data), (down, across))
     assert reduced.shape == full.shape
     assert np.abs(reduced - full).mean() <= 1
     assert np.abs(reduced - full).max() <= 12
+
+
+@settings(steady, max_examples=12)
+@given(st.integers(1000, 1500), st.integers(680, 720), st.integers(8, 40), st.integers(8, 40), st.integers(1, 8))
+def test_crops_and_padding_of_a_large_jpeg_of_each_orientation_are_those_of_its_upright_pixels(
+    height: int, width: int, down: int, across: int, orientation: int
+) -> None:
+    data = large_photo((height, width), orientation)
+    upright, opened = decode(data), open_image(data)
+    for rule in ("squash", "crop", "pad"):
+        resizing = Resizing((down, across), rule)
+        seen = to_pixels(data, "photo", resizing)
+        full = resize(upright, *resizing)
+        assert np.abs(seen - full).mean() <= 1
+        assert np.abs(seen - full).max() <= 12
+        assert np.array_equal(to_pixels(data, "photo", resizing, opened), seen), "also if it is decoded already"
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
@@ -223,7 +240,7 @@ def test_what_a_jpeg_is_reduced_to_is_no_smaller_than_needed(orientation: int) -
 def test_loading_an_array_never_changes_it() -> None:
     array = picture(0).astype(np.float32)
     array.setflags(write=False)
-    loaded = load(Images([array]), 0, array.shape[:2])
+    loaded = load(Images([array]), 0, Resizing(array.shape[:2]))
     loaded[:] = -1
     assert np.array_equal(array, picture(0))
 
@@ -241,7 +258,7 @@ def test_a_folder_in_place_of_a_file_is_named_and_leaves_nothing_open(tmp_path: 
     before = len(list(handles.iterdir())) if handles.exists() else 0
     for _ in range(20):
         with refused(ImageReadError, repr(str(tmp_path)), os.strerror(21)) as caught:
-            load(Images([tmp_path]), 0, (8, 8))
+            load(Images([tmp_path]), 0, Resizing((8, 8)))
     assert caught.value.kinds == {str(tmp_path): "not a regular file"}
     assert not handles.exists() or len(list(handles.iterdir())) <= before + 2
 
@@ -313,13 +330,14 @@ import resource, sys, time
 from collections.abc import Callable
 from pathlib import Path
 from transferkit.images.decoding import load
+from transferkit.images.resizing import Resizing
 from transferkit.errors import ImageReadError
 from transferkit.images.images import Images
 good, bomb = map(Path, sys.argv[1:])
-load(Images([good]), 0, (8, 8))
+load(Images([good]), 0, Resizing((8, 8)))
 before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
 try:
-    load(Images([bomb]), 0, (8, 8))
+    load(Images([bomb]), 0, Resizing((8, 8)))
 except ImageReadError as error:
     seconds = time.monotonic() - begun
     print(list(error.kinds.values()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, seconds)

@@ -18,6 +18,7 @@ from transferkit.errors import ImageReadError, InvalidInputError
 from transferkit.images.decoding import content_of, load
 from transferkit.images.folders import is_hidden, list_class_folder, list_files
 from transferkit.images.images import Images
+from transferkit.images.resizing import Resizing
 
 
 def names(paths: list[Path]) -> list[str]:
@@ -151,7 +152,7 @@ def test_class_folders_and_images_of_any_name_are_listed(tmp_path: Path) -> None
     found = list_class_folder(tmp_path)
     assert sorted(found.labels) == sorted(odd)
     for index, path in enumerate(found.files):
-        assert load(Images([path]), 0, (8, 8)).shape == (8, 8, 3), found.labels[index]
+        assert load(Images([path]), 0, Resizing((8, 8))).shape == (8, 8, 3), found.labels[index]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from transferkit.images.decoding import decode, load
 from transferkit.images.folders import FileList, list_class_folder, list_files
 from transferkit.images.images import Images
 from transferkit.images.opening import FORMATS
-from transferkit.images.resizing import resize
+from transferkit.images.resizing import Resizing, resize
 
 PHOTO = Image.fromarray(picture(0, (24, 33)))
 ALPHA = PHOTO.convert("RGBA")
@@ -198,7 +198,7 @@ def all_of(found: FileList) -> list[Path]:
 
 def load_or_name(path: Path) -> None:
     try:
-        assert load(Images([path]), 0, (8, 8)).shape == (8, 8, 3)
+        assert load(Images([path]), 0, Resizing((8, 8))).shape == (8, 8, 3)
     except ImageReadError as error:
         assert list(error.failures) == [str(path)]
 

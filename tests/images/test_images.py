@@ -19,6 +19,7 @@ from transferkit.errors import ImageReadError, InvalidInputError
 from transferkit.images.decoding import content_of, load
 from transferkit.images.images import LabelledImages
 from transferkit.images.reading import read_images, read_labelled, split_pair
+from transferkit.images.resizing import Resizing
 
 BATCH = np.stack([picture(seed) for seed in range(5)])
 LABELS = ["dogs", "cats", "dogs", "owls", "cats"]
@@ -264,14 +265,14 @@ def test_a_data_frame_may_hold_images_in_place_of_paths(column: str) -> None:
     assert names_of(data) == LABELS
     for images in (data.images, read_images(frame)):
         for index, image in enumerate(BATCH):
-            assert np.array_equal(load(images, index, image.shape[:2]), image)
+            assert np.array_equal(load(images, index, Resizing(image.shape[:2])), image)
 
 
 @pytest.mark.parametrize("one", [ENCODED[0], Image.fromarray(BATCH[0]), [ENCODED[0]], [Image.fromarray(BATCH[0])]])
 def test_one_image_in_memory_is_a_sequence_of_one(one) -> None:
     images = read_images(one)
     assert len(images) == 1
-    assert np.array_equal(load(images, 0, BATCH.shape[1:3]), BATCH[0])
+    assert np.array_equal(load(images, 0, Resizing(BATCH.shape[1:3])), BATCH[0])
 
 
 def test_bytes_are_known_by_the_key_of_the_file_that_holds_them(tmp_path: Path) -> None:
@@ -283,7 +284,7 @@ def test_bytes_are_known_by_the_key_of_the_file_that_holds_them(tmp_path: Path) 
 def test_bytes_that_are_no_image_are_named_by_their_position() -> None:
     images = read_images([ENCODED[0], b"<html>"])
     with refused(ImageReadError, "image 1", "not an image") as caught:
-        load(images, 1, (8, 8))
+        load(images, 1, Resizing((8, 8)))
     assert caught.value.kinds == {"image 1": "not an image"}
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._arguments import check_count, check_seed, check_size
+from .._arguments import Resize, check_count, check_resize, check_seed, check_size
 from .._public import public
 from ..errors import InvalidInputError
 from ..features import Augmentation, augmenter
-from ..images import ImageData, ImageLike, Labels, list_files, load, named_path, read_images, read_labelled
+from ..images import ImageData, ImageLike, Labels, Resizing, list_files, load, named_path, read_images, read_labelled
 from ..results import grid
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def show_images(
     labels: Labels | None = None,
     *,
     size: int | tuple[int, int] = 224,
+    resize: Resize = "squash",
     count: int = 12,
     augmentation: Augmentation = None,
     seed: int = 0,
@@ -37,6 +38,7 @@ def show_images(
         data: as for `TransferClassifier.fit`, or as for `predict` without labels.
         labels: one per image, if `data` brings none.
         size: pixels, or (height, width).
+        resize: as for `TransferClassifier`.
         count: how many images, evenly spaced so that every class is shown.
         augmentation: as for `TransferClassifier`.
         seed: the seed of the augmentation.
@@ -49,6 +51,7 @@ def show_images(
         ImageReadError: one of the drawn images cannot be read.
     """
     pixels = check_size(size, "size") or (224, 224)
+    resizing = Resizing(pixels, check_resize(resize))
     check_seed(seed)
     check_count("count", count, example=12)
     augment = augmenter(augmentation, pixels, seed)
@@ -61,7 +64,7 @@ def show_images(
     if not len(images):
         raise InvalidInputError("There are no images to show: pass at least one. Check the folder.")
     chosen = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int))
-    batch: Any = np.stack([load(images, int(index), pixels) for index in chosen])
+    batch: Any = np.stack([load(images, int(index), resizing) for index in chosen])
     return grid(list(batch if augment is None else augment(batch).numpy()), [titles[at] for at in chosen])
 
 

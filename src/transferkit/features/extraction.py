@@ -126,7 +126,7 @@ def extract(
         NoRoomError: the values can be held neither in memory nor on disk.
     """
     started = time.monotonic()
-    with closing(ImageReader(plan.images, extractor.size, storage.store, inspects, storage.store_from)) as reader:
+    with closing(ImageReader(plan.images, extractor.resizing, storage.store, inspects, storage.store_from)) as reader:
         values = _Run(extractor, plan, storage, console, title, skip, reader).values()
     if not skip:
         refuse_unreadable(reader.inspection.failures)

@@ -24,6 +24,7 @@ from ..images import (
     Header,
     Images,
     Pixels,
+    Resizing,
     Size,
     content_of,
     header_of,
@@ -120,15 +121,15 @@ class OpenedImage:
         self,
         images: Images,
         index: int,
-        size: Size,
+        resizing: Resizing,
         keyed: bool,
         key: bytes | None = None,
         address: Remote | None = None,
     ) -> None:
-        self.index, self.address, self._images, self._size = index, address, images, size
+        self.index, self.address, self._images, self._resizing = index, address, images, resizing
         self._read: Content | None = content_of(images, index) if key is None else None
         self._opened: Image.Image | None = None
-        self._pixels: Pixels | None = None
+        self._pixels: dict[Resizing, Pixels] = {}
         self.key = key or (content_key(self.content()) if keyed else index.to_bytes(KEY_BYTES, "big"))
         self.seen: Seen | None = None
         self.is_new = False
@@ -140,10 +141,13 @@ class OpenedImage:
 
     def pixels(self) -> Pixels:
         """float32 `(height, width, 3)`, RGB 0-255, upright, of the wanted size."""
-        if self._pixels is None:
+        return self._resized(self._resizing)
+
+    def _resized(self, resizing: Resizing) -> Pixels:
+        if resizing not in self._pixels:
             name = self._images.name(self.index)
-            self._pixels = to_pixels(self.content(), name, self._size, self._opened)
-        return self._pixels
+            self._pixels[resizing] = to_pixels(self.content(), name, resizing, self._opened)
+        return self._pixels[resizing]
 
     def look(self) -> Seen:
         """What the data check needs."""
@@ -153,11 +157,12 @@ class OpenedImage:
             header = header_of(self._opened, content, name)
         else:
             header = Header("", *content.shape[:2])
-        return Seen(thumbnail(self.pixels()), header)
+        whole = self._resized(Resizing(self._resizing.size))
+        return Seen(thumbnail(whole), header)
 
     def close(self) -> None:
         """Free the memory of what was read."""
-        self._read, self._opened, self._pixels = b"", None, None
+        self._read, self._opened, self._pixels = b"", None, {}
 
     def oddities(self, header: Header) -> tuple[Oddity, ...]:
         source = self._images.sources[self.index]
@@ -169,7 +174,7 @@ class ImageReader:
 
     Args:
         store: where thumbnails are found and kept, and what is at which URL. Thumbnails depend a little on the size that
-            an image is reduced to, so each size has its own.
+            an image is reduced to, so each size has its own. They show the whole image, so all rules share them.
         store_from: the contents of so many new URLs are remembered.
 
     Attributes:
@@ -177,12 +182,12 @@ class ImageReader:
     """
 
     def __init__(
-        self, images: Images, size: Size, store: Store | None, inspects: bool = True, store_from: int = 0
+        self, images: Images, resizing: Resizing, store: Store | None, inspects: bool = True, store_from: int = 0
     ) -> None:
-        self.images, self.size, self.inspects = images, size, inspects
+        self.images, self.resizing, self.inspects = images, resizing, inspects
         self.inspection = Inspection(len(images), inspects)
-        computation, tensors = f"thumbnails/2/{size}/{PIXEL_RULE}", (("uint8", (THUMBNAIL_BYTES,)), ("S64", ()))
-        self._thumbnails = store.session(computation, tensors) if store is not None and inspects else None
+        name, tensors = f"thumbnails/2/{resizing.size}/{PIXEL_RULE}", (("uint8", (THUMBNAIL_BYTES,)), ("S64", ()))
+        self._thumbnails = store.session(name, tensors) if store is not None and inspects else None
         self._addresses = Addresses(store, store_from) if store is not None and images.are_remote else None
         self.threads = READERS if images.are_remote else thread_count()
 
@@ -203,13 +208,13 @@ class ImageReader:
     def _open(self, index: int, keyed: bool) -> OpenedImage:
         source = self.images.sources[index]
         if self._addresses is None or not isinstance(source, Remote):
-            return OpenedImage(self.images, index, self.size, keyed)
+            return OpenedImage(self.images, index, self.resizing, keyed)
         try:
             address = source.stat()
         except OSError as error:
             raise unreadable(self.images.name(index), str(error)) from error
         key = self._addresses.find(address)
-        return OpenedImage(self.images, index, self.size, True, key, None if key else address)
+        return OpenedImage(self.images, index, self.resizing, True, key, None if key else address)
 
     @contextmanager
     def noting_failure(self, index: int) -> Iterator[None]:
@@ -259,7 +264,7 @@ def inspect(images: Images, size: Size, store: Store | None, console: Console, s
     """
     chunks = [range(start, min(start + CHUNK, len(images))) for start in range(0, len(images), CHUNK)]
     with (
-        closing(ImageReader(images, size, store)) as reader,
+        closing(ImageReader(images, Resizing(size), store)) as reader,
         console.bar("checking images", len(images), "images") as bar,
     ):
         work = in_background(reader.open, chunks, reader.threads, 2 * reader.threads)
@@ -283,7 +288,7 @@ def reread(images: Images, store: Store | None, console: Console, skip: bool) ->
     sources = [Remote(source.url) if isinstance(source, Remote) else source for source in images.sources]
     images = replace(images, sources=sources)  # with the versions of now
     with (
-        closing(ImageReader(images, (1, 1), store, inspects=False)) as reader,
+        closing(ImageReader(images, Resizing((1, 1)), store, inspects=False)) as reader,
         console.bar("checking images", len(images), "images") as bar,
     ):
         for opened in in_background(

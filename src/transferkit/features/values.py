@@ -96,7 +96,7 @@ class LiveValues:
         """The values of each batch of positions; images are decoded ahead."""
 
         def pixels_of(index: int) -> Pixels:
-            return load(self.images, index, self.extractor.size)
+            return load(self.images, index, self.extractor.resizing)
 
         if self.augment is not None:
             self.augment.restart(epoch)

@@ -10,7 +10,7 @@ from .images import Content, Images, LabelledImages
 from .labels import ClassWeight, Codes, check_class_weight, class_weights, label_array
 from .opening import Header, header_of, open_image, unreadable
 from .reading import named_path, read_each, read_images, read_labelled, split_pair
-from .resizing import Pixels, Size, resize
+from .resizing import Pixels, Resizing, Size, resize
 from .splits import VALIDATION, Indices, Known, Split, TrainingData, read_training_data, trained_on, validation_share
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "LabelledImages",
     "Labels",
     "Pixels",
+    "Resizing",
     "Size",
     "Split",
     "TrainingData",

@@ -23,7 +23,7 @@ from .._remote import Remote
 from ..errors import ImageReadError
 from .images import Content, Images
 from .opening import open_image, orientation_of, reading, unreadable
-from .resizing import Box, Pixels, Size, resize, resize_image
+from .resizing import Box, Pixels, Resizing, Size, padded, resize, resize_image
 
 __all__ = ["PIXEL_RULE", "content_of", "decode", "load", "thumbnails", "to_pixels", "to_rgb"]
 
@@ -33,18 +33,19 @@ MAX_BYTES = 2**30  # a larger file is not read
 # A smaller JPEG is always decoded in full, which takes little time: it then gives the same pixels as an array of it.
 DRAFT_PIXELS = 1_000_000
 DRAFT_GAP = 1.5  # a reduced JPEG stays at least so many times as large as needed, for the filter to work on
+BOX = "box of the whole image"  # in the `info` of a Pillow image
 # The transpositions that undo each orientation, from 2 on.
 T = Image.Transpose
 TURNS = [T.FLIP_LEFT_RIGHT, T.ROTATE_180, T.FLIP_TOP_BOTTOM, T.TRANSPOSE, T.ROTATE_270, T.TRANSVERSE, T.ROTATE_90]
 
 
-def load(images: Images, index: int, size: Size) -> Pixels:
+def load(images: Images, index: int, resizing: Resizing) -> Pixels:
     """Image `index` as float32 `(height, width, 3)`, RGB 0-255, upright, of the wanted size.
 
     Raises:
         ImageReadError: the file cannot be read; the message names it.
     """
-    return to_pixels(content_of(images, index), images.name(index), size)
+    return to_pixels(content_of(images, index), images.name(index), resizing)
 
 
 def content_of(images: Images, index: int) -> Content:
@@ -92,13 +93,13 @@ def _without_waiting(path: str, flags: int) -> int:  # for a writer, if it is a 
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def to_pixels(content: Content, name: str, size: Size, opened: Image.Image | None = None) -> Pixels:
+def to_pixels(content: Content, name: str, resizing: Resizing, opened: Image.Image | None = None) -> Pixels:
     """The same from the content of an image; `opened` is the result of `open_image`, if it is known already."""
     if isinstance(content, np.ndarray):
-        return resize(content, size)
+        return resize(content, *resizing)
     image = open_image(content, name) if opened is None else opened
     with reading(name, content):
-        return np.asarray(to_rgb(image, size), np.float32)
+        return padded(to_rgb(image, resizing), resizing.size)
 
 
 def decode(data: bytes, name: str = "image", size: Size | None = None) -> npt.NDArray[np.uint8]:
@@ -133,26 +134,31 @@ def _thumbnail(images: Images, index: int, side: int) -> npt.NDArray[np.uint8] |
     return np.asarray(small)
 
 
-def to_rgb(image: Image.Image, size: Size | None = None) -> Image.Image:
-    """Any Pillow image -> RGB, upright, of `size` or its own size. It is resized first, then turned."""
+def to_rgb(image: Image.Image, resizing: Resizing | None = None) -> Image.Image:
+    """Any Pillow image -> RGB, upright, resized but not `padded`, or of its own size. It is resized first, then turned."""
     if image.format not in ("JPEG", "MPO"):
         image.load()  # this turns a TIFF, and finds the EXIF data behind the pixels of a PNG
     orientation = orientation_of(image)
-    if size is None:
+    if resizing is None:
         rgb = _in_8_bit_rgb(image)
     else:
-        stored = size if orientation < 5 else size[::-1]
-        box = _reduce(image, stored)
-        rgb = resize_image(_in_8_bit_rgb(image), stored, box)
+        stored = resizing if orientation < 5 else resizing.turned
+        box = _reduce(image, stored.size)
+        rgb = resize_image(_in_8_bit_rgb(image), *stored, box)
     return rgb.transpose(TURNS[orientation - 2]) if orientation > 1 else rgb
 
 
 def _reduce(image: Image.Image, size: Size) -> Box | None:
-    """Let a JPEG be decoded at a reduced size; the box of the whole image in the result."""
-    if image.width * image.height < DRAFT_PIXELS:
-        return None
-    drafted = image.draft("RGB", (int(DRAFT_GAP * size[1]), int(DRAFT_GAP * size[0])))
-    return drafted[1] if drafted else None
+    """Let a JPEG be decoded at a reduced size; the box of the whole image in the result, also if it is decoded already.
+
+    The size is large enough for each rule: a crop is of the same scale, and what is padded is smaller.
+    """
+    if BOX not in image.info:
+        large = image.width * image.height >= DRAFT_PIXELS
+        drafted = image.draft("RGB", (int(DRAFT_GAP * size[1]), int(DRAFT_GAP * size[0]))) if large else None
+        image.info[BOX] = drafted[1] if drafted else None
+    box: Box | None = image.info[BOX]
+    return box
 
 
 def _in_8_bit_rgb(image: Image.Image) -> Image.Image:

@@ -26,9 +26,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from .._arguments import Resize
 from ..cache import Tensors, record_dtype
 from ..errors import TransferKitError
-from ..images import PIXEL_RULE
+from ..images import PIXEL_RULE, Resizing
 from .fingerprints import weights_digest
 
 __all__ = [
@@ -105,13 +106,15 @@ class FeatureExtractor:
         computation: str,
         precision: str = "float32",
         gpu: bool | None = None,
+        resize: Resize = "squash",
     ) -> None:
-        self.size = size
+        self.size, self.resizing = size, Resizing(size, resize)
         self.gpu = bool(tf.config.list_physical_devices("GPU")) if gpu is None else gpu
         self.model, self._half = model, precision != "float32"
         kind = "float32" if not self._half else "float16" if self.gpu else "bfloat16"
         self._weights = weights_digest(model)
-        self.name = f"{computation}/{self._weights}/{size}/{PIXEL_RULE}/{kind}"
+        pixels = PIXEL_RULE if resize == "squash" else f"{PIXEL_RULE}/{resize}"  # values from before rules stay known
+        self.name = f"{computation}/{self._weights}/{size}/{pixels}/{kind}"
         self.tensors: Tensors = tuple((str(tensor.dtype), tuple(tensor.shape[1:])) for tensor in model.outputs)
         self.chunk = GPU_CHUNK if self.gpu else CPU_CHUNK
         self._function: Forward | None = None

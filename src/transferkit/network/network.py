@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 import keras
 
-from .._arguments import is_whole
+from .._arguments import Resize, is_whole
 from ..backbones import Backbone, build_with_weights
 from ..errors import InvalidInputError, bad_argument, some_of
 from .extractor import FeatureExtractor, graph_of, nodes_of
@@ -51,6 +51,7 @@ class Network:
     features: keras.KerasTensor  # (n, feature_dim), what the head is fed inside `model`
     head: tuple[keras.layers.Layer, ...]  # pooling, scale, dropout, dense: from feature maps to logits
     precision: Literal["float32", "bfloat16"]  # of what is frozen
+    resize: Resize  # what becomes of images of another aspect ratio
 
     def copy(self) -> Network:
         """The same network with weights of its own, to be trained while this one answers."""
@@ -58,7 +59,8 @@ class Network:
         for layer, original in zip(backbone.layers, self.backbone.layers, strict=True):
             layer.name = original.name  # Keras numbers layers without a name anew in each build
         dropout, logits = self.head[2:]
-        made = assemble(self.record, backbone, self.size, logits.units, dropout.rate, dropout.seed, self.precision)
+        options = dropout.rate, dropout.seed, self.precision, self.resize
+        made = assemble(self.record, backbone, self.size, logits.units, *options)
         made.set_feature_scale(self.feature_scale)
         layers = zip(made.model._flatten_layers(), self.model._flatten_layers(), strict=True)
         for layer, original in layers:
@@ -186,7 +188,8 @@ class Network:
                 part.trainable = False
 
     def _extractor(self, model: keras.Model, at: int | str) -> FeatureExtractor:
-        return FeatureExtractor(model, self.size, computation(self.record, model, self.size, at), self.precision)
+        part = computation(self.record, model, self.size, at)
+        return FeatureExtractor(model, self.size, part, self.precision, resize=self.resize)
 
     def _behind(
         self, crossing: list[keras.KerasTensor], layers: Iterable[keras.layers.Layer]
@@ -215,6 +218,7 @@ def assemble(
     dropout: float,
     seed: int,
     precision: Literal["float32", "bfloat16"] = "float32",
+    resize: Resize = "squash",
 ) -> Network:
     """One model from RGB 0-255 float32 `(n, h, w, 3)` to probabilities `(n, n_classes)`, backbone frozen.
 
@@ -244,7 +248,7 @@ def assemble(
     probabilities = keras.layers.Softmax(name="probabilities", dtype="float32")(values)
     model = keras.Model(inputs, probabilities, name="transferkit")
     backbone.trainable = False
-    return Network(record, size, model, backbone, preprocessed, features, head, precision)
+    return Network(record, size, model, backbone, preprocessed, features, head, precision, resize)
 
 
 def _flattened(model: keras.Model) -> keras.Model:

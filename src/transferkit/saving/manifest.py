@@ -7,12 +7,13 @@ import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, field, fields, replace
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from .._arguments import Resize
 from .._version import __version__
 from ..errors import BundleError, some_of
 from ..images import ClassWeight, check_class_weight, label_array
@@ -21,7 +22,7 @@ from .archive import MANIFEST
 
 __all__ = ["FORMAT_VERSION", "LARGEST_MANIFEST", "Manifest", "listed_phases", "manifest_from", "parsed"]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 LARGEST_MANIFEST = 4 * 2**20  # bytes
 MOST_BRACKETS = 100_000  # lists and objects take more memory than their text
 FEATURES = 64  # at most so many numbers are in the self-test
@@ -43,6 +44,7 @@ class Manifest:
 
     backbone: str
     input_size: tuple[int, int]
+    resize: Resize
     classes: list[Label]  # all of one type
     dropout: float
     precision: Literal["float32", "bfloat16"]  # of the frozen part
@@ -132,6 +134,7 @@ def _rules(manifest: Manifest) -> dict[str, object]:
         "backbone": isinstance(manifest.backbone, str),
         "classes": isinstance(names, list) and len(set(names)) == len(names) >= 2 and _are_labels(names),
         "input_size": len(sides) == 2 and _are_counts(sides) and all(0 < side <= 10_000 for side in sides),
+        "resize": manifest.resize in get_args(Resize),
         "weights": manifest.weights in ("pretrained", "imagenet", None),
         "feature_scale": _are_numbers([manifest.feature_scale]) and np.isfinite(manifest.feature_scale),
         "dropout": _are_numbers([manifest.dropout]) and 0 <= manifest.dropout < 1,

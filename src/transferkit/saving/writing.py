@@ -30,6 +30,7 @@ def describe(
     return Manifest(
         backbone=network.record.name,
         input_size=network.size,
+        resize=network.resize,
         classes=classes.tolist(),
         precision=network.precision,
         class_weight=list(class_weight.items()) if isinstance(class_weight, Mapping) else class_weight,

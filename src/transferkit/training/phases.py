@@ -230,6 +230,7 @@ def _facts(
     facts: dict[str, object] = {
         "seed": options.seed,
         "backbone": f"{network.record.name} at {network.size} in {network.precision}",
+        "resize": network.resize,
         "weights": digest(*network.model.get_weights()),
         "classes": [str(name) for name in split.training.classes.tolist()],
         "training images": digest(split.keys[0]),

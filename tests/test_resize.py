@@ -1,0 +1,152 @@
+"""`resize=`: one choice for training, prediction, the file, the store and the pictures that are shown."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from drawing import write_png
+from helpers import refused
+
+import transferkit as tk
+from transferkit.images.resizing import resize
+
+RULES = ["squash", "crop", "pad"]
+
+
+def wide(centre: int, edges: int, seed: int) -> np.ndarray:
+    """A noisy picture three times as wide as high, whose middle third has one grey and whose ends have another."""
+    grey = np.repeat([[edges] * 32 + [centre] * 32 + [edges] * 32], 32, axis=0)
+    noisy = grey[..., None] + np.random.default_rng(seed).normal(0, 8, (32, 96, 3))
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def panoramas() -> tuple[np.ndarray, list[str]]:
+    """Two classes that differ at the ends alone."""
+    images = [wide(128, [40, 210][number % 2], number) for number in range(24)]
+    return np.stack(images), ["dark", "bright"] * 12
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_network_sees_images_by_the_rule_in_fit_and_predict(make, panoramas, rule):
+    clf = make(resize=rule).fit(*panoramas, validation=None, verbose=0)
+    seen = np.stack([resize(image, (32, 32), rule) for image in panoramas[0]])
+    expected = clf.network_.predict(seen, verbose=0)
+    assert clf.predict_proba(panoramas[0], verbose=0) == pytest.approx(expected, abs=1e-5)
+    assert (clf.score(*panoramas) > 0.95) == (rule != "crop"), "what is cut off cannot be learnt"
+    assert f"({rule})" in clf.summary()
+
+
+def test_squash_is_what_is_done_without_a_choice(make, panoramas):
+    first = make().fit(*panoramas, verbose=0)
+    second = make(resize="squash").fit(*panoramas, verbose=0)
+    assert np.array_equal(first.predict_proba(panoramas[0], verbose=0), second.predict_proba(panoramas[0], verbose=0))
+
+
+def test_values_are_stored_for_each_rule_and_found_again(make, panoramas, computed):
+    answers = {}
+    for rule in RULES:
+        computed.clear()
+        answers[rule] = make(resize=rule).fit(*panoramas, verbose=0).predict_proba(panoramas[0], verbose=0)
+        assert sum(computed) == 24, "once, by this rule"
+    computed.clear()
+    for rule in RULES:
+        again = make(resize=rule).fit(*panoramas, verbose=0)
+        assert np.array_equal(again.predict_proba(panoramas[0], verbose=0), answers[rule])
+    assert not computed
+
+
+@pytest.mark.parametrize("rule", ["crop", "pad"])
+def test_the_same_answers_without_a_store_and_with_live_augmentation(make, panoramas, rule):
+    clf = make(resize=rule).fit(*panoramas, verbose=0)
+    other = make(resize=rule, cache=False).fit(*panoramas, verbose=0)
+    expected = clf.predict_proba(panoramas[0], verbose=0)
+    assert other.predict_proba(panoramas[0], verbose=0) == pytest.approx(expected, abs=1e-6)
+    live = make(resize=rule, augmentation="light").fit(*panoramas, epochs=30, learning_rate=0.05, verbose=0)
+    assert (live.score(*panoramas) > 0.95) == (rule != "crop")
+
+
+def test_the_data_check_sees_whole_images_under_each_rule(make, panoramas, monkeypatch):
+    make().fit(*panoramas, verbose=0)
+    decoded = []
+    monkeypatch.setattr("transferkit.features.inspection.thumbnail", lambda pixels: decoded.append(pixels))
+    clf = make(resize="crop").fit(*panoramas, verbose=0)
+    assert not decoded, "thumbnails are shared"
+    assert clf.report_.counts == {"bright": 12, "dark": 12}
+
+
+@pytest.mark.parametrize("rule", ["crop", "pad"])
+def test_a_check_without_a_store_gives_the_same_report(make, panoramas, rule):
+    twice = (np.concatenate([panoramas[0], panoramas[0][:1] // 2 * 2]), [*panoramas[1], "dark"])
+    reports = [make(resize=choice, cache=False).fit(*twice, verbose=0).report_.faults for choice in ("squash", rule)]
+    assert reports[0] == reports[1]
+    assert reports[0]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_file_keeps_the_rule_and_so_does_a_tuned_copy(make, panoramas, rule, tmp_path):
+    clf = make(resize=rule).fit(*panoramas, verbose=0)
+    clf.fine_tune(at="stage2", epochs=1, learning_rate=1e-3, validation=None, verbose=0)
+    clf.save(tmp_path / "wide.keras")
+    loaded = tk.TransferClassifier.load(tmp_path / "wide.keras")
+    assert loaded.resize == rule
+    expected = clf.predict_proba(panoramas[0], verbose=0)
+    assert loaded.predict_proba(panoramas[0], verbose=0) == pytest.approx(expected, abs=1e-6)
+    seen = np.stack([resize(image, (32, 32), rule) for image in panoramas[0]])
+    assert clf.network_.predict(seen, verbose=0) == pytest.approx(expected, abs=1e-5)
+
+
+def with_rule(path: Path, rule: object) -> None:
+    """Change the rule in a file; None takes it out, as in files from before there were rules."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    manifest = json.loads(members["transferkit.json"]) | {"resize": rule}
+    if rule is None:
+        del manifest["resize"]
+    members["transferkit.json"] = json.dumps(manifest).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def test_a_file_from_before_there_were_rules_squashes(saved_file):
+    with_rule(saved_file, None)
+    assert tk.TransferClassifier.load(saved_file).resize == "squash"
+
+
+@pytest.mark.parametrize("rule", ["stretch", 1, ["crop"]])
+def test_a_file_with_another_rule_is_refused(saved_file, rule):
+    with_rule(saved_file, rule)
+    with refused(tk.BundleError, "resize"):
+        tk.TransferClassifier.load(saved_file)
+
+
+@pytest.mark.parametrize("rule", ["stretch", "Crop", None, 1, ["crop"]])
+def test_another_rule_is_refused_before_the_data_is_read(make, rule):
+    with refused(tk.InvalidInputError, "resize", "'squash', 'crop' or 'pad'"):
+        make(resize=rule).fit("nowhere")
+    with refused(tk.InvalidInputError, "resize", "'squash', 'crop' or 'pad'"):
+        tk.show_images("nowhere", resize=rule)
+
+
+def test_a_run_is_not_resumed_with_another_rule(make, panoramas, tmp_path):
+    make().fit(*panoramas, epochs=2, resume=tmp_path, verbose=0)
+    with refused(tk.InvalidInputError, "resize"):
+        make(resize="pad").fit(*panoramas, epochs=2, resume=tmp_path, verbose=0)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_images_are_shown_as_the_network_sees_them(make, panoramas, rule, tmp_path):
+    write_png(tmp_path / "wide.png", panoramas[0][0])
+
+    def pixels(figure: Any) -> np.ndarray:
+        return np.asarray(figure.axes[0].images[0].get_array())
+
+    known = resize(panoramas[0][0], (32, 32), rule)
+    assert np.abs(pixels(make(resize=rule).show_images(tmp_path / "wide.png")) - known).max() <= 1
+    assert np.abs(pixels(tk.show_images(tmp_path / "wide.png", size=32, resize=rule)) - known).max() <= 1
