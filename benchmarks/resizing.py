@@ -2,10 +2,10 @@
 
     python benchmarks/resizing.py [--sets flowers_large textures] [--sizes 20 all] [--draws 5]
 
-Each draw takes so many training photos of each class; all test photos are used, and the draws are those of accuracy.py.
-Differences from "squash" are in points of accuracy, paired: over the draws, or where one draw has all photos, over the test
-photos. The second number is their standard error. "not square" counts only the test photos whose sides differ by more than
-a tenth.
+Each draw takes so many training photos of each class, as in accuracy.py; all test photos are used. Differences from "squash"
+are in points of accuracy, with two standard errors: over the draws, paired by draw, and over the test photos, paired by
+photo. The first says what other training photos would change, the second what other test photos would; with all photos there
+is one draw. "not square" counts only the test photos whose sides differ by more than a tenth.
 """
 
 from __future__ import annotations
@@ -40,11 +40,13 @@ def is_long(path: str) -> bool:
 
 
 def gain(found: npt.NDArray[np.bool_], squashed: npt.NDArray[np.bool_]) -> str:
-    """Of arrays (draws, test photos): the mean difference and its standard error."""
+    """Of arrays (draws, test photos): the mean difference and its two standard errors."""
     differences = 100 * (found.astype(float) - squashed)
-    independent = differences.mean(axis=1) if len(differences) > 1 else differences[0]
-    error = independent.std(ddof=1) / math.sqrt(len(independent))
-    return f"{differences.mean():+6.2f} +- {error:.2f}"
+    return f"{differences.mean():+.2f} {error(differences.mean(axis=1))} {error(differences.mean(axis=0))}"
+
+
+def error(values: npt.NDArray[np.float64]) -> str:
+    return f"±{values.std(ddof=1) / math.sqrt(len(values)):.2f}" if len(values) > 1 else "-"
 
 
 def compare(data: str, size: int | None, draws: int) -> None:
@@ -55,7 +57,9 @@ def compare(data: str, size: int | None, draws: int) -> None:
     right = {rule: np.stack([right_answers(rule, *one, test) for one in drawn]) for rule in RULES}
     for rule, found in right.items():
         gains = [gain(found, right["squash"]), gain(found[:, long], right["squash"][:, long])]
-        shown = f"{gains[0]:>16} {gains[1]:>16}" if rule != "squash" else f"{'':16} {int(long.sum()):>7} of {len(long)}"
+        shown = (
+            f"{gains[0]:>20} {gains[1]:>20}" if rule != "squash" else f"{'':20} {int(long.sum()):>12} of {len(long)}"
+        )
         print(f"{data:14} {size or 'all':>7} {rule:7} {100 * found.mean():8.2f} {shown}", flush=True)
 
 
@@ -65,7 +69,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=["20", "all"])
     parser.add_argument("--draws", type=int, default=5)
     asked = parser.parse_args()
-    print(f"{'set':14} {'a class':>7} {'rule':7} {'accuracy':>8} {'- squash':>16} {'of not square':>16}")
+    print(f"{'set':14} {'a class':>7} {'rule':7} {'accuracy':>8} {'- squash':>20} {'of not square':>20}")
     for data in asked.sets:
         for size in asked.sizes:
             compare(data, None if size == "all" else int(size), 1 if size == "all" else asked.draws)
