@@ -15,6 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from transferkit.images.decoding import decode, to_rgb
 from transferkit.images.opening import open_image
+from transferkit.images.resizing import Resizing
 
 PHOTO = Image.fromarray(picture(0, (24, 33)))
 
@@ -138,7 +139,7 @@ def test_an_image_is_resized_to_the_size_that_it_has_upright(kind: str, orientat
     image = Image.fromarray(picture(0, (240, 330)))
     image.getexif()[0x0112] = orientation
     data = saved(image, kind, exif=image.getexif())
-    resized = np.asarray(to_rgb(open_image(data), (20, 31)), np.float32)
+    resized = np.asarray(to_rgb(open_image(data), Resizing((20, 31))), np.float32)
     assert resized.shape == (20, 31, 3)
     known = np.asarray(Image.fromarray(decode(data)).resize((31, 20), Image.Resampling.BILINEAR), np.float32)
     assert np.abs(resized - known).mean() <= 1
