@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from drawing import write_png
+from forging import with_manifest
 from helpers import refused
 
 import transferkit as tk
@@ -93,27 +91,9 @@ def test_a_file_keeps_the_rule_and_so_does_a_tuned_copy(make, panoramas, tmp_pat
     assert clf.network_.predict(seen, verbose=0) == pytest.approx(expected, abs=1e-5)
 
 
-def with_rule(path: Path, rule: object) -> None:
-    """Change the rule in a file; None takes it out, as in files from before there were rules."""
-    with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    manifest = json.loads(members["transferkit.json"]) | {"resize": rule}
-    if rule is None:
-        del manifest["resize"]
-    members["transferkit.json"] = json.dumps(manifest).encode()
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-
-
-def test_a_file_from_before_there_were_rules_squashes(saved_file):
-    with_rule(saved_file, None)
-    assert tk.TransferClassifier.load(saved_file).resize == "squash"
-
-
 @pytest.mark.parametrize("rule", ["stretch", 1, ["crop"]])
 def test_a_file_with_another_rule_is_refused(saved_file, rule):
-    with_rule(saved_file, rule)
+    with_manifest(saved_file, resize=rule)
     with refused(tk.BundleError, "resize"):
         tk.TransferClassifier.load(saved_file)
 

@@ -180,7 +180,7 @@ def test_a_file_of_format_1_names_the_versions(tmp_path):
     content = {"format_version": 1, "transferkit_version": "0.1.0", "backbone": "TinyNet"}
     with zipfile.ZipFile(tmp_path / "old.keras", "w") as archive:
         archive.writestr("transferkit.json", json.dumps(content))
-    with refused(tk.BundleError, "format version 1, which is older than version 2", "(0.1.0)"):
+    with refused(tk.BundleError, "format version 1, which is older than version 3", "(0.1.0)"):
         tk.TransferClassifier.load(tmp_path / "old.keras")
 
 
