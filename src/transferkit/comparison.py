@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ._arguments import OnBadImage, check_number, check_on_bad_image, check_seed, check_size
+from ._arguments import OnBadImage, check_number, check_on_bad_image, check_resize, check_seed, check_size
 from ._console import Console, Verbose, duration
 from ._public import public
 from .backbones import Backbone, build_with_weights, check_weights, find_weights, get_backbone
@@ -133,8 +133,8 @@ def compare(
 
     Args:
         data, labels: as for `TransferClassifier.fit`.
-        backbones: names or records; or classifiers, fitted or not, whose backbone, weights, input size and precision are
-            taken. A dict gives them names of your own. None = TransferKitTiny, MobileNetV2, EfficientNetV2B0,
+        backbones: names or records; or classifiers, fitted or not, whose backbone, weights, input size, `resize` and precision
+            are taken. A dict gives them names of your own. None = TransferKitTiny, MobileNetV2, EfficientNetV2B0,
             DenseNet121 and ResNet50.
         sizes: a list of input sizes in pixels, ints or (height, width): each backbone is measured at each of them. None =
             the default of each backbone. Classifiers keep their own.
@@ -208,7 +208,7 @@ def _candidates(backbones: Any, sizes: Any, shared: dict[str, Any]) -> Iterator[
     for name, one in named:
         if isinstance(one, TransferClassifier):
             clf = TransferClassifier(one.backbone, weights=one.weights, input_size=one.input_size, **shared)
-            made = [clf.set_params(precision=check_precision(one.precision))]
+            made = [clf.set_params(resize=one.resize, precision=check_precision(one.precision))]
         else:
             made = [TransferClassifier(one, input_size=size, **shared) for size in wanted]
         yield from ((name or get_backbone(clf.backbone).name, clf) for clf in made)
@@ -272,7 +272,8 @@ class _Run(NamedTuple):
         weights = find_weights(record, check_weights(record, clf.weights, size), self.console)
         backbone, precision = build_with_weights(record, size, weights, self.seed), check_precision(clf.precision)
         classes = len(self.split.training.classes)
-        extractor = assemble(record, backbone, size, classes, 0.0, self.seed, precision).feature_extractor()
+        options = 0.0, self.seed, precision, check_resize(clf.resize)
+        extractor = assemble(record, backbone, size, classes, *options).feature_extractor()
         row = replace(row, milliseconds=milliseconds_per_image(extractor), megabytes=4 * backbone.count_params() / 1e6)
         self._check_time(row.milliseconds, extractor)
         plan, title = Plan(self.split.training.images), f"computing features of {row.name}"

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from .errors import bad_argument, some_of
-from .images import Codes, Images, Pixels, Size, content_of, header_of, open_image, to_pixels
+from .images import Codes, Images, Pixels, Resizing, Size, content_of, header_of, open_image, to_pixels
 from .network import Network
 from .results import Explanation, Explanations, Label, Predictions
 
@@ -57,7 +57,9 @@ def explain(
     codes = predictions.probabilities.argmax(axis=1) if codes is None else codes[rows]
     found = []
     for start in range(0, len(rows), BATCH):
-        drawn = [_drawn(images, row, network.size) for row in rows[start : start + BATCH].tolist()]
+        drawn = [
+            _drawn(images, row, Resizing(network.size, network.resize)) for row in rows[start : start + BATCH].tolist()
+        ]
         maps = _heatmaps(network, np.stack([pixels for pixels, _ in drawn]), codes[start : start + BATCH])
         for number, ((pixels, shape), heatmap) in enumerate(zip(drawn, maps, strict=True), start):
             label = predictions.classes[codes[number]].item()
@@ -67,10 +69,12 @@ def explain(
     return Explanations(found, predictions.skipped)
 
 
-def _drawn(images: Images, row: int, size: Size) -> tuple[Pixels, Size]:
-    """An image as the network sees it, and the height and width that it has upright."""
+def _drawn(images: Images, row: int, resizing: Resizing) -> tuple[Pixels, Size]:
+    """An image as the network sees it, and the height and width upright of what is seen of it."""
     content, name = content_of(images, row), images.name(row)
-    pixels = to_pixels(content, name, size)
+    pixels = to_pixels(content, name, resizing)
+    if resizing.rule != "squash":  # the proportions are right already
+        return pixels, resizing.size
     if isinstance(content, np.ndarray):
         return pixels, content.shape[:2]
     header = header_of(open_image(content, name), content, name)

@@ -31,7 +31,8 @@ class Explanation:
         heatmap: float32 `(h, w)`, of the network's input size, 0 to 1: how much each place speaks for the class, as a share
             of the strongest that speaks for or against it; 0 where nothing speaks for it.
         image: uint8 `(h, w, 3)`, RGB, as the network sees it.
-        shape: height and width in pixels that the image has itself; figures show it in this aspect ratio.
+        shape: height and width in pixels that the image has itself, or where it is cropped or padded, the input size of the
+            network; figures show it in this aspect ratio.
         path: the image's file, or None if it came as an array.
     """
 
