@@ -122,3 +122,19 @@ def test_images_are_shown_as_the_network_sees_them(make, panoramas, rule, tmp_pa
     known = resize(panoramas[0][0], (32, 32), rule)
     assert np.abs(pixels(make(resize=rule).show_images(tmp_path / "wide.png")) - known).max() <= 1
     assert np.abs(pixels(tk.show_images(tmp_path / "wide.png", size=32, resize=rule)) - known).max() <= 1
+
+
+def test_a_comparison_takes_the_rule_of_each_classifier(make, panoramas, monkeypatch):
+    monkeypatch.setattr("transferkit.features.forecast.TIMED_SECONDS", 0.01)
+    found = tk.compare(*panoramas, backbones={"whole": make(), "centre": make(resize="crop")}, verbose=0)
+    accuracies = {row.name: row.accuracy for row in found.rows}
+    assert accuracies["whole"] > 0.9 > 0.7 > accuracies["centre"]
+    assert found.best().resize == "squash"
+
+
+@pytest.mark.parametrize("rule", ["crop", "pad"])
+def test_an_explanation_is_of_what_the_network_sees(make, panoramas, rule):
+    clf = make(resize=rule).fit(*panoramas, validation=None, verbose=0)
+    (found,) = clf.explain(panoramas[0][0], verbose=0)
+    assert np.abs(found.image - resize(panoramas[0][0], (32, 32), rule)).max() <= 1
+    assert found.shape == (32, 32)

@@ -133,9 +133,9 @@ def compare(
 
     Args:
         data, labels: as for `TransferClassifier.fit`.
-        backbones: names or records; or classifiers, fitted or not, whose backbone, weights, input size, `resize` and precision
-            are taken. A dict gives them names of your own. None = TransferKitTiny, MobileNetV2, EfficientNetV2B0,
-            DenseNet121 and ResNet50.
+        backbones: names or records; or classifiers, fitted or not, whose backbone, weights, input size, `resize` and
+            precision are taken. A dict gives them names of your own. None = TransferKitTiny, MobileNetV2,
+            EfficientNetV2B0, DenseNet121 and ResNet50.
         sizes: a list of input sizes in pixels, ints or (height, width): each backbone is measured at each of them. None =
             the default of each backbone. Classifiers keep their own.
         budget: about how long it may take: seconds, text such as ``"30s"``, ``"5min"`` or ``"1h"``, or None. It is checked
