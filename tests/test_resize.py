@@ -126,7 +126,8 @@ def test_images_are_shown_as_the_network_sees_them(make, panoramas, rule, tmp_pa
 
 def test_a_comparison_takes_the_rule_of_each_classifier(make, panoramas, monkeypatch):
     monkeypatch.setattr("transferkit.features.forecast.TIMED_SECONDS", 0.01)
-    found = tk.compare(*panoramas, backbones={"whole": make(), "centre": make(resize="crop")}, verbose=0)
+    images, labels = panoramas
+    found = tk.compare(images, labels, {"whole": make(), "centre": make(resize="crop")}, verbose=0)
     accuracies = {row.name: row.accuracy for row in found.rows}
     assert accuracies["whole"] > 0.9 > 0.7 > accuracies["centre"]
     assert found.best().resize == "squash"
