@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeAlias
 from .errors import bad_argument
 
 __all__ = [
-    "OnBadImage", "Resize", "check_count", "check_number", "check_on_bad_image", "check_resize", "check_seed", "check_size",
-    "is_whole",
+    "OnBadImage", "Resize", "check_count", "check_number", "check_on_bad_image", "check_resize", "check_seed",
+    "check_share", "check_size", "is_whole",
 ]  # fmt: skip
 
 LARGEST = 10_000  # pixels of a side
@@ -37,6 +37,14 @@ def check_number(name: str, value: object, *, low: float, high: float, example: 
         rule = f"must be a number {'above' if open_low else 'of at least'} {low:g}{limit}"
         raise bad_argument(name, value, rule, f"Pass for example {name}={example:g}")
     return float(number)
+
+
+def check_share(name: str, value: object, example: float = 0.9) -> float:
+    """A real number of 0 to 1."""
+    number = check_number(name, value, low=0, high=float("inf"), example=example)
+    if number > 1:
+        raise bad_argument(name, value, "must be a number of 0 to 1", f"Pass for example {name}={example:g}")
+    return number
 
 
 def check_seed(value: object) -> int | None:

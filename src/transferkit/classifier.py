@@ -26,6 +26,7 @@ from ._arguments import (
     check_on_bad_image,
     check_resize,
     check_seed,
+    check_share,
     check_size,
     is_whole,
 )
@@ -47,7 +48,18 @@ from .cache import open_store
 from .checks import Report, show_images
 from .errors import BundleError, InvalidInputError, NotFittedError, UnknownBackboneError, bad_argument, shown, some_of
 from .explaining import explain, label_codes
-from .features import Augmentation, Inspection, Predictor, augmenter, fixed_views, inspect, refuse_unreadable, reread
+from .features import (
+    Augmentation,
+    Inspection,
+    Predictor,
+    Typicality,
+    augmenter,
+    fixed_views,
+    inspect,
+    nearest,
+    refuse_unreadable,
+    reread,
+)
 from .images import (
     VALIDATION,
     ClassWeight,
@@ -68,9 +80,21 @@ from .images import (
     validation_share,
 )
 from .network import At, FeatureExtractor, Network, Precision, assemble, check_precision, has_fast_half, refuse_fork
-from .results import Evaluation, Explanations, History, Label, Phase, Predictions, text_table
+from .results import (
+    Coverage,
+    Evaluation,
+    Explanations,
+    History,
+    Label,
+    Neighbour,
+    Phase,
+    Predictions,
+    SuspiciousLabels,
+    text_table,
+)
 from .training import (
     CROSS_VALIDATED,
+    FOLDS,
     CheckedImages,
     FitOptions,
     LearningRate,
@@ -82,6 +106,7 @@ from .training import (
     check_resume,
     extract_features,
     refuse_rate_setters,
+    suspicious_labels,
     train_head,
     tune,
 )
@@ -104,6 +129,7 @@ class _Fitted:
         split: the images of `fit`; None after `load`.
         share: how much of them `fit` held out; 0 if it was given validation images, or none.
         known: stands for the contents of all images that the classifier was trained on.
+        typicality: of the training images of the last phase that changed the network.
     """
 
     network: Network
@@ -116,10 +142,11 @@ class _Fitted:
     known: Known
     split: Split | None = None
     share: float = 0.0
+    typicality: Typicality | None = None
 
     @cached_property
     def predictor(self) -> Predictor:
-        return Predictor(self.network)
+        return Predictor(self.network, self.typicality)
 
 
 @public
@@ -291,11 +318,11 @@ class TransferClassifier(Estimator):
         cut = network.cut_before_head()
         extraction = extract_features(cut, read, options)
         checked = check(read, extraction.inspection, seed, options.console)
-        phase = train_head(network, cut, extraction, checked.split, weight, options, in_folds, more)
+        phase, typicality = train_head(network, cut, extraction, checked.split, weight, options, in_folds, more)
         history = History((_recorded(phase, checked),))
         split = checked.split
         arguments = self.weights, chosen_seed, seed, dropout, weight
-        fitted = _Fitted(network, images.classes, *arguments, split.keys[0], split, read.share)
+        fitted = _Fitted(network, images.classes, *arguments, split.keys[0], split, read.share, typicality)
         self._become(fitted, history, checked.report)
         return self
 
@@ -386,8 +413,11 @@ class TransferClassifier(Estimator):
             _refuse_unlabelled(before)
         tuning = replace(tuning, new_head=_holds_known(fitted, checked.split.keys[0]))
         network = fitted.network.copy()  # other threads go on predicting with the classifier from before
-        phase = tune(network, network.cut_at(at), checked.split, weight, options, tuning, selects)
-        tuned = replace(fitted, network=network, known=np.union1d(fitted.known, checked.split.keys[0]))
+        phase, typicality = tune(network, network.cut_at(at), checked.split, weight, options, tuning, selects)
+        known = np.union1d(fitted.known, checked.split.keys[0])
+        tuned = replace(
+            fitted, network=network, known=known, typicality=typicality if phase.kept else fitted.typicality
+        )
         self._become(tuned, History((*before, _recorded(phase, checked))), checked.report)
         return self
 
@@ -428,6 +458,7 @@ class TransferClassifier(Estimator):
         self,
         images: ImageData | ImageLike,
         *,
+        min_confidence: float | None = None,
         views: int = 1,
         on_bad_image: OnBadImage = "raise",
         verbose: Verbose = "auto",
@@ -439,13 +470,15 @@ class TransferClassifier(Estimator):
                 images `(n, h, w, 3)`, a list of images, a DataFrame with the column ``path`` or ``image``, or a
                 dataset. An image is an array `(h, w, 3)`, RGB 0-255, uint8 or float, with 1 channel (grey) or 4
                 (RGBA) too, the bytes of an image file, or a Pillow image.
+            min_confidence: the label is None where the probability of the most probable class is below this, 0 to 1; None
+                = it never is. `coverage` shows what accuracy that brings.
             views: 2 = the probabilities are means over each image and its mirror image, which takes twice the time.
             on_bad_image: as for `fit`; with ``"skip"``, the other images keep their order, and ``.skipped`` names
                 what is left out.
             verbose: 0 = no progress bar.
 
         Returns:
-            `Predictions`: a sequence of `Prediction(label, confidence, path)`, empty for empty input.
+            `Predictions`: a sequence of `Prediction(label, confidence, path, typicality)`, empty for empty input.
 
         Raises:
             NotFittedError: `fit` comes first.
@@ -454,16 +487,19 @@ class TransferClassifier(Estimator):
         """
         fitted = self._fitted_or_raise("predict")
         skip, console, views = check_on_bad_image(on_bad_image), Console(verbose), _check_views(views)
-        return self._predicted(fitted, read_images(images, lenient=skip), skip, console, "predicting", views)[0]
+        least = None if min_confidence is None else check_share("min_confidence", min_confidence)
+        given = read_images(images, lenient=skip)
+        predictions, _ = self._predicted(fitted, given, skip, console, "predicting", views)
+        return predictions if least is None else predictions.at_least(least)
 
     def _predicted(
         self, fitted: _Fitted, images: Images, skip: bool, console: Console, title: str, views: int
     ) -> tuple[Predictions, Inspection]:
         """Predictions of the images that can be read, and which these are."""
         store = open_store(self.cache, lenient=True)
-        probabilities, inspection = fitted.predictor.probabilities(images, store, console, title, skip, views)
+        _, probabilities, typicalities, inspection = fitted.predictor(images, store, console, title, skip, views)
         paths = [images.path(index) for index in inspection.readable().tolist()]
-        return Predictions(fitted.classes, probabilities, paths, inspection.reasons(images)), inspection
+        return Predictions(fitted.classes, probabilities, paths, inspection.reasons(images), typicalities), inspection
 
     def predict_proba(self, images: ImageData | ImageLike, *, verbose: Verbose = "auto") -> npt.NDArray[np.float32]:
         """The probabilities of all classes, float32 `(n, n_classes)`; columns in the order of `classes_`.
@@ -471,6 +507,96 @@ class TransferClassifier(Estimator):
         Arguments and errors as for `predict`; images that cannot be read are always an error.
         """
         return self.predict(images, verbose=verbose).probabilities
+
+    def decision_function(self, images: ImageData | ImageLike, *, verbose: Verbose = "auto") -> npt.NDArray[np.float32]:
+        """The logits, float32 `(n, n_classes)`; with two classes `(n,)`, by how much that of the second class is higher.
+
+        Arguments and errors as for `predict_proba`.
+        """
+        fitted = self._fitted_or_raise("decision_function")
+        store = open_store(self.cache, lenient=True)
+        logits = fitted.predictor(read_images(images), store, Console(verbose), "predicting", False).logits
+        return logits if logits.shape[1] > 2 else logits[:, 1] - logits[:, 0]
+
+    def transform(
+        self,
+        images: ImageData | ImageLike,
+        labels: Labels | None = None,  # noqa: ARG002  # a Pipeline passes them
+        *,
+        verbose: Verbose = "auto",
+    ) -> npt.NDArray[np.float32]:
+        """The features that the head gets, float32 `(n, feature_dim)`, so that a classifier is a step of a Pipeline.
+
+        Arguments and errors as for `predict_proba`.
+        """
+        fitted = self._fitted_or_raise("transform")
+        return self._features(fitted, read_images(images), Console(verbose))
+
+    def _features(self, fitted: _Fitted, images: Images, console: Console) -> npt.NDArray[np.float32]:
+        """float32 `(n, d)`, from the store where they are there."""
+        return fitted.predictor.features(images, open_store(self.cache, lenient=True), console)
+
+    def coverage(
+        self,
+        data: ImageData,
+        labels: Labels | None = None,
+        *,
+        on_bad_image: OnBadImage = "raise",
+        verbose: Verbose = "auto",
+    ) -> Coverage:
+        """How accurate the answers are, and for how many images there is one, at each `min_confidence` of `predict`.
+
+        Arguments and errors as for `evaluate`.
+        """
+        evaluation = self.evaluate(data, labels, on_bad_image=on_bad_image, verbose=verbose)
+        predictions = evaluation.predictions
+        return Coverage(predictions.confidences, evaluation.labels == predictions.labels)
+
+    def neighbours(
+        self, images: ImageData | ImageLike, k: int = 5, *, verbose: Verbose = "auto"
+    ) -> list[list[Neighbour]]:
+        """The training photos that each image resembles most, by the cosine of the angle between features.
+
+        Args:
+            images, verbose: as for `predict_proba`.
+            k: how many; all, if there are fewer.
+
+        Returns:
+            A list of `Neighbour(path, label, similarity)` for each image, the most similar first.
+
+        Raises:
+            NotFittedError: `fit` comes first.
+            InvalidInputError: as for `predict`, or the images of `fit` are not at hand: after `load`, and in a copy.
+            ImageReadError: images, or images of `fit`, that cannot be read.
+        """
+        fitted, console = self._fitted_or_raise("neighbours"), Console(verbose)
+        training, given = _split_of_fit(fitted, "neighbours").training, read_images(images)
+        count = check_count("k", k)
+        known = self._features(fitted, training.images, console)
+        return nearest(self._features(fitted, given, console), known, training, count)
+
+    def suspicious_labels(self, n: int | None = None, *, verbose: Verbose = "auto") -> SuspiciousLabels:
+        """The images of `fit`, validation images among them, whose labels look wrong, the most suspicious first.
+
+        Each image is judged by heads that were not trained on it, in five folds, on the features of the frozen backbone,
+        also after `fine_tune`: a tuned network has learnt wrong labels by heart. Images that are in several classes, and
+        the only image of a class, are not judged.
+
+        Args:
+            n: how many to list; None = those that confident learning holds for wrong (Northcutt et al., 2021).
+            verbose: 0 = no progress bar.
+
+        Raises:
+            NotFittedError: `fit` comes first.
+            InvalidInputError: the images of `fit` are not at hand: after `load`, and in a copy.
+            ImageReadError: images that can no longer be read.
+        """
+        fitted, console = self._fitted_or_raise("suspicious_labels"), Console(verbose)
+        split = _split_of_fit(fitted, "suspicious_labels").undivided()
+        count = None if n is None else check_count("n", n, example=25)
+        features = self._features(_as_in_fit(fitted, self.history_, console), split.training.images, console)
+        scaled = features * np.float32(fitted.network.feature_scale)
+        return suspicious_labels(scaled, split.training, split.folds(FOLDS, fitted.split_seed), count)
 
     def score(self, data: ImageData, labels: Labels | None = None) -> float:
         """The accuracy on labelled images, 0 to 1; arguments and errors as for `evaluate`."""
@@ -555,7 +681,7 @@ class TransferClassifier(Estimator):
     def save(self, path: saving.Place) -> None:
         """Write the classifier to one file.
 
-        It is a ``.keras`` file that `keras.saving.load_model` opens without transferkit, with two more
+        It is a ``.keras`` file that `keras.saving.load_model` opens without transferkit, with three more
         members. A file that was there before is replaced as a whole or not at all.
         Augmentation is not part of it.
 
@@ -570,7 +696,7 @@ class TransferClassifier(Estimator):
         """
         target = saving.check_target(path)
         fitted = self._fitted_or_raise("save")
-        saving.save(target, fitted.network, self._manifest(fitted), fitted.known)
+        saving.save(target, fitted.network, self._manifest(fitted), fitted.known, fitted.typicality)
 
     def _manifest(self, fitted: _Fitted) -> saving.Manifest:
         # A path says nothing on another machine, and something about this one.
@@ -615,7 +741,9 @@ class TransferClassifier(Estimator):
             )
         network, classes = saving.rebuild(saved, record, precision), np.array(manifest.classes)
         arguments = manifest.weights, manifest.seed, manifest.split_seed, manifest.dropout
-        fitted = _Fitted(network, classes, *arguments, manifest.class_weight_choice(), saved.known)
+        typicality = saving.read_typicality(saved, network.features.shape[-1])
+        known = manifest.class_weight_choice(), saved.known
+        fitted = _Fitted(network, classes, *arguments, *known, typicality=typicality)
         self._become(fitted, manifest.history_record())
 
     def __getstate__(self) -> dict[str, Any]:
@@ -748,6 +876,26 @@ def _read_unlabelled(data: ImageData | None, options: FitOptions) -> Images | No
     if not len(images):
         raise InvalidInputError("unlabelled holds no images: at least one is needed. Check the path, or leave it out.")
     return images
+
+
+def _split_of_fit(fitted: _Fitted, method: str) -> Split:
+    if fitted.split is None:
+        raise InvalidInputError(
+            f"{method} was called on a classifier that was loaded or copied, which does not contain the images of fit, and "
+            f"needs them. Call it on the classifier that was fitted, or fit again."
+        )
+    return fitted.split
+
+
+def _as_in_fit(fitted: _Fitted, history: History, console: Console) -> _Fitted:
+    """The same with the network as it was before it was fine-tuned, whose features are stored."""
+    if not any(phase.name == "fine_tune" and phase.kept for phase in history.phases):
+        return fitted
+    network, seed, weights = fitted.network, fitted.split_seed, fitted.weights
+    record, size = network.record, network.size
+    backbone = _pretrained(record, check_weights(record, weights, size), size, seed, console)
+    before = assemble(record, backbone, size, len(fitted.classes), fitted.dropout, seed, network.precision)
+    return replace(fitted, network=before)
 
 
 def _intention(network: Network, data: TrainingData, in_folds: bool) -> str:

@@ -111,7 +111,8 @@ def test_validation_images_are_never_changed(make, photos, pictures, data, compu
     assert clf.history_["accuracy"][-1] < 0.5  # black images tell nothing
     assert plain.history_["accuracy"][-1] > 0.8
     result = clf.evaluate(*([held_out] if data == "files" else held_out), verbose=0)
-    assert clf.history_["val_loss"][-1] == pytest.approx(result.loss, abs=1e-4)
+    assert clf.history_["val_accuracy"][-1] == result.accuracy
+    assert result.loss <= clf.history_["val_loss"][-1] + 1e-4  # which is from before the logits were scaled
 
 
 def test_epochs_go_through_the_views_in_turn(make, photos):

@@ -37,8 +37,8 @@ def test_predictions_are_a_sequence_in_the_order_of_the_images(predictions: resu
 
 
 def test_a_prediction_is_plain_python(predictions: results.Predictions) -> None:
-    label, confidence, path = predictions[1]
-    assert (type(label), type(confidence), type(path)) == (str, float, str)
+    label, confidence, path, typicality = predictions[1]
+    assert (type(label), type(confidence), type(path), type(typicality)) == (str, float, str, float)
     assert predictions[1] == results.Prediction("owl", confidence, "b.jpg")
 
 
@@ -117,9 +117,15 @@ def test_no_predictions_are_an_empty_sequence() -> None:
 
 def test_predictions_become_a_data_frame(predictions: results.Predictions) -> None:
     frame = predictions.to_dataframe()
-    assert frame.columns.tolist() == ["path", "label", "confidence", *(f"probability of {c}" for c in CLASSES)]
+    assert frame.columns.tolist() == [
+        "path",
+        "label",
+        "confidence",
+        "typicality",
+        *(f"probability of {c}" for c in CLASSES),
+    ]
     assert frame["label"].tolist() == predictions.labels.tolist()
-    np.testing.assert_array_equal(frame.iloc[:, 3:].to_numpy(np.float32), ROWS)
+    np.testing.assert_array_equal(frame.iloc[:, 4:].to_numpy(np.float32), ROWS)
 
 
 # ---- history ----

@@ -78,7 +78,7 @@ class PredictBatch:
         items, columns = split_columns(batch, self.image, [*names, shares_name] if self.probabilities else names)
         images, faults = read_each(items)
         fitted = self._source.get()._fitted_or_raise("PredictBatch")
-        shares, inspection = fitted.predictor.probabilities(images, None, Console(0), "predicting", skip=True)
+        _, shares, _, inspection = fitted.predictor(images, None, Console(0), "predicting", skip=True)
         rows, codes = inspection.readable(), shares.argmax(axis=1)
         labels, confidences = column([None] * len(items)), np.full(len(items), np.nan, np.float32)
         labels[rows], confidences[rows] = fitted.classes[codes].tolist(), shares.max(axis=1)

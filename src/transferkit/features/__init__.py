@@ -4,12 +4,14 @@ from .augmentation import Augmentation, Augmenter, FixedViews, augmenter, fixed_
 from .extraction import Extraction, NoRoomError, Plan, Storage, extract, is_kept
 from .forecast import count_new, milliseconds_per_image
 from .inspection import Inspection, inspect, refuse_unreadable, reread
+from .neighbours import nearest
 from .prediction import Predictor
 from .thumbnails import COLOURS, GRID
+from .typicality import Typicality, sample
 from .values import LiveValues, StoredValues, Values
 
 __all__ = [
     "COLOURS", "GRID", "Augmentation", "Augmenter", "Extraction", "FixedViews", "Inspection", "LiveValues", "NoRoomError",
-    "Plan", "Predictor", "Storage", "StoredValues", "Values", "augmenter", "count_new", "extract", "fixed_views", "inspect",
-    "is_kept", "milliseconds_per_image", "refuse_unreadable", "reread",
+    "Plan", "Predictor", "Storage", "StoredValues", "Typicality", "Values", "augmenter", "count_new", "extract",
+    "fixed_views", "inspect", "is_kept", "milliseconds_per_image", "nearest", "refuse_unreadable", "reread", "sample",
 ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,9 +14,12 @@ from ..network import FeatureExtractor, Network, checksum_of
 from .augmentation import MirrorViews
 from .extraction import Plan, Storage, extract
 from .inspection import Inspection
+from .typicality import Typicality
 from .values import Rows
 
-__all__ = ["Predictor"]
+__all__ = ["Predictor", "Scored"]
+
+Array = npt.NDArray[np.float32]
 
 CHUNK = 4096  # rows of features that the head takes at a time
 # A call that computes fewer images writes nothing: a server that asks for one image at a time would fill the store
@@ -22,19 +27,35 @@ CHUNK = 4096  # rows of features that the head takes at a time
 STORE_FROM = 256
 
 
+class Scored(NamedTuple):
+    """What the network says of the images that can be read, as means over their views.
+
+    Attributes:
+        logits: float32 `(n, n_classes)`.
+        probabilities: float32 `(n, n_classes)`, rows add up to 1.
+        typicalities: float32 `(n,)`, NaN where the classifier does not know what is typical.
+        inspection: which images could be read.
+    """
+
+    logits: Array
+    probabilities: Array
+    typicalities: Array
+    inspection: Inspection
+
+
 class Predictor:
     """Predicts with the weights that the network has at each call: users may set some of their own."""
 
-    def __init__(self, network: Network) -> None:
-        self._network = network
+    def __init__(self, network: Network, typicality: Typicality | None) -> None:
+        self._network, self._typicality = network, typicality
         self._head = network.head_model()
         self._checksum = checksum_of(network.features_model())
         self._current: tuple[bytes, FeatureExtractor] | None = None
 
-    def probabilities(
+    def __call__(
         self, images: Images, store: Store | None, console: Console, title: str, skip: bool, views: int = 1
-    ) -> tuple[npt.NDArray[np.float32], Inspection]:
-        """float32 `(n, n_classes)`, of the images that can be read, rows add up to 1; and which images these are.
+    ) -> Scored:
+        """Features, then the head.
 
         Args:
             views: 2 = means over each image and its mirror image.
@@ -42,21 +63,38 @@ class Predictor:
         Raises:
             ImageReadError: images cannot be read, all named together; not with `skip`.
         """
+        features, of_views, inspection = self._features(images, store, console, title, skip, views)
+        scored = [self._scored(features, rows) for rows in of_views]
+        logits, probabilities, typicalities = (np.mean(arrays, axis=0) for arrays in zip(*scored, strict=True))
+        return Scored(logits, probabilities, typicalities, inspection)
+
+    def features(self, images: Images, store: Store | None, console: Console) -> Array:
+        """What the head gets, float32 `(n, d)`; all images must be readable. Errors as for a call."""
+        values, (rows,), _ = self._features(images, store, console, "computing features", False, 1)
+        return np.asarray(values[rows], np.float32)
+
+    def _features(
+        self, images: Images, store: Store | None, console: Console, title: str, skip: bool, views: int
+    ) -> tuple[Rows, npt.NDArray[np.int64], Inspection]:
+        """Features of all views, and the rows `(views, n)` of the images that can be read."""
         storage = Storage(store, store_from=STORE_FROM)
         plan = Plan(images, MirrorViews() if views == 2 else None, len(images))
         extraction = extract(self._current_extractor(), plan, storage, console, title, skip)
-        features, readable = extraction.values[0], extraction.inspection.readable()
-        of_views = [self._scored(features, rows[readable]) for rows in plan.rows_of_views()]
-        return np.mean(of_views, axis=0), extraction.inspection
+        rows = plan.rows_of_views()[:, extraction.inspection.readable()]
+        return extraction.values[0], rows, extraction.inspection
 
-    def _scored(self, features: Rows, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def _scored(self, features: Rows, rows: npt.NDArray[np.int64]) -> tuple[Array, ...]:
+        """Logits, probabilities and typicalities of these rows, a few thousand at a time."""
         chunks = (features[rows[start : start + CHUNK]] for start in range(0, max(1, len(rows)), CHUNK))
-        return np.concatenate(list(map(self._scored_chunk, chunks)))
+        return tuple(map(np.concatenate, zip(*map(self._scored_chunk, chunks), strict=True)))
 
-    def _scored_chunk(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _scored_chunk(self, features: Array) -> list[Array]:
         # A product with a single row is rounded differently: an image must not depend on how many come with it.
         rows = np.repeat(features, 2, axis=0) if len(features) == 1 else features
-        return np.asarray(self._head(rows, training=False), np.float32)[: len(features)]
+        logits, probabilities = (np.asarray(found, np.float32) for found in self._head(rows, training=False))
+        known = self._typicality
+        typicalities = np.full(len(rows), np.nan, np.float32) if known is None else known(rows)
+        return [array[: len(features)] for array in (logits, probabilities, typicalities)]
 
     def _current_extractor(self) -> FeatureExtractor:
         current, checksum = self._current, self._checksum()

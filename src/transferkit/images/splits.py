@@ -116,6 +116,15 @@ class Split(NamedTuple):
         """A SHA-256 that stands for the contents of the training images, in any order."""
         return hashlib.sha256(np.sort(self.keys[0]).astype("<u8").tobytes()).hexdigest()
 
+    def undivided(self) -> Split:
+        """The validation images among the training images."""
+        if self.validation is None:
+            return self
+        codes = np.concatenate([self.training.codes, self.validation.codes])
+        together = LabelledImages(self.all_images, codes, self.training.classes)
+        none = np.zeros(0, np.int64)
+        return Split(together, None, (np.concatenate(self.rows), none), (np.concatenate(self.keys), self.keys[1][:0]))
+
     def folds(self, count: int, seed: int) -> Indices:
         """The fold, 0 to `count` - 1, in which each training image is held out; -1 = in none.
 

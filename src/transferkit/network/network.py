@@ -78,8 +78,8 @@ class Network:
         return self._extractor(self.features_model(), "features")
 
     def head_model(self) -> keras.Model:
-        """Pooled features -> probabilities."""
-        return keras.Model(self.features, self.model.output)
+        """Pooled features -> logits, and probabilities."""
+        return keras.Model(self.features, [self.head[-1].output, self.model.output])
 
     def set_feature_scale(self, scale: float) -> None:
         """What the head multiplies features by; to be set before the network is first called."""

@@ -1,10 +1,12 @@
 """What comes out: numbers with class names, tables, plots and pages."""
 
 from .backbones import BackboneScores, backbone_parts, judged
+from .coverage import Coverage
 from .evaluation import Evaluation, Thumbnails
 from .explanations import Explanation, Explanations
 from .history import KEPT, History, Phase, Selection
 from .pages import figure, page_path, write_page
+from .photos import Neighbour, SuspiciousLabel, SuspiciousLabels
 from .plots import grid, tradeoff
 from .predictions import Label, Prediction, Predictions
 from .scores import ClassScores, ConfusedPair, ScoredImage
@@ -12,8 +14,8 @@ from .text import Printed as Printed
 from .text import Table, html_table, safe, text_table
 
 __all__ = [
-    "KEPT", "BackboneScores", "ClassScores", "ConfusedPair", "Evaluation", "Explanation", "Explanations", "History",
-    "Label", "Phase", "Prediction", "Predictions", "ScoredImage", "Selection", "Table", "Thumbnails",
-    "backbone_parts", "figure", "grid", "html_table", "judged", "page_path", "safe", "text_table", "tradeoff",
-    "write_page",
+    "KEPT", "BackboneScores", "ClassScores", "ConfusedPair", "Coverage", "Evaluation", "Explanation", "Explanations",
+    "History", "Label", "Neighbour", "Phase", "Prediction", "Predictions", "ScoredImage", "Selection", "SuspiciousLabel",
+    "SuspiciousLabels", "Table", "Thumbnails", "backbone_parts", "figure", "grid", "html_table", "judged", "page_path",
+    "safe", "text_table", "tradeoff", "write_page",
 ]  # fmt: skip

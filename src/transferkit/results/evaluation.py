@@ -199,8 +199,10 @@ class Evaluation(Printed):
         return scores.calibration_bins(self.predictions.confidences, self.predictions.labels == self.labels)
 
     def _scored(self, position: int) -> ScoredImage:
-        label, (predicted, confidence, path) = self.labels[position].item(), self.predictions[position]
-        return ScoredImage(path, label, predicted, confidence, float(self.losses[position]), position)
+        label, predictions = self.labels[position].item(), self.predictions
+        predicted, confidence = predictions.labels[position].item(), float(predictions.confidences[position])
+        loss, path = float(self.losses[position]), predictions.paths[position]
+        return ScoredImage(path, label, predicted, confidence, loss, position)
 
     def _pictures(self, images: Sequence[ScoredImage], side: int) -> list[npt.NDArray[np.uint8] | None]:
         positions = [image.position for image in images]

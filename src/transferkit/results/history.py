@@ -86,6 +86,9 @@ class Phase:
         images: class name -> how many images were trained on.
         validation_images: how many images were held out.
         data: a SHA-256 that stands for the contents of the images that were trained on, in any order.
+        temperature: what the logits were divided by at the end of the phase, 0.5 to 2, which gives the lowest loss on
+            images that were not trained on; 1 = unchanged, or there were no such images. The figures of a head that is
+            solved for are with it (in folds, each fold with that of the others); those of epochs are without.
     """
 
     name: str
@@ -101,6 +104,7 @@ class Phase:
     images: Mapping[Label, int] = field(default_factory=dict)
     validation_images: int = 0
     data: str = ""
+    temperature: float = 1.0
 
     @property
     def epochs(self) -> int:

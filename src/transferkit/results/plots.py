@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["calibration", "confusion", "grid", "history", "overlays", "tradeoff"]
+__all__ = ["calibration", "confusion", "coverage", "grid", "history", "overlays", "tradeoff"]
 
 LARGEST = 40  # inches of a side of a confusion matrix
 FEW = 12  # up to so many classes, counts of 0 are written too
@@ -165,4 +165,17 @@ def tradeoff(
     axes.set_xlabel("milliseconds per image")
     axes.set_ylabel("cross-validated accuracy")
     figure.legend(loc="outside upper left", ncols=2, frameon=False)
+    return figure
+
+
+def coverage(shares: npt.NDArray[np.float64], accuracies: npt.NDArray[np.float64]) -> Figure:
+    """The accuracy on the surest images, over their share of all."""
+    figure = _figure(6, 4)
+    axes = figure.subplots()
+    axes.plot(100 * shares, 100 * accuracies, drawstyle="steps-pre")
+    axes.set_xlim(0, 100)
+    axes.set_ylim(None, 100.5)
+    axes.set_xlabel("images that are answered, the surest first (%)")
+    axes.set_ylabel("accuracy on these (%)")
+    axes.grid(alpha=0.3)
     return figure

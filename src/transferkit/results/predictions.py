@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import check_share
 from .._public import public_in_room
 from ..errors import import_extra, shown_url
 from .text import Printed, Table
@@ -26,14 +28,18 @@ class Prediction(NamedTuple):
     """The most probable class of one image.
 
     Attributes:
-        label: the class name.
-        confidence: its probability, 0 to 1.
+        label: the class name; None if its probability is below the `min_confidence` of `predict`.
+        confidence: the probability of the most probable class, 0 to 1.
         path: the image's file, or None if it came as an array.
+        typicality: how much the image resembles the training images: the share of them that are less typical, 0 to 1.
+            NaN where the classifier does not know: it was trained on fewer than 20 images, on images whose features are
+            all alike, or saved by a version that did not measure it.
     """
 
-    label: Label
+    label: Label | None
     confidence: float
     path: str | None = None
+    typicality: float = math.nan
 
 
 @public_in_room
@@ -47,8 +53,9 @@ class Predictions(Printed, Sequence[Prediction]):
         classes: class names `(n_classes,)`.
         probabilities: float32 `(n, n_classes)`, rows add up to 1.
         paths: a path or None per image.
-        labels: the predicted class names `(n,)`.
-        confidences: the probability of each predicted class, float32 `(n,)`.
+        labels: the predicted class names `(n,)`; with `min_confidence`, an array of objects, None below it.
+        confidences: the probability of each most probable class, float32 `(n,)`.
+        typicalities: the `Prediction.typicality` of each image, float32 `(n,)`.
         skipped: image -> reason, of the images that could not be read and are left out (``on_bad_image="skip"``).
     """
 
@@ -58,17 +65,29 @@ class Predictions(Printed, Sequence[Prediction]):
         probabilities: npt.NDArray[np.float32],
         paths: Sequence[str | None],
         skipped: Mapping[str, str] | None = None,
+        typicalities: npt.NDArray[np.float32] | None = None,
     ) -> None:
         self.classes = classes
         self.probabilities = probabilities
         self.paths: list[str | None] = list(paths)
         self.skipped: dict[str, str] = dict(skipped or {})
-        self.labels: npt.NDArray[np.generic] = classes[probabilities.argmax(axis=1)]
+        self.labels: npt.NDArray[Any] = classes[probabilities.argmax(axis=1)]
         self.confidences: npt.NDArray[np.float32] = probabilities.max(axis=1)
+        unknown = np.full(len(probabilities), np.nan, np.float32)
+        self.typicalities: npt.NDArray[np.float32] = unknown if typicalities is None else typicalities
+
+    def at_least(self, min_confidence: float) -> Predictions:
+        """The same with None as the label where the confidence is lower, as `predict` gives with `min_confidence`."""
+        least = check_share("min_confidence", min_confidence)
+        unsure = Predictions(self.classes, self.probabilities, self.paths, self.skipped, self.typicalities)
+        unsure.labels = self.labels.astype(object)
+        unsure.labels[self.confidences < least] = None
+        return unsure
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """A DataFrame with the columns path, label, confidence, and one of probabilities per class (extra ``pandas``)."""
+        """A DataFrame: path, label, confidence, typicality, and a column of probabilities per class (extra ``pandas``)."""
         columns: dict[str, object] = {"path": self.paths, "label": self.labels, "confidence": self.confidences}
+        columns["typicality"] = self.typicalities
         for code, name in enumerate(self.classes):
             columns[f"probability of {name}"] = self.probabilities[:, code]
         return import_extra("pandas", "A DataFrame", "pandas").DataFrame(columns)
@@ -79,9 +98,15 @@ class Predictions(Printed, Sequence[Prediction]):
     def __getitem__(self, index: slice | Sequence[int] | npt.NDArray[np.generic]) -> Predictions: ...
     def __getitem__(self, index: int | slice | Sequence[int] | npt.NDArray[np.generic]) -> Prediction | Predictions:
         if isinstance(index, numbers.Integral):
-            return Prediction(self.labels[index].item(), float(self.confidences[index]), self.paths[int(index)])
+            label, path = self.labels[index], self.paths[int(index)]
+            label = label.item() if isinstance(label, np.generic) else label  # None is of no type of NumPy's
+            typicality = float(self.typicalities[index])
+            known = typicality if math.isfinite(typicality) else math.nan  # the one NaN that is equal in two tuples
+            return Prediction(label, float(self.confidences[index]), path, known)
         paths = np.array(self.paths, object)[index].tolist()
-        return Predictions(self.classes, self.probabilities[index], paths, self.skipped)
+        part = Predictions(self.classes, self.probabilities[index], paths, self.skipped, self.typicalities[index])
+        part.labels = self.labels[index]
+        return part
 
     def __len__(self) -> int:
         return len(self.probabilities)
@@ -90,10 +115,14 @@ class Predictions(Printed, Sequence[Prediction]):
         return np.array(self.labels, dtype=dtype)
 
     def _parts(self) -> tuple[str, Table, str]:
-        names = [shown_url(p.path or f"image {i}") for i, p in enumerate(self[:20])]
-        rows = [[name, str(p.label), f"{p.confidence:.3f}"] for name, p in zip(names, self, strict=False)]
+        head = ["image", "label", "confidence", "typicality"][: 4 if np.isfinite(self.typicalities).any() else 3]
+        rows = []
+        for number, p in enumerate(self[:20]):
+            label = "-" if p.label is None else str(p.label)
+            cells = [shown_url(p.path or f"image {number}"), label, f"{p.confidence:.3f}", f"{p.typicality:.2f}"]
+            rows.append(cells[: len(head)])
         more = f"... and {len(self) - 20} more" if len(self) > 20 else ""
-        return "", (["image", "label", "confidence"], rows), more
+        return "", (head, rows), more
 
     def __repr__(self) -> str:
         return f"<Predictions: {len(self)} images, {len(self.classes)} classes>"

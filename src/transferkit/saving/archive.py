@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 __all__ = [
-    "CONFIG", "MANIFEST", "METADATA", "TRAINED_ON", "WEIGHTS", "add_members", "check_members", "copy_member",
+    "CONFIG", "MANIFEST", "METADATA", "TRAINED_ON", "TYPICALITY", "WEIGHTS", "add_members", "check_members", "copy_member",
     "foreign_members", "is_sealed", "open_archive", "read_member", "seal",
 ]  # fmt: skip
 
 MANIFEST = "transferkit.json"
 TRAINED_ON = "trained_on.bin"
+TYPICALITY = "typicality.bin"
 WEIGHTS = "model.weights.h5"
 CONFIG, METADATA = "config.json", "metadata.json"  # for plain Keras, which reads them; `load` does not
 # The members of a file, and whether each file has them.
-MEMBERS = {MANIFEST: True, TRAINED_ON: True, WEIGHTS: True, CONFIG: False, METADATA: False}
+MEMBERS = {MANIFEST: True, TRAINED_ON: True, WEIGHTS: True, TYPICALITY: False, CONFIG: False, METADATA: False}
 
 SEAL = b"transferkit sha256 "  # before the hash
 DIGITS = 64

@@ -16,15 +16,16 @@ import numpy as np
 
 from ..backbones import Backbone
 from ..errors import BundleError, first_line
+from ..features import Typicality
 from ..images import Known
 from ..network import Network, assemble
 from . import files
-from .archive import MANIFEST, TRAINED_ON, check_members, is_sealed, open_archive, read_member
+from .archive import MANIFEST, TRAINED_ON, TYPICALITY, check_members, is_sealed, open_archive, read_member
 from .manifest import FORMAT_VERSION, LARGEST_MANIFEST, Manifest, manifest_from, parsed
 from .self_test import computes_as_saved
 from .weights import load_weights, refuse_small
 
-__all__ = ["SavedClassifier", "open_saved", "rebuild"]
+__all__ = ["SavedClassifier", "open_saved", "read_typicality", "rebuild"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,19 @@ def _refuse_other_version(content: dict[str, Any], shown: str) -> None:
             f"version {FORMAT_VERSION}, the one that this transferkit reads. Install the transferkit that wrote it "
             f"({writer[:40]})."
         )
+
+
+def read_typicality(saved: SavedClassifier, width: int) -> Typicality | None:
+    """What the file says of typical images, whose features have this width; None if it says nothing.
+
+    Raises:
+        BundleError: it is invalid.
+    """
+    with _named(saved.place):
+        if TYPICALITY not in saved.archive.namelist():
+            return None
+        content = read_member(saved.archive, TYPICALITY, Typicality.most_bytes(width))
+        return Typicality.from_bytes(content, width)
 
 
 def rebuild(saved: SavedClassifier, record: Backbone, precision: Literal["float32", "bfloat16"]) -> Network:

@@ -155,7 +155,7 @@ def _is_phase(phase: Phase) -> bool:
         and all(_are_numbers(column) and len(column) == phase.epochs > 0 for column in columns)
         and _are_counts([phase.kept, phase.folds, phase.validation_images])
         and phase.kept <= phase.epochs
-        and _are_numbers([phase.seconds, phase.pass_seconds])
+        and _are_numbers([phase.seconds, phase.pass_seconds, phase.temperature])
         and _are_numbers(list(phase.errors.values()))
         and (phase.selection is None or _is_selection(phase.selection))
         and phase.skipped == {}

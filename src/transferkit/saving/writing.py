@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from .._console import Console
 from .._remote import Location
+from ..features import Typicality
 from ..images import ClassWeight, Known
 from ..network import Network
 from ..results import History
-from .archive import MANIFEST, TRAINED_ON, WEIGHTS, add_members, foreign_members, seal
+from .archive import MANIFEST, TRAINED_ON, TYPICALITY, WEIGHTS, add_members, foreign_members, seal
 from .files import writing
 from .manifest import Manifest, listed_phases
 from .self_test import self_test
@@ -41,7 +42,9 @@ def describe(
     )
 
 
-def save(target: Location | BinaryIO, network: Network, manifest: Manifest, known: Known) -> None:
+def save(
+    target: Location | BinaryIO, network: Network, manifest: Manifest, known: Known, typicality: Typicality | None
+) -> None:
     """Write a new file, or replace the one that is there.
 
     Raises:
@@ -49,7 +52,8 @@ def save(target: Location | BinaryIO, network: Network, manifest: Manifest, know
     """
     with writing(target) as path:
         _save_model(network, path)
-        add_members(path, {TRAINED_ON: known.astype("<u8").tobytes(), MANIFEST: manifest.to_json()})
+        members = {TRAINED_ON: known.astype("<u8").tobytes(), MANIFEST: manifest.to_json()}
+        add_members(path, members if typicality is None else {**members, TYPICALITY: typicality.to_bytes()})
         seal(path)
 
 

@@ -12,6 +12,7 @@ from ..features import Extraction, StoredValues, Values
 from ..images import Split
 from ..network import Network
 from ..results import Phase, Selection
+from .calibration import calibrated
 from .head import fit_head
 from .options import FitOptions
 from .pseudo_labels import learn_unlabelled
@@ -58,6 +59,7 @@ def solve_head(
     if unlabelled is not None and len(rows := unlabelled.inspection.readable()):
         others = np.asarray(unlabelled.values[0][rows], np.float32) * np.float32(network.feature_scale)
         head, selection = learn_unlabelled(head, *known, others, options.console)
+    head = calibrated(head, data.codes, folds)
     network.head[-1].kernel.assign(head.kernel)
     network.head[-1].bias.assign(head.bias)
     scores = {"": Scores.of(shown @ head.kernel + head.bias, data.codes)}
@@ -68,7 +70,7 @@ def solve_head(
     elif is_folded:
         scores["val_"] = head.scores
     phase = _phase(scores, len(head.fold_heads) if is_folded else 0, selection)
-    return replace(phase, seconds=time.monotonic() - started)
+    return replace(phase, temperature=head.temperature, seconds=time.monotonic() - started)
 
 
 def _phase(scores: dict[str, Scores], folds: int, selection: Selection | None) -> Phase:

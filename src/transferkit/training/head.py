@@ -36,6 +36,7 @@ class Head:
         held_out: positions of the images that a fold held out.
         scores: of the images that were held out.
         fold_heads: kernel and bias of the head that was trained without each fold.
+        temperature: what the logits of all these heads were divided by; `logits` are as they were before.
     """
 
     kernel: Array
@@ -45,6 +46,7 @@ class Head:
     held_out: Indices
     scores: Scores
     fold_heads: dict[int, tuple[Array, Array]] = field(default_factory=dict)
+    temperature: float = 1.0
 
 
 def fit_head(
@@ -58,7 +60,8 @@ def fit_head(
 ) -> Head:
     """The head with the lowest out-of-fold loss, trained on all images.
 
-    From a strong penalty to weaker ones: the search ends as soon as the loss rises.
+    From a strong penalty to weaker ones: the search ends as soon as the loss rises. The penalty per image is the same in
+    the folds and at the end: more images at the same C would make a head that is more sure than those of the folds.
 
     Args:
         features: float32 `(views * n, d)`, all images of one view after those of another.
@@ -87,7 +90,10 @@ def fit_head(
             if best.heads and trial.scores.loss >= best.scores.loss:
                 break
             best = trial
-        kernel, bias = HeadSolver(center, n_classes).head(best.strength, features, codes_of_all, weights)
+        strength = best.strength * (
+            1 - len(held_out) / len(codes) / max(1, len(solvers))
+        )  # the share that a fold trains on
+        kernel, bias = HeadSolver(center, n_classes).head(strength, features, codes_of_all, weights)
     return Head(kernel, bias, best.strength, best.logits, held_out, best.scores, best.heads)
 
 

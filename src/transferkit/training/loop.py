@@ -43,11 +43,13 @@ class TrainingResult:
     Attributes:
         metrics: name -> one figure per epoch.
         kept: the epoch at whose end training stood.
+        temperature: what the logits were divided by after that.
     """
 
     metrics: dict[str, list[float]] = field(default_factory=dict)
     kept: int = 0
     seconds: float = 0.0
+    temperature: float = 1.0
 
 
 def train(

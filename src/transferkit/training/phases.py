@@ -22,14 +22,17 @@ from ..features import (
     Plan,
     Storage,
     StoredValues,
+    Typicality,
     Values,
     extract,
     inspect,
     is_kept,
+    sample,
 )
 from ..images import ClassWeight, Images, Known, Split, TrainingData, class_weights
 from ..network import Cut, Network
 from ..results import Phase
+from .calibration import calibrate
 from .checkpoints import digest
 from .fitting import is_solvable, solve_head
 from .head import fit_head, head_of_strength
@@ -39,10 +42,10 @@ from .options import FitOptions, Tuning
 from .pseudo_labels import MOST_UNLABELLED
 from .recipe import FOLDS, START_STRENGTH, TUNING_STEPS, epochs_for, layer_rates, peak_rate, schedule
 from .scores import Scores
-from .steps import Data, Loop, Settings
+from .steps import Data, Inference, Loop, Settings
 from .tuning import TuningRun
 
-__all__ = ["CheckedImages", "check", "cross_validated", "extract_features", "train_head", "tune"]
+__all__ = ["CheckedImages", "Trained", "check", "cross_validated", "extract_features", "train_head", "tune"]
 
 # Where nothing outlives the call, activations of more bytes than this are computed again in each epoch.
 ACTIVATION_BYTES = DEFAULT_LIMIT
@@ -80,6 +83,13 @@ class CheckedImages(NamedTuple):
     skipped: dict[str, str]
 
 
+class Trained(NamedTuple):
+    """What a phase did, and what its training images say of what is typical."""
+
+    phase: Phase
+    typicality: Typicality | None
+
+
 def check(
     data: TrainingData, inspection: Inspection, seed: int, console: Console, known: Known | None = None
 ) -> CheckedImages:
@@ -105,7 +115,7 @@ def train_head(
     options: FitOptions,
     in_folds: bool,
     unlabelled: Images | None,
-) -> Phase:
+) -> Trained:
     """The first phase: the best head on features of the frozen backbone; or one trained as the options say.
 
     Args:
@@ -130,7 +140,7 @@ def train_head(
         skipped = others.inspection.reasons(unlabelled) if others and unlabelled else {}
         phase = replace(phase, first_layer=cut.first_layer, pass_seconds=seconds, skipped=skipped)
         options.console.say(_summary(phase))
-        return phase
+        return Trained(phase, _typicality(cut, data, options))
     settings = Settings(
         keras.optimizers.Adam(HEAD_RATE if options.rate is None else options.rate),
         HEAD_EPOCHS if options.epochs is None else options.epochs,
@@ -142,10 +152,14 @@ def train_head(
         console=options.console,
         checkpoint=options.checkpoint,
     )
-    result = train(cut.trainable, data, validation, settings, Loop(cut.trainable, settings, cut.whole))
+    loop = Loop(cut.trainable, settings, cut.whole)
+    result = train(cut.trainable, data, validation, settings, loop)
+    if validation is not None:
+        result.temperature = calibrate(network.head[-1], loop.logits(validation), validation.codes)
     phase = Phase("fit", cut.first_layer, result.metrics, result.kept, result.seconds, seconds)
+    phase = replace(phase, temperature=result.temperature)
     options.console.say(_summary(phase))
-    return phase
+    return Trained(phase, _typicality(cut, data, options))
 
 
 def _unlabelled(cut: Cut, images: Images, options: FitOptions) -> Extraction:
@@ -185,7 +199,7 @@ def tune(
     options: FitOptions,
     tuning: Tuning,
     selects: bool,
-) -> Phase:
+) -> Trained:
     """A later phase: train everything behind the cut, on the values before it; keep it, or if it `selects` what is better.
 
     Layers before the cut, and the statistics of BatchNormalization everywhere, stay as they are.
@@ -204,14 +218,21 @@ def tune(
     run = TuningRun(cut, network.head[-1], settings, options.folder)
     result, selection = run.tuned(data, validation if selects else None, folds, validation)
     phase = Phase("fine_tune", cut.first_layer, result.metrics, result.kept, result.seconds, seconds)
-    phase = replace(phase, selection=selection, kept=0 if selection and selection.kept == "before" else result.kept)
+    kept = 0 if selection and selection.kept == "before" else result.kept
+    phase = replace(phase, selection=selection, kept=kept, temperature=result.temperature)
     if selects and selection is None:
         options.console.say(
             "No images could be left out to compare the result with the classifier from before, so it is kept: that takes "
             "two classes, and two different images of one. Pass validation images to compare them."
         )
     options.console.say(_summary(phase))
-    return phase
+    return Trained(phase, _typicality(cut, data, options) if kept else None)
+
+
+def _typicality(cut: Cut, data: Data, options: FitOptions) -> Typicality | None:
+    """What the features of the training images, as they are, say of what is typical."""
+    some = data.subset(sample(len(data))).without_changes()
+    return Typicality.of_training(Inference(cut.features, options.batch_size)(some))
 
 
 def _facts(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ..images import Indices
 from ..network import Cut
 from ..results import Selection
+from .calibration import calibrated, scale_logits
 from .checkpoints import RunFolder
 from .head import fit_head, head_of_strength
 from .loop import State, TrainingResult, restore, state_of, train
@@ -55,8 +56,10 @@ class TuningRun:
                 chosen = select(before, self._candidates(measured, start), measured.codes)
             if chosen is None:
                 return result, None
-            self._take(start, *chosen)
-            return result, chosen[0]
+            selection, factor = chosen
+            self._take(start, selection, factor)
+            result.temperature = 1 / factor
+            return result, selection
         except BaseException:
             restore(start)
             raise
@@ -78,6 +81,7 @@ class TuningRun:
             return None
         weights = self.settings.class_weights[data.codes]
         head = fit_head(features, features, data.codes, weights, folds, n_classes, self.settings.console)
+        head = calibrated(head, data.codes, folds)
         found = {name: np.zeros((len(data), n_classes), np.float32) for name in ("before", "half-way", "tuned")}
         runs = sorted(head.fold_heads)[: runs_for(len(data))]
         for fold in runs:
@@ -127,8 +131,7 @@ class TuningRun:
             restore(start)
         elif selection.kept == "half-way":
             _take_mean(start, state_of(self.model))
-        for variable in (self.dense.kernel, self.dense.bias):
-            variable.assign(variable * factor)
+        scale_logits(self.dense, factor)
 
 
 def _take_mean(start: State, end: State) -> None:

@@ -1,0 +1,36 @@
+"""The training images that an image resembles most, by the angle between features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..images import LabelledImages
+from ..results import Neighbour
+from .typicality import units_of
+
+__all__ = ["nearest"]
+
+CHUNK = 1024  # images that are compared with all training images at a time
+
+
+def nearest(
+    features: npt.NDArray[np.float32], known: npt.NDArray[np.float32], training: LabelledImages, k: int
+) -> list[list[Neighbour]]:
+    """For each of the features `(n, d)`, the `k` of the `training` images with features `known` that are most alike."""
+    known, names = units_of(known), training.classes.tolist()
+
+    def found(rows: Any, similarities: Any) -> Iterator[list[Neighbour]]:
+        for closest, of_one in zip(rows.tolist(), similarities, strict=True):
+            yield [
+                Neighbour(training.images.name(row), names[training.codes[row]], float(of_one[row])) for row in closest
+            ]
+
+    answers: list[list[Neighbour]] = []
+    for start in range(0, len(features), CHUNK):
+        similarities = units_of(features[start : start + CHUNK]) @ known.T
+        answers += found(np.argsort(-similarities, axis=1, kind="stable")[:, :k], similarities)
+    return answers

@@ -1,0 +1,81 @@
+"""Photos of the training data that are worth a look: those an image resembles, and those whose labels look wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from .._public import public_in_room
+from ..errors import import_extra, shown_url
+from .predictions import Label
+from .text import Printed, Table
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Neighbour", "SuspiciousLabel", "SuspiciousLabels"]
+
+
+@public_in_room
+class Neighbour(NamedTuple):
+    """A training photo that an image resembles.
+
+    Attributes:
+        path: its file, or ``"image 7"`` for the one at this position of an array.
+        label: its class name.
+        similarity: the cosine of the angle between the features of the two, at most 1.
+    """
+
+    path: str
+    label: Label
+    similarity: float
+
+
+@public_in_room
+class SuspiciousLabel(NamedTuple):
+    """A training photo whose label looks wrong.
+
+    Attributes:
+        path: its file, or ``"image 7"`` for the one at this position of an array.
+        label: the class name that it was given.
+        suggested: the class name that fits better.
+        self_confidence: the probability of the given label, 0 to 1, by a classifier that was not trained on the photo.
+    """
+
+    path: str
+    label: Label
+    suggested: Label
+    self_confidence: float
+
+
+@public_in_room
+class SuspiciousLabels(Printed, Sequence[SuspiciousLabel]):
+    """Training photos whose labels look wrong, the most suspicious first; prints as a table.
+
+    A sequence of `SuspiciousLabel`; a slice is a list.
+
+    Attributes:
+        images: how many photos were checked.
+    """
+
+    def __init__(self, found: Sequence[SuspiciousLabel], images: int) -> None:
+        self._found, self.images = list(found), images
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """A DataFrame with the columns path, label, suggested and self_confidence (extra ``pandas``)."""
+        columns = list(SuspiciousLabel._fields)
+        return import_extra("pandas", "A DataFrame", "pandas").DataFrame(self._found, columns=columns)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        return self._found[index]
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def _parts(self) -> tuple[str, Table, str]:
+        rows = [[shown_url(p.path), str(p.label), str(p.suggested), f"{p.self_confidence:.3f}"] for p in self[:20]]
+        more = f"... and {len(self) - 20} more" if len(self) > 20 else ""
+        return "", (["image", "label", "suggested", "self-confidence"], rows), more
+
+    def __repr__(self) -> str:
+        return f"<SuspiciousLabels: {len(self)} of {self.images} images>"

@@ -1,0 +1,77 @@
+"""Labels that look wrong, by confident learning (Northcutt et al., 2021, "Confident Learning").
+
+Heads that were not trained on an image say what it looks like. A class is likely if its probability is at least what the
+images of that class have on average; an image is suspicious if another class than its own is the likeliest of these.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ..images import Codes, Indices, LabelledImages
+from ..results import SuspiciousLabel, SuspiciousLabels
+from .head import head_of_strength
+
+__all__ = ["suspicious_labels"]
+
+# The penalty per image (C of scikit-learn times images): strong, so that no head follows the wrong labels themselves.
+STRENGTH = 1.5
+ROUNDS = 2  # the later one does without the images that the one before suspects
+
+
+def suspicious_labels(
+    features: npt.NDArray[np.float32], images: LabelledImages, folds: Indices, n: int | None
+) -> SuspiciousLabels:
+    """Labels that look wrong, those with the lowest probability first.
+
+    Args:
+        features: float32 `(n, d)`, of unit size.
+        folds: in which each image is held out, -1 for none: such images are not judged.
+        n: how many to list; None = all that are suspicious.
+    """
+    codes, names = images.codes, images.classes.tolist()
+    suspicious = np.zeros(len(codes), bool)
+    for _ in range(ROUNDS):
+        probabilities = _out_of_fold(features, codes, folds, ~suspicious, len(names))
+        suspicious, suggested = _judged(probabilities, codes, folds >= 0)
+    confidence = probabilities[np.arange(len(codes)), codes]
+    order = np.lexsort((confidence, ~suspicious))  # the suspicious ones first
+    order = order[folds[order] >= 0][: int(suspicious.sum()) if n is None else n]
+    found = [
+        SuspiciousLabel(images.images.name(row), names[codes[row]], names[suggested[row]], float(confidence[row]))
+        for row in order.tolist()
+    ]
+    return SuspiciousLabels(found, int((folds >= 0).sum()))
+
+
+def _out_of_fold(
+    features: npt.NDArray[np.float32], codes: Codes, folds: Indices, trusted: npt.NDArray[np.bool_], n_classes: int
+) -> npt.NDArray[np.float64]:
+    """Probabilities `(n, n_classes)` of each image, by a head that was trained on the trusted images of other folds."""
+    probabilities = np.zeros((len(codes), n_classes))
+    for fold in np.unique(folds[folds >= 0]).tolist():
+        inside, outside = (folds != fold) & trusted, folds == fold
+        if len(np.unique(codes[inside])) < n_classes:
+            inside = ~outside
+        weights = np.ones(int(inside.sum()), np.float32)
+        kernel, bias = head_of_strength(features[inside], codes[inside], weights, n_classes, STRENGTH / len(codes))
+        logits = features[outside].astype(np.float64) @ kernel + bias
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities[outside] = shares / shares.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def _judged(
+    probabilities: npt.NDArray[np.float64], codes: Codes, known: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.bool_], Codes]:
+    """Which images are suspicious, and the class that fits each best besides its own."""
+    rows, n_classes = np.arange(len(codes)), probabilities.shape[1]
+    owners = [known & (codes == code) for code in range(n_classes)]
+    usual = np.array([probabilities[own, code].mean() if own.any() else 2.0 for code, own in enumerate(owners)])
+    likely = np.where(probabilities >= usual, probabilities, -1.0)
+    best = likely.argmax(axis=1)
+    suspicious = known & (likely.max(axis=1) >= 0) & (best != codes)
+    others = probabilities.copy()
+    others[rows, codes] = -1.0
+    return suspicious, np.where(suspicious, best, others.argmax(axis=1)).astype(np.int64)

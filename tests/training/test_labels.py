@@ -1,0 +1,110 @@
+"""What a fitted classifier says of its training photos: labels that look wrong, and neighbours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from drawing import drawn
+from helpers import refused
+
+import transferkit as tk
+
+
+@pytest.fixture
+def exchanged() -> tuple[Any, npt.NDArray[np.str_], set[str]]:
+    """60 pictures, the labels of which four are wrong, and how results name these four."""
+    x, y = drawn(20, seed=4)
+    y = y.copy()
+    for row in (5, 22, 31, 48):
+        y[row] = {"lying": "standing", "red": "lying", "standing": "red"}[y[row]]
+    return x, y, {"image 5", "image 22", "image 31", "image 48"}
+
+
+@pytest.mark.parametrize("given", [{}, {"validation": 0.25}, {"epochs": 2}])
+def test_labels_that_are_wrong_are_found(make: Any, exchanged: Any, given: dict[str, Any]) -> None:
+    x, y, wrong = exchanged
+    clf = make(backbone="TransferKitTiny", weights="pretrained").fit(x, y, verbose=0, **given)
+    found = clf.suspicious_labels(verbose=0)
+    assert {one.path for one in found} == wrong
+    assert found.images == 60
+    right = dict(zip((f"image {row}" for row in range(60)), drawn(20, seed=4)[1].tolist(), strict=True))
+    for one in found:
+        assert one.label == y[int(one.path.split()[1])]
+        assert one.suggested == right[one.path]
+        assert one.self_confidence < 0.4
+    assert [one.self_confidence for one in found] == sorted(one.self_confidence for one in found)
+
+
+def test_so_many_as_wanted_are_listed(make: Any, exchanged: Any) -> None:
+    x, y, wrong = exchanged
+    clf = make(backbone="TransferKitTiny", weights="pretrained").fit(x, y, verbose=0)
+    found = clf.suspicious_labels(10, verbose=0)
+    assert len(found) == 10
+    assert {one.path for one in found[:4]} == wrong
+    assert len(clf.suspicious_labels(2, verbose=0)) == 2
+    assert str(found).splitlines()[0].split() == ["image", "label", "suggested", "self-confidence"]
+    assert found.to_dataframe().columns.tolist() == ["path", "label", "suggested", "self_confidence"]
+    assert repr(found) == "<SuspiciousLabels: 10 of 60 images>"
+
+
+def test_after_fine_tune_the_frozen_features_judge(make: Any, exchanged: Any) -> None:
+    clf = make().fit(*exchanged[:2], verbose=0)
+    before = list(clf.suspicious_labels(12, verbose=0))
+    clf.fine_tune(at="stage2", epochs=2, learning_rate=1e-2, validation=None, verbose=0)
+    assert list(clf.suspicious_labels(12, verbose=0)) == before
+
+
+def test_what_is_in_several_classes_is_not_judged(make: Any, pictures: Any) -> None:
+    x, y = pictures
+    clf = make().fit(np.concatenate([x, x[:1]]), np.concatenate([y, y[1:2]]), verbose=0)
+    found = clf.suspicious_labels(37, verbose=0)
+    assert (len(found), found.images) == (35, 35)
+    assert not {"image 0", "image 36"} & {one.path for one in found}
+
+
+def test_labels_of_numbers_and_two_classes(make: Any, exchanged: Any) -> None:
+    x, y, _ = exchanged
+    clf = make().fit(x, (y == "red").astype(int), verbose=0)
+    (first, *_) = clf.suspicious_labels(3, verbose=0)
+    assert {type(first.label), type(first.suggested)} == {int}
+    assert first.label != first.suggested
+
+
+# ---- neighbours ----
+
+
+def test_a_training_photo_is_its_own_neighbour(fitted: tk.TransferClassifier, photos: Any) -> None:
+    path = sorted((photos / "train" / "red").iterdir())[3]
+    given = [path, photos / "new" / "lying.png"]
+    found, other = fitted.neighbours(given, k=3, verbose=0)
+    training = fitted._fitted.split.training.images
+    if str(path) in map(str, training.files):
+        assert found[0].path == str(path)
+        assert found[0].similarity == pytest.approx(1, abs=1e-5)
+    assert {one.label for one in found} == {"red"}
+    assert [one.similarity for one in other] == sorted((one.similarity for one in other), reverse=True)
+    assert len(other) == 3
+
+
+def test_there_are_no_more_neighbours_than_photos(make: Any, pictures: Any) -> None:
+    clf = make().fit(*pictures, verbose=0)
+    (found,) = clf.neighbours(pictures[0][7], k=99, verbose=0)
+    assert len(found) == 36
+    assert found[0].path == "image 7"
+
+
+@pytest.mark.parametrize("method", ["neighbours", "suspicious_labels"])
+def test_a_loaded_classifier_has_no_photos(loaded: tk.TransferClassifier, method: str) -> None:
+    with refused(tk.InvalidInputError, method, "loaded or copied", "fit again"):
+        loaded.suspicious_labels() if method == "suspicious_labels" else loaded.neighbours("x.jpg")
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5, True])
+def test_counts_are_whole(fitted: tk.TransferClassifier, photos: Any, count: Any) -> None:
+    with refused(tk.InvalidInputError, "`k="):
+        fitted.neighbours(photos / "new", k=count)
+    with refused(tk.InvalidInputError, "`n="):
+        fitted.suspicious_labels(count)
