@@ -222,6 +222,7 @@ def test_an_evaluation_becomes_a_data_frame_of_its_images() -> None:
         "predicted",
         "confidence",
         "loss",
+        "typicality",
         *(f"probability of {c}" for c in CLASSES),
     ]
     assert frame["label"].tolist() == ["dog", "owl", "dog", "dog"]

@@ -156,6 +156,7 @@ def _is_phase(phase: Phase) -> bool:
         and _are_counts([phase.kept, phase.folds, phase.validation_images])
         and phase.kept <= phase.epochs
         and _are_numbers([phase.seconds, phase.pass_seconds, phase.temperature])
+        and 0.49 <= phase.temperature <= 2.01
         and _are_numbers(list(phase.errors.values()))
         and (phase.selection is None or _is_selection(phase.selection))
         and phase.skipped == {}
