@@ -894,7 +894,8 @@ def _as_in_fit(fitted: _Fitted, history: History, console: Console) -> _Fitted:
     network, seed, weights = fitted.network, fitted.split_seed, fitted.weights
     record, size = network.record, network.size
     backbone = _pretrained(record, check_weights(record, weights, size), size, seed, console)
-    before = assemble(record, backbone, size, len(fitted.classes), fitted.dropout, seed, network.precision)
+    shape = size, len(fitted.classes), fitted.dropout, seed, network.precision, network.resize
+    before = assemble(record, backbone, *shape)
     return replace(fitted, network=before)
 
 
