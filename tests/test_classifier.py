@@ -470,7 +470,7 @@ class TestCallbacks:
 
     def test_a_checkpoint_holds_the_whole_network(self, make, photos):
         checkpoint = keras.callbacks.ModelCheckpoint("best.keras", monitor="loss", save_best_only=False)
-        clf = make().fit(photos / "train", epochs=2, callbacks=[checkpoint], verbose=0)
+        clf = make().fit(photos / "train", epochs=2, callbacks=[checkpoint], validation=None, verbose=0)
         model = keras.saving.load_model("best.keras")
         x = np.zeros((1, 32, 32, 3), np.float32)
         assert model.predict(x, verbose=0) == pytest.approx(clf.network_.predict(x, verbose=0), abs=1e-6)

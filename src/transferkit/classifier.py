@@ -273,7 +273,7 @@ class TransferClassifier(Estimator):
                 Of more than 5,000, so many are drawn. Not for a head that is trained by steps.
             on_bad_image: ``"raise"`` = images that cannot be read are an error that names them all, before the
                 first epoch; ``"skip"`` = they are left out, and ``history_.skipped`` names them.
-            callbacks: Keras callbacks; one that saves the model saves the whole network.
+            callbacks: Keras callbacks; one that saves the model saves the whole network, before its logits are scaled.
             resume: a folder that keeps the state of the run every few seconds. If the process is killed, the same call
                 goes on from there and ends as if it had not been (to the last bit on a CPU). It is refused if the data
                 or an argument is another. Not with `callbacks`, whose state is unknown.

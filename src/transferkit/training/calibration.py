@@ -17,7 +17,7 @@ from ..images import Codes, Indices
 from .head import Head
 from .scores import Scores, temperature
 
-__all__ = ["calibrate", "calibrated", "scale_logits"]
+__all__ = ["calibrate", "calibrated", "cross_fitted", "scale_logits"]
 
 
 def calibrate(dense: keras.layers.Dense, logits: npt.NDArray[Any], codes: Codes) -> float:
@@ -40,12 +40,12 @@ def calibrated(head: Head, codes: Codes, folds: Indices) -> Head:
     logits, codes, folds = head.logits[head.held_out], codes[head.held_out], folds[head.held_out]
     factor = np.float32(temperature(logits, codes))
     scaled = {fold: (kernel * factor, bias * factor) for fold, (kernel, bias) in head.fold_heads.items()}
-    scores = _cross_fitted(logits, codes, folds)
+    scores = cross_fitted(logits, codes, folds)
     kernel, bias = head.kernel * factor, head.bias * factor
     return replace(head, kernel=kernel, bias=bias, scores=scores, fold_heads=scaled, temperature=float(1 / factor))
 
 
-def _cross_fitted(logits: npt.NDArray[Any], codes: Codes, folds: Indices) -> Scores:
+def cross_fitted(logits: npt.NDArray[Any], codes: Codes, folds: Indices) -> Scores:
     """Scores of out-of-fold logits, each fold at the temperature of the others: no image helps to scale its own."""
     factors = np.ones((len(codes), 1))
     if len(np.unique(folds)) > 1:

@@ -32,7 +32,7 @@ from ..features import (
 from ..images import ClassWeight, Images, Known, Split, TrainingData, class_weights
 from ..network import Cut, Network
 from ..results import Phase
-from .calibration import calibrate
+from .calibration import calibrate, cross_fitted
 from .checkpoints import digest
 from .fitting import is_solvable, solve_head
 from .head import fit_head, head_of_strength
@@ -179,15 +179,17 @@ def cross_validated(features: npt.NDArray[np.float32], split: Split, seed: int, 
     """
     features, codes = features * np.float32(_unit_scale(features)), split.training.codes
     weights, n_classes = np.ones(len(codes), np.float32), len(split.training.classes)
-    head = fit_head(features, features, codes, weights, split.folds(FOLDS, seed), n_classes, console)
-    found = [head.scores]
+    folds = split.folds(FOLDS, seed)
+    head = fit_head(features, features, codes, weights, folds, n_classes, console)
+    rows = head.held_out
+    found = [cross_fitted(head.logits[rows], codes[rows], folds[rows])]
     for repeat in range(1, REPEATS):
         folds, logits = split.folds(FOLDS, seed + repeat), np.zeros_like(head.logits)
-        for fold in np.unique(folds[head.held_out]):
+        for fold in np.unique(folds[rows]):
             kept, out = folds != fold, folds == fold
             kernel, bias = head_of_strength(features[kept], codes[kept], weights[kept], n_classes, head.strength)
             logits[out] = features[out] @ kernel + bias
-        found.append(Scores.of(logits[head.held_out], codes[head.held_out]))
+        found.append(cross_fitted(logits[rows], codes[rows], folds[rows]))
     return Scores(*(np.mean(column, axis=0) for column in zip(*found, strict=True)))
 
 
