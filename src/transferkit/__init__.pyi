@@ -17,6 +17,7 @@ from .comparison import compare as compare
 from .distributed import FeatureBatch as FeatureBatch
 from .distributed import PredictBatch as PredictBatch
 from .errors import BundleError as BundleError
+from .errors import ExportError as ExportError
 from .errors import ImageReadError as ImageReadError
 from .errors import InvalidInputError as InvalidInputError
 from .errors import MissingExtraError as MissingExtraError

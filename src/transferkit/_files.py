@@ -14,7 +14,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["VARIABLE", "cache_folders", "expanded", "is_private", "make_private", "replacing", "values_folder"]
+__all__ = [
+    "VARIABLE",
+    "cache_folders",
+    "expanded",
+    "is_private",
+    "make_private",
+    "replacing",
+    "replacing_all",
+    "values_folder",
+]
 
 VARIABLE = "TRANSFERKIT_WEIGHTS"  # the environment variable that names a folder of weights files
 LITTER_AGE = 3600  # seconds without a change after which nobody writes a temporary file any more
@@ -123,3 +132,20 @@ def _flush_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def replacing_all(target: Path) -> Iterator[Path]:
+    """A private folder for a new file or folder `target.name`, and files beside it; all take their places at the end.
+
+    The one of this name comes last. A folder that was there is moved away first, so for a moment there is none.
+    """
+    with tempfile.TemporaryDirectory(prefix=".transferkit-", dir=target.parent) as temporary:
+        folder = Path(temporary, "new")
+        folder.mkdir()
+        yield folder
+        for made in sorted(folder.iterdir(), key=lambda path: path.name == target.name):
+            place = target.with_name(made.name)
+            if place.is_dir():
+                place.replace(Path(temporary, "old"))
+            made.replace(place)

@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 PACKAGES = (
     "transferkit", "tensorflow", "keras", "numpy", "scikit-learn", "pillow", "pooch", "h5py", "keras-hub", "matplotlib",
-    "pandas",
+    "pandas", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "openvino",
 )  # fmt: skip
 
 

@@ -48,6 +48,7 @@ from .cache import open_store
 from .checks import Report, show_images
 from .errors import BundleError, InvalidInputError, NotFittedError, UnknownBackboneError, bad_argument, shown, some_of
 from .explaining import explain, label_codes
+from .export import Quantization, check_target, export, photos_for, photos_to_calibrate
 from .features import (
     Augmentation,
     Inspection,
@@ -84,6 +85,7 @@ from .results import (
     Coverage,
     Evaluation,
     Explanations,
+    ExportReport,
     History,
     Label,
     Neighbour,
@@ -703,6 +705,56 @@ class TransferClassifier(Estimator):
         portable = fitted.weights if fitted.weights in ("pretrained", "imagenet", None) else "pretrained"
         options = {name: getattr(fitted, name) for name in ("dropout", "seed", "split_seed")} | {"weights": portable}
         return saving.describe(fitted.network, fitted.classes, fitted.class_weight, self.history_, **options)
+
+    def export(
+        self,
+        path: str | PathLike[str],
+        *,
+        check: ImageData | None = None,
+        labels: Labels | None = None,
+        quantize: Quantization | None = None,
+        calibrate: ImageData | None = None,
+        verbose: Verbose = "auto",
+    ) -> ExportReport:
+        """Write the network for another runtime, run the file there, and compare its answers.
+
+        It takes RGB 0-255 float32 `(n, h, w, 3)` in batches of any length and gives probabilities `(n, n_classes)`;
+        preprocessing is inside. The class names are in a file ``NAME.labels.json`` beside it, and in the metadata of
+        ONNX and OpenVINO. Files that were there before are replaced.
+
+        Args:
+            path: its ending decides: ``.onnx`` (extra ``onnx``), ``.tflite`` (LiteRT; extra ``litert``), ``.xml``
+                (OpenVINO, with a ``.bin`` beside it; extra ``openvino``), or none for the folder of a SavedModel.
+            check: images to compare on, as for `evaluate` or `predict`, of which up to 500 are used; None = up to 200
+                validation or training images of `fit`, or noise where these are not known, as after `load`.
+            labels: of `check`, where it does not contain them.
+            quantize: None = float32; ``"float16"`` (LiteRT, OpenVINO): half the size; ``"dynamic"`` (LiteRT): weights in
+                int8; ``"int8"`` (LiteRT): weights and values in int8, input and output in float32.
+            calibrate: up to 100 images, on which ``"int8"`` measures the range of the values; None = training images.
+            verbose: 0 = silent.
+
+        Returns:
+            An `ExportReport`: differences, accuracy, size and speed.
+
+        Raises:
+            NotFittedError: `fit` comes first.
+            InvalidInputError: an argument or the data break a rule.
+            MissingExtraError: the format's packages are not installed.
+            ImageReadError: images of `check` or `calibrate` that cannot be read.
+            ExportError: it cannot be converted or written, or a probability in float32 differs by more than 0.001; a
+                file that was there before stays as it was.
+
+        Warns:
+            UserWarning: a quantized file is less accurate by more than 0.02, or without labels gives another class for
+                more than 2 % of the images.
+        """
+        fitted = self._fitted_or_raise("export")
+        console, size = Console(verbose), fitted.network.size
+        target, kind = check_target(path, quantize)
+        calibration = photos_to_calibrate(calibrate, quantize, fitted.split, size)
+        photos = photos_for(check, labels, fitted.classes, fitted.split, size)
+        console.say(f"export writes {target.name} ({kind.name}) and compares it on {len(photos.pixels)} images.")
+        return export(fitted.network.model, fitted.classes, target, kind, quantize, photos, calibration)
 
     @classmethod
     def load(cls, path: saving.Place) -> Self:

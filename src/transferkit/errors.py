@@ -10,6 +10,7 @@
     ├── NotFittedError(RuntimeError)       predict, fine_tune, save, card or such was called before fit
     ├── TrainingError(RuntimeError)        the loss is NaN, infinite or far too large; ``.images`` names the batch
     ├── BundleError(RuntimeError)          a file is not a complete, undamaged saved classifier, or cannot be written
+    ├── ExportError(RuntimeError)          an exported file cannot be made, or does not give the classifier's answers
     └── MissingExtraError(ImportError)     an optional package is not installed; gives the command to install it
 
 A message has three parts: what was given, the rule, and the remedy.
@@ -25,8 +26,8 @@ from types import ModuleType
 from ._public import public
 
 __all__ = [
-    "BundleError", "ImageReadError", "InvalidInputError", "MissingExtraError", "NotFittedError", "TrainingError",
-    "TransferKitError", "UnknownBackboneError", "WeightsError",
+    "BundleError", "ExportError", "ImageReadError", "InvalidInputError", "MissingExtraError", "NotFittedError",
+    "TrainingError", "TransferKitError", "UnknownBackboneError", "WeightsError",
     "bad_argument", "first_line", "import_extra", "shown", "shown_url", "some_of",
 ]  # fmt: skip
 
@@ -90,6 +91,11 @@ class TrainingError(TransferKitError, RuntimeError):
 @public
 class BundleError(TransferKitError, RuntimeError):
     """A file is damaged, not a classifier of transferkit, needs something that is missing, or cannot be written."""
+
+
+@public
+class ExportError(TransferKitError, RuntimeError):
+    """A classifier cannot be converted, the file does not give its probabilities, or it cannot be written."""
 
 
 @public

@@ -4,6 +4,7 @@ from .backbones import BackboneScores, backbone_parts, judged
 from .coverage import Coverage
 from .evaluation import Evaluation, Thumbnails
 from .explanations import Explanation, Explanations
+from .exports import ExportReport
 from .history import KEPT, History, Phase, Selection
 from .pages import figure, page_path, write_page
 from .photos import Neighbour, SuspiciousLabel, SuspiciousLabels
@@ -15,7 +16,7 @@ from .text import Table, html_table, safe, text_table
 
 __all__ = [
     "KEPT", "BackboneScores", "ClassScores", "ConfusedPair", "Coverage", "Evaluation", "Explanation", "Explanations",
-    "History", "Label", "Neighbour", "Phase", "Prediction", "Predictions", "ScoredImage", "Selection", "SuspiciousLabel",
-    "SuspiciousLabels", "Table", "Thumbnails", "backbone_parts", "figure", "grid", "html_table", "judged", "page_path",
-    "safe", "text_table", "tradeoff", "write_page",
+    "ExportReport", "History", "Label", "Neighbour", "Phase", "Prediction", "Predictions", "ScoredImage", "Selection",
+    "SuspiciousLabel", "SuspiciousLabels", "Table", "Thumbnails", "backbone_parts", "figure", "grid", "html_table",
+    "judged", "page_path", "safe", "text_table", "tradeoff", "write_page",
 ]  # fmt: skip

@@ -1,0 +1,133 @@
+"""Write a file, run it, compare it, and only then put it where it belongs."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from .._files import replacing_all
+from ..errors import ExportError, first_line
+from ..images import Pixels
+from ..results import ExportReport
+from .formats import Format
+from .photos import Photos
+from .runtimes import Run
+from .writers import Job
+
+__all__ = ["export"]
+
+BATCH = 8  # photos in a batch; the first photo comes alone, so that two lengths of batches are tried
+LARGEST_DIFFERENCE = 1e-3  # of a probability, in float32
+LARGEST_LOSS = 0.02  # of accuracy, quantized
+
+Probabilities = npt.NDArray[np.float32]
+
+
+def export(
+    model: keras.Model,
+    classes: npt.NDArray[np.generic],
+    target: Path,
+    kind: Format,
+    quantize: str | None,
+    photos: Photos,
+    calibration: Pixels | None,
+) -> ExportReport:
+    """The file at `target`, and its labels beside it.
+
+    Raises:
+        ExportError: the model cannot be converted, the result gives other probabilities, or it cannot be written.
+    """
+    _, height, width, _ = model.input_shape
+    job = Job(model, {"labels": classes.tolist(), "input_size": [height, width]}, quantize, calibration)
+    labels = target.with_name(f"{target.stem if kind.ending else target.name}.labels.json")
+    try:
+        with replacing_all(target) as folder:
+            file = folder / target.name
+            _write(job, file, kind)
+            size = sum(part.stat().st_size for part in folder.rglob("*") if part.is_file())
+            (folder / labels.name).write_text(json.dumps(job.description, ensure_ascii=False), encoding="utf-8")
+            figures = _compare(_compiled(model), kind.run(file), photos)
+            report = ExportReport(target, labels, kind.name, quantize, **figures, size=size, note=photos.note)
+            _judge(report)
+    except OSError as error:
+        raise ExportError(
+            f"{str(target)!r} cannot be written ({error.strerror or error}): it must be in a folder that you can write to, "
+            f"on a disk with room for it. Make room, or pass another path."
+        ) from error
+    return report
+
+
+def _write(job: Job, file: Path, kind: Format) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what converters say of their own dependencies
+            kind.write(job, file)
+    except OSError:  # of the disk
+        raise
+    except Exception as error:  # each converter has its own kinds
+        raise ExportError(
+            f"The network cannot be converted to {kind.name} ({first_line(error)}): each of its layers must have a "
+            f"counterpart there. Choose another format or backbone."
+        ) from error
+
+
+def _compiled(model: keras.Model) -> Run:
+    given = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
+    function = tf.function(lambda pixels: model(pixels, training=False), input_signature=given, autograph=False)
+    run = function.get_concrete_function()
+    return lambda pixels: np.asarray(run(tf.constant(pixels)))
+
+
+def _compare(before: Run, after: Run, photos: Photos) -> dict[str, Any]:
+    """The fields of the report that are measured."""
+    (expected, milliseconds_before), (found, milliseconds) = _run(before, photos.pixels), _run(after, photos.pixels)
+    answers, answers_before = found.argmax(axis=1), expected.argmax(axis=1)
+    codes = photos.codes
+    return {
+        "images": len(answers),
+        "difference": float(np.abs(expected - found).max()),
+        "same_answers": float((answers == answers_before).mean()),
+        "accuracy_before": None if codes is None else float((answers_before == codes).mean()),
+        "accuracy": None if codes is None else float((answers == codes).mean()),
+        "milliseconds_before": milliseconds_before,
+        "milliseconds": milliseconds,
+    }
+
+
+def _run(run: Run, pixels: Pixels) -> tuple[Probabilities, float]:
+    """Probabilities, and milliseconds per photo."""
+    parts = [run(pixels[:1])]  # runtimes do some of their work in the first call
+    started = time.perf_counter()
+    parts += [run(pixels[start : start + BATCH]) for start in range(1, len(pixels), BATCH)]
+    seconds = time.perf_counter() - started
+    return np.concatenate(parts), 1000 * seconds / max(1, len(pixels) - 1)
+
+
+def _judge(report: ExportReport) -> None:
+    """Refuse a float32 file that gives other probabilities; warn of a quantized one that is less accurate."""
+    if report.quantize is None:
+        if not report.difference <= LARGEST_DIFFERENCE:  # NaN, too
+            raise ExportError(
+                f"The {report.format} file gives probabilities that differ by {report.difference:.2g} from those of the "
+                f"classifier on {report.images} images: at most {LARGEST_DIFFERENCE} is allowed, so it was not kept. Choose "
+                f"another format."
+            )
+        return
+    if report.accuracy is None or report.accuracy_before is None:
+        loss, what = 1 - report.same_answers, "another answer on {:.1%} of the images"
+    else:
+        loss, what = report.accuracy_before - report.accuracy, "an accuracy that is {:.1%} lower"
+    if loss > LARGEST_LOSS:
+        warnings.warn(
+            f"{report.path.name!r}, quantized to {report.quantize}, gives {what.format(loss)}. Pass other photos as "
+            f"calibrate, or another quantization.",
+            stacklevel=4,
+        )

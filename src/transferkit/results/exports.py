@@ -1,0 +1,62 @@
+"""What `export` measured of the file that it wrote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .._public import public_in_room
+from .text import text_table
+
+__all__ = ["ExportReport"]
+
+
+@public_in_room
+@dataclass(frozen=True)
+class ExportReport:
+    """How an exported file compares with the classifier, run by its own runtime on the same images; prints as a table.
+
+    Attributes:
+        path: the file, or the folder of a SavedModel.
+        labels_path: the JSON file beside it, with the class names in the order of the probabilities.
+        format: ``"SavedModel"``, ``"ONNX"``, ``"LiteRT"`` or ``"OpenVINO"``.
+        quantize: the argument of `export`.
+        images: how many images were compared.
+        difference: the largest difference of a probability, 0 to 1.
+        same_answers: share of the images for which both give the same class, 0 to 1.
+        accuracy_before, accuracy: of the classifier and of the file, 0 to 1; None if the labels are not known.
+        milliseconds_before, milliseconds: per image, in batches of eight, from pixels to probabilities.
+        size: bytes of all that was written, class names apart.
+        note: what the figures do not say, if anything.
+    """
+
+    path: Path
+    labels_path: Path
+    format: str
+    quantize: str | None
+    images: int
+    difference: float
+    same_answers: float
+    accuracy_before: float | None
+    accuracy: float | None
+    milliseconds_before: float
+    milliseconds: float
+    size: int
+    note: str = ""
+
+    def __str__(self) -> str:
+        rows = [["milliseconds per image", f"{self.milliseconds_before:.1f}", f"{self.milliseconds:.1f}"]]
+        if self.accuracy is not None and self.accuracy_before is not None:
+            rows.insert(0, ["accuracy", f"{self.accuracy_before:.4f}", f"{self.accuracy:.4f}"])
+        parts = self._headline(), text_table(["", "classifier", "file"], rows), self.note
+        return "\n\n".join(filter(None, parts))
+
+    def __repr__(self) -> str:
+        return f"<ExportReport: {self._headline()}>"
+
+    def _headline(self) -> str:
+        kind = f"{self.format}, {self.quantize}" if self.quantize else self.format
+        return (
+            f"{self.path.name} ({kind}, {self.size / 1e6:.1f} MB): the same class for {self.same_answers:.1%} of "
+            f"{self.images:,} images, probabilities differ by {self.difference:.1e} at most"
+        )
