@@ -22,6 +22,7 @@ TREE = {
     "NotFittedError": RuntimeError,
     "TrainingError": RuntimeError,
     "BundleError": RuntimeError,
+    "ExportError": RuntimeError,
     "MissingExtraError": ImportError,
 }
 

@@ -87,7 +87,7 @@ def photos_to_calibrate(
 
 
 def _of_fit(split: Split) -> str:
-    return "training images" if split.validation is None else "validation images of fit"
+    return "training images of fit" if split.validation is None else "validation images of fit"
 
 
 def _given(data: ImageData, labels: Labels | None, classes: npt.NDArray[Any]) -> tuple[Images, Codes | None, str]:
