@@ -8,7 +8,7 @@ WORKERS ?= --numprocesses 2 --dist worksteal
 COVERAGE ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: quickstart test test-table test-slow test-engines test-newest check docs audit bench clean
+.PHONY: quickstart test test-table test-slow test-engines test-web test-newest check docs audit bench clean
 
 # The main job, on drawn shapes, or on photos: make quickstart PHOTOS=folder
 # (the shell gets the folder's name as a variable, so that no character in it means anything else)
@@ -32,6 +32,11 @@ test-slow: $(VENV)/installed-dev
 # Predictions and features with a Ray on this machine, photos on an S3 server on it.
 test-engines: $(VENV)/installed-engines
 	$(BIN)/python -m pytest -m engines
+
+# The page of the documentation that classifies in a browser; needs Node.js and Chromium.
+test-web: $(VENV)/installed-dev
+	npm install --silent --no-save --prefix build onnxruntime-web@1.30.0
+	$(BIN)/python -m pytest tests/export/test_page.py
 
 # The default tier with the newest TensorFlow, Keras and NumPy that the project allows, in an environment of its own.
 test-newest:

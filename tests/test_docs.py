@@ -95,13 +95,37 @@ def copy_photos(source: Path, target: Path, count: int) -> None:
         shutil.copy(photo, target / photo.name)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_blocks_of_a_page_run(page: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(workplace)
+def run_page(page: Path) -> Iterator[dict[str, Any]]:
+    """Its names after each block."""
     namespace: dict[str, Any] = {"__name__": page.stem}
     for block in python_blocks(page):
         # Empty lines in front make line numbers in a traceback those of the page.
         exec(compile("\n" * block.line + block.source, page, "exec"), namespace)
+        yield namespace
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "export.md"], ids=lambda page: page.name)
+def test_the_blocks_of_a_page_run(page: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    for _ in run_page(page):
+        pass
+
+
+def test_the_programs_of_the_page_of_export_answer_as_predict(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("tf2onnx", "onnxruntime", "ai_edge_litert", "openvino"):
+        pytest.importorskip(
+            package, reason="the packages of transferkit's extras onnx, litert and openvino are missing"
+        )
+    monkeypatch.chdir(workplace)
+    programs = 0
+    for names in run_page(ROOT / "docs" / "export.md"):
+        if classify := names.pop("classify", None):
+            for expected in names["clf"].predict("photos/test", verbose=0):
+                label, confidence = classify(expected.path)
+                assert label == expected.label
+                assert confidence == pytest.approx(expected.confidence, abs=1e-4)
+            programs += 1
+    assert programs == 4
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[example.name for example in EXAMPLES])
