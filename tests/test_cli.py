@@ -116,9 +116,11 @@ def test_fit_may_fine_tune_too(photos: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_evaluate_prints_the_evaluation(fitted_once: Fitted, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", str(fitted_once[0]), str(photos / "test"), "--quiet"]) == 0
-    expected = tk.TransferClassifier.load(fitted_once[0]).evaluate(photos / "test", verbose=0)
+    given = ["evaluate", str(fitted_once[0]), str(photos / "test"), "--views", "2", "--html", "page.html", "--quiet"]
+    assert main(given) == 0
+    expected = tk.TransferClassifier.load(fitted_once[0]).evaluate(photos / "test", views=2, verbose=0)
     assert capsys.readouterr().out == f"{expected}\n"
+    assert "<table" in Path("page.html").read_text()
 
 
 def test_check_exits_with_1_where_there_are_serious_faults(capsys: pytest.CaptureFixture[str]) -> None:

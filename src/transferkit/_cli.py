@@ -76,14 +76,16 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--probabilities": {"action": "store_true", "default": False, "help": "of all classes, too"},
     "--quantize": {"choices": ["float16", "dynamic", "int8"]},
     "--quiet": {"dest": "verbose", "action": "store_const", "const": 0, "help": "no messages and no progress bars"},
+    "--resume": {"metavar": "FOLDER", "help": "where the state is kept: the same command goes on after a stop"},
     "--seed": {"type": int},
     "--test": {"metavar": "FOLDER", "help": "test images, checked too"},
     "--validation": {"type": number_or_text, "help": "folder, or for fit a share of the images"},
-    "--views": {"type": int, "help": "changed versions of each image that are computed once"},
+    "--unlabelled": {"metavar": "FOLDER", "help": "photos without labels to learn from, too"},
+    "--views": {"type": int, "help": "of each image: with --augmentation changed ones, else 2 = its mirror image, too"},
     "--weights": {"type": none_or_text, "help": "pretrained, imagenet, none, or the path of a file"},
 }
 CONSTRUCTOR = ("backbone", "weights", "input_size", "dropout", "augmentation", "views", "cache", "precision", "seed")
-TRAINING = ("validation", "epochs", "batch_size", "learning_rate", "class_weight")
+TRAINING = ("validation", "epochs", "batch_size", "learning_rate", "class_weight", "unlabelled", "resume")
 CALL = ("on_bad_image", "verbose")
 STORE, EACH = ("--cache", "--no-cache"), ("--on-bad-image", "--quiet")  # options that come together
 
@@ -126,19 +128,22 @@ def fit(asked: Asked) -> None:
     clf = tk.TransferClassifier(**given(asked, *CONSTRUCTOR))
     clf.fit(asked.data, **given(asked, *TRAINING, *CALL))
     if "fine_tune" in asked:
-        clf.fine_tune(at=asked.fine_tune, **given(asked, *CALL))
+        clf.fine_tune(at=asked.fine_tune, **given(asked, "resume", *CALL))
     clf.save(asked.model)
     print(clf.summary())
 
 
 @command("Measure a classifier on labelled photos.",
-         "model", "data", *STORE, *EACH)  # fmt: skip
+         "model", "data", "--html", "--views", *STORE, *EACH)  # fmt: skip
 def evaluate(asked: Asked) -> None:
-    print(loaded(asked).evaluate(asked.data, **given(asked, *CALL)))
+    evaluation = loaded(asked).evaluate(asked.data, **given(asked, "views", *CALL))
+    if "html" in asked:
+        evaluation.html(asked.html)
+    print(evaluation)
 
 
 @command("Write the class of each photo to standard output.",
-         "model", "images", "--format", "--probabilities", *STORE, *EACH)  # fmt: skip
+         "model", "images", "--format", "--probabilities", "--views", *STORE, *EACH)  # fmt: skip
 def predict(asked: Asked) -> None:
     clf = loaded(asked)
     names = [str(name) for name in clf.classes_] if asked.probabilities else []
@@ -146,7 +151,7 @@ def predict(asked: Asked) -> None:
     if asked.format == "csv":
         table.writerow(["path", "label", "confidence", *(f"probability of {name}" for name in names)])
     for paths in chunks(paths_of(asked.images)):
-        found = clf.predict(paths, **given(asked, *CALL))
+        found = clf.predict(paths, **given(asked, "views", *CALL))
         for path, reason in found.skipped.items():
             print(f"transferkit: {path}: {reason}", file=sys.stderr)
         for one, row in zip(found, found.probabilities.astype(float).round(6).tolist(), strict=True):
