@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pytest
 from drawing import class_folder
 from helpers import ROOT
+from PIL import Image
 
 import transferkit as tk
 from transferkit import _cli
@@ -132,6 +133,20 @@ def test_check_exits_with_1_where_there_are_serious_faults(capsys: pytest.Captur
     assert main(["check", str(data), "--html", "page.html", "--test", str(data)]) == 1
     assert "broken.png" in capsys.readouterr().out
     assert "broken.png" in Path("page.html").read_text()
+
+
+def test_compare_prints_the_comparison(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(photos / "train"), "--backbones", "TransferKitTiny", "--seed", "1", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("36 images")
+    assert "TransferKitTiny" in out
+
+
+def test_explain_draws_a_figure(fitted_once: Fitted, photos: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    assert main(["explain", str(fitted_once[0]), str(photos / "new" / "red.png"), "--figure", "why", "--quiet"]) == 0
+    with Image.open("why") as figure:
+        assert figure.format == "PNG"
 
 
 def test_export_prints_the_report(fitted_once: Fitted, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,7 +53,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "images": {"nargs": "+", "help": "photos, folders, or - for paths on standard input, one a line"},
     "--augmentation": {"choices": ["light"]},
     "--backbone": {"help": "as `transferkit backbones` lists them"},
+    "--backbones": {"nargs": "+", "metavar": "NAME", "help": "as `transferkit backbones` lists them"},
     "--batch-size": {"type": int},
+    "--budget": {"type": number_or_text, "help": "how long it may take: seconds, or for example 5min"},
     "--cache": {"metavar": "FOLDER", "help": "of stored values, instead of the user's"},
     "--calibrate": {"metavar": "FOLDER", "help": "photos on which int8 measures the range of the values"},
     "--check": {"metavar": "FOLDER", "help": "photos to compare on"},
@@ -62,6 +64,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--dropout": {"type": float},
     "--epochs": {"type": int},
     "--family": {"help": "VGG, for example"},
+    "--figure": {"required": True, "metavar": "FILE", "help": "PNG file to write"},
     "--fine-tune": {"nargs": "?", "type": number_or_text, "metavar": "AT", "help": "then fine-tune, from AT on"},
     "--folder": {"metavar": "FOLDER", "dest": "path", "help": "of stored values, instead of the user's"},
     "--format": {"choices": ["csv", "jsonl"], "help": "CSV, or one JSON object a line; default: csv", "default": "csv"},
@@ -163,6 +166,20 @@ def predict(asked: Asked) -> None:
                 more = {"probabilities": dict(zip(names, row, strict=True))} if names else {}
                 print(json.dumps(answer | more, ensure_ascii=False))
         sys.stdout.flush()
+
+
+@command("Compare backbones on a folder of photos.",
+         "data", "--backbones", "--budget", "--seed", *STORE, *EACH)  # fmt: skip
+def compare(asked: Asked) -> None:
+    print(tk.compare(asked.data, **given(asked, "backbones", "budget", "seed", "cache", *CALL)))
+
+
+@command("Draw where in photos a classifier finds its answer.",
+         "model", "images", "--figure", *STORE, *EACH)  # fmt: skip
+def explain(asked: Asked) -> None:
+    loaded(asked).explain(list(paths_of(asked.images)), **given(asked, *CALL)).plot().savefig(
+        asked.figure, format="png"
+    )
 
 
 @command("Write a classifier for another runtime, and compare the two.",
