@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import sys
@@ -14,9 +15,10 @@ import numpy.typing as npt
 import pytest
 from conftest import Make
 from helpers import refused
+from networks import TINY
 
 import transferkit as tk
-from transferkit.export import exporting, writers
+from transferkit.export import exporting, formats, writers
 
 Run = Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]
 
@@ -80,6 +82,16 @@ def test_a_file_gives_the_answers_of_the_classifier(kind: str, loaded: tk.Transf
     assert {made.name for made in Path().iterdir()} == written
     sizes = [part.stat().st_size for part in Path().rglob("*") if part.is_file() and part.suffix != ".json"]
     assert report.size == sum(sizes)
+
+
+def test_onnx_keeps_preprocessing_by_means(make: Make, pictures: Any) -> None:
+    """TensorFlow keeps the means outside of the graph, so tf2onnx takes them for inputs."""
+    needed("ONNX")
+    tk.register_backbone(dataclasses.replace(TINY, name="TinyMeans", preprocessing="torch"))
+    clf = make(backbone="TinyMeans").fit(*pictures, verbose=0)
+    assert clf.export("pets.onnx", verbose=0).difference <= 1e-4
+    pixels = np.full((1, 32, 32, 3), 200, np.float32)
+    np.testing.assert_allclose(opened(Path("pets.onnx"))(pixels), clf.predict_proba(pixels, verbose=0), atol=1e-4)
 
 
 def test_onnx_and_openvino_files_contain_the_class_names(loaded: tk.TransferClassifier) -> None:
@@ -239,7 +251,7 @@ def test_a_file_is_replaced_but_not_by_one_that_gives_other_probabilities(
     assert not Path("pets/left_over").exists()
     assert json.loads(report.labels_path.read_text())["labels"]
     before = Path("pets/saved_model.pb").read_bytes()
-    monkeypatch.setattr(writers, "_export", wrong_export(loaded))
+    replace_writer(monkeypatch, write_another)
     with refused(tk.ExportError, "SavedModel", "differ by", "at most 0.001", "it was not kept"):
         loaded.export("pets", verbose=0)
     with refused(tk.ExportError):
@@ -248,19 +260,20 @@ def test_a_file_is_replaced_but_not_by_one_that_gives_other_probabilities(
     assert {made.name for made in Path().iterdir()} == {"pets", "pets.labels.json"}
 
 
-def wrong_export(clf: tk.TransferClassifier) -> Any:
-    """A converter that exports another head than that of the classifier."""
-    export = writers._export
+def replace_writer(monkeypatch: pytest.MonkeyPatch, write: Any) -> None:
+    """Let something else write what should be a SavedModel."""
+    monkeypatch.setitem(formats.FORMATS, "", dataclasses.replace(formats.SAVED_MODEL, write=write))
+    monkeypatch.setattr(formats, "SAVED_MODEL", formats.FORMATS[""])
 
-    def exported(model: Any, *rest: Any) -> None:
-        import keras
 
-        other = keras.models.clone_model(model)
-        other.set_weights([weights + 0.5 * (weights.ndim == 2) for weights in model.get_weights()])
-        other.layers[-2].bias.assign([3.0, 0.0, 0.0])
-        export(other, *rest)
+def write_another(job: writers.Job, path: Path) -> None:
+    """The network with another head."""
+    import keras
 
-    return exported
+    other = keras.models.clone_model(job.model)
+    other.set_weights(job.model.get_weights())
+    other.layers[-2].bias.assign([3.0, 0.0, 0.0])
+    writers.write_saved_model(dataclasses.replace(job, model=other), path)
 
 
 def test_a_network_that_cannot_be_converted_is_an_error(
@@ -269,7 +282,7 @@ def test_a_network_that_cannot_be_converted_is_an_error(
     def fails(*_: object) -> None:
         raise ValueError("Unsupported ops: Whatever")
 
-    monkeypatch.setattr(writers, "_export", fails)
+    replace_writer(monkeypatch, fails)
     with refused(tk.ExportError, "cannot be converted to SavedModel (Unsupported ops: Whatever)"):
         loaded.export("pets", verbose=0)
     assert not list(Path().iterdir())
@@ -281,7 +294,7 @@ def test_a_full_disk_is_an_error_that_names_the_path(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writers, "_export", full)
+    replace_writer(monkeypatch, full)
     with refused(tk.ExportError, "'pets' cannot be written (No space left on device)"):
         loaded.export("pets", verbose=0)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +50,15 @@ def export(
     _, height, width, _ = model.input_shape
     job = Job(model, {"labels": classes.tolist(), "input_size": [height, width]}, quantize, calibration)
     labels = target.with_name(f"{target.stem if kind.ending else target.name}.labels.json")
+    before = _compiled(model)
     try:
         with replacing_all(target) as folder:
             file = folder / target.name
-            _write(job, file, kind)
+            with _converting(kind):
+                kind.write(job, file)
+                figures = _compare(before, kind.run(file), photos)
             size = sum(part.stat().st_size for part in folder.rglob("*") if part.is_file())
             (folder / labels.name).write_text(json.dumps(job.description, ensure_ascii=False), encoding="utf-8")
-            figures = _compare(_compiled(model), kind.run(file), photos)
             report = ExportReport(target, labels, kind.name, quantize, **figures, size=size, note=photos.note)
             _judge(report)
     except OSError as error:
@@ -65,14 +69,16 @@ def export(
     return report
 
 
-def _write(job: Job, file: Path, kind: Format) -> None:
+@contextmanager
+def _converting(kind: Format) -> Iterator[None]:
+    """A block that writes a file and runs it: some files are refused by their runtime alone."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what converters say of their own dependencies
-            kind.write(job, file)
+            yield
     except OSError:  # of the disk
         raise
-    except Exception as error:  # each converter has its own kinds
+    except Exception as error:  # each converter and each runtime has its own kinds
         raise ExportError(
             f"The network cannot be converted to {kind.name} ({first_line(error)}): each of its layers must have a "
             f"counterpart there. Choose another format or backbone."

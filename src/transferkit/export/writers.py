@@ -18,6 +18,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from ..images import Pixels
 
@@ -41,14 +42,25 @@ class Job:
 
 
 def write_saved_model(job: Job, path: Path) -> None:
-    _export(job.model, path, "tf_saved_model")
+    # Without a signature, Keras takes that of the last call, which a loaded model has not had.
+    shape, name = (None, *job.model.input_shape[1:]), job.model.input.name
+    signature = [keras.InputSpec(shape=shape, dtype="float32", name=name)]
+    job.model.export(str(path), format="tf_saved_model", verbose=False, input_signature=signature)
 
 
 def write_onnx(job: Job, path: Path) -> None:
     import onnx
+    import tf2onnx
 
-    _export(job.model, path, "onnx")
-    model = onnx.load(path)
+    signature = [tf.TensorSpec((None, *job.model.input_shape[1:]), tf.float32, name=job.model.input.name)]
+    function = tf.function(lambda pixels: job.model(pixels, training=False), input_signature=signature, autograph=False)
+    model, _ = tf2onnx.convert.from_function(function, input_signature=signature)
+    # What preprocessing divides by, for example, has become an input, as TensorFlow keeps it outside of the graph.
+    traced = function.get_concrete_function()
+    outside = {tensor.name: value for tensor, value in zip(traced.inputs[1:], traced.captured_inputs, strict=True)}
+    for extra in list(model.graph.input)[1:]:
+        model.graph.initializer.append(onnx.numpy_helper.from_array(outside[extra.name].numpy(), extra.name))
+        model.graph.input.remove(extra)
     onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in job.description.items()})
     onnx.save(model, path)
 
@@ -85,12 +97,5 @@ def write_litert(job: Job, path: Path) -> None:
 @contextmanager
 def _saved_model(job: Job) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
-        _export(job.model, path := Path(folder, "saved_model"), "tf_saved_model")
+        write_saved_model(job, path := Path(folder, "saved_model"))
         yield path
-
-
-def _export(model: keras.Model, path: Path, kind: str) -> None:
-    # Without a signature, Keras takes that of the last call, which a loaded model has not had.
-    shape, name = (None, *model.input_shape[1:]), model.input.name
-    signature = [keras.InputSpec(shape=shape, dtype="float32", name=name)]
-    model.export(str(path), format=kind, verbose=False, input_signature=signature)
