@@ -17,6 +17,7 @@ from sides import ASSETS, MOBILENET, folder_of
 
 import transferkit as tk
 from transferkit.export import exporting, formats, photos_for
+from transferkit.images import Resizing
 
 WEIGHTS = {
     "TransferKitTiny": "pretrained",
@@ -51,7 +52,7 @@ def main() -> None:
     for backbone in asked.backbones:
         clf = tk.TransferClassifier(backbone, weights=WEIGHTS[backbone], seed=0)
         clf.fit(*part_of(data / "train", 200), verbose=0)
-        pixels = photos_for(paths, labels, clf.classes_, None, clf.network_.input_shape[1:3]).pixels
+        pixels = photos_for(paths, labels, clf.classes_, None, Resizing(clf.network_.input_shape[1:3])).pixels
         with tempfile.TemporaryDirectory() as folder:
             print(f"{backbone}, {len(pixels)} photos of cats_dogs")
             sizes = {}

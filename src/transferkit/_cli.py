@@ -79,6 +79,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--probabilities": {"action": "store_true", "default": False, "help": "of all classes, too"},
     "--quantize": {"choices": ["float16", "dynamic", "int8"]},
     "--quiet": {"dest": "verbose", "action": "store_const", "const": 0, "help": "no messages and no progress bars"},
+    "--resize": {"choices": ["squash", "crop", "pad"], "help": "what becomes of photos of another shape"},
     "--resume": {"metavar": "FOLDER", "help": "where the state is kept: the same command goes on after a stop"},
     "--seed": {"type": int},
     "--test": {"metavar": "FOLDER", "help": "test images, checked too"},
@@ -87,7 +88,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--views": {"type": int, "help": "of each image: with --augmentation changed ones, else 2 = its mirror image, too"},
     "--weights": {"type": none_or_text, "help": "pretrained, imagenet, none, or the path of a file"},
 }
-CONSTRUCTOR = ("backbone", "weights", "input_size", "dropout", "augmentation", "views", "cache", "precision", "seed")
+CONSTRUCTOR = (
+    "backbone", "weights", "input_size", "resize", "dropout", "augmentation", "views", "cache", "precision", "seed",
+)  # fmt: skip
 TRAINING = ("validation", "epochs", "batch_size", "learning_rate", "class_weight", "unlabelled", "resume")
 CALL = ("on_bad_image", "verbose")
 STORE, EACH = ("--cache", "--no-cache"), ("--on-bad-image", "--quiet")  # options that come together

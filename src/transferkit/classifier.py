@@ -69,6 +69,7 @@ from .images import (
     Images,
     Known,
     Labels,
+    Resizing,
     Split,
     TrainingData,
     Validation,
@@ -719,8 +720,9 @@ class TransferClassifier(Estimator):
         """Write the network for another runtime, run the file there, and compare its answers.
 
         It takes RGB 0-255 float32 `(n, h, w, 3)` in batches of any length and gives probabilities `(n, n_classes)`;
-        preprocessing is inside. The class names are in a file ``NAME.labels.json`` beside it, and in the metadata of
-        ONNX and OpenVINO. Files that were there before are replaced.
+        preprocessing is inside. The class names, the input size and the `resize` rule are in a file
+        ``NAME.labels.json`` beside it, and in the metadata of ONNX and OpenVINO. Files that were there before are
+        replaced.
 
         Args:
             path: its ending decides: ``.onnx`` (extra ``onnx``), ``.tflite`` (LiteRT; extra ``litert``), ``.xml``
@@ -749,12 +751,12 @@ class TransferClassifier(Estimator):
                 more than 2 % of the images.
         """
         fitted = self._fitted_or_raise("export")
-        console, size = Console(verbose), fitted.network.size
+        console, resizing = Console(verbose), Resizing(fitted.network.size, fitted.network.resize)
         target, kind = check_target(path, quantize)
-        calibration = photos_to_calibrate(calibrate, quantize, fitted.split, size)
-        photos = photos_for(check, labels, fitted.classes, fitted.split, size)
+        calibration = photos_to_calibrate(calibrate, quantize, fitted.split, resizing)
+        photos = photos_for(check, labels, fitted.classes, fitted.split, resizing)
         console.say(f"export writes {target.name} ({kind.name}) and compares it on {len(photos.pixels)} images.")
-        return export(fitted.network.model, fitted.classes, target, kind, quantize, photos, calibration)
+        return export(fitted.network.model, fitted.classes, resizing, target, kind, quantize, photos, calibration)
 
     @classmethod
     def load(cls, path: saving.Place) -> Self:

@@ -77,6 +77,7 @@ def test_a_file_gives_the_answers_of_the_classifier(kind: str, loaded: tk.Transf
     assert json.loads(report.labels_path.read_text()) == {
         "labels": ["lying", "red", "standing"],
         "input_size": [32, 32],
+        "resize": "squash",
     }
     written = {"pets.labels.json", path.name} | ({"pets.bin"} if kind == "OpenVINO" else set())
     assert {made.name for made in Path().iterdir()} == written

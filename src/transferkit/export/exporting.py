@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from .._files import replacing_all
 from ..errors import ExportError, first_line
-from ..images import Pixels
+from ..images import Pixels, Resizing
 from ..results import ExportReport
 from .formats import Format
 from .photos import Photos
@@ -36,6 +36,7 @@ Probabilities = npt.NDArray[np.float32]
 def export(
     model: keras.Model,
     classes: npt.NDArray[np.generic],
+    resizing: Resizing,
     target: Path,
     kind: Format,
     quantize: str | None,
@@ -47,8 +48,8 @@ def export(
     Raises:
         ExportError: the model cannot be converted, the result gives other probabilities, or it cannot be written.
     """
-    _, height, width, _ = model.input_shape
-    job = Job(model, {"labels": classes.tolist(), "input_size": [height, width]}, quantize, calibration)
+    description = {"labels": classes.tolist(), "input_size": list(resizing.size), "resize": resizing.rule}
+    job = Job(model, description, quantize, calibration)
     labels = target.with_name(f"{target.stem if kind.ending else target.name}.labels.json")
     before = _compiled(model)
     try:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..errors import ImageReadError, InvalidInputError, bad_argument, first_line
 from ..features import refuse_unreadable
-from ..images import Codes, ImageData, Images, Labels, Pixels, Size, Split, load, read_images, read_labelled
+from ..images import Codes, ImageData, Images, Labels, Pixels, Resizing, Split, load, read_images, read_labelled
 
 __all__ = ["Photos", "photos_for", "photos_to_calibrate"]
 
@@ -37,7 +37,7 @@ class Photos:
 
 
 def photos_for(
-    check: ImageData | None, labels: Labels | None, classes: npt.NDArray[Any], split: Split | None, size: Size
+    check: ImageData | None, labels: Labels | None, classes: npt.NDArray[Any], split: Split | None, resizing: Resizing
 ) -> Photos:
     """The user's own photos, or some of those of `fit`, or noise if there are none.
 
@@ -47,21 +47,21 @@ def photos_for(
     """
     if check is not None:
         images, codes, note = _given(check, labels, classes)
-        return _read(images, codes, size, COMPARED, note, skip=False)
+        return _read(images, codes, resizing, COMPARED, note, skip=False)
     if labels is not None:
         raise bad_argument("labels", labels, "was given without check", "Pass the photos as check")
     if split is not None:
         data = split.validation or split.training
-        photos = _read(data.images, data.codes, size, OF_FIT, f"The images are {_of_fit(split)}.", skip=True)
+        photos = _read(data.images, data.codes, resizing, OF_FIT, f"The images are {_of_fit(split)}.", skip=True)
         if len(photos.pixels):
             return photos
-    noise = np.random.default_rng(0).uniform(0, 255, (NOISE, *size, 3)).astype(np.float32)
+    noise = np.random.default_rng(0).uniform(0, 255, (NOISE, *resizing.size, 3)).astype(np.float32)
     note = "No photos are known, so the two were compared on noise, which shows little. Pass check=photos."
     return Photos(noise, None, note)
 
 
 def photos_to_calibrate(
-    calibrate: ImageData | None, quantize: str | None, split: Split | None, size: Size
+    calibrate: ImageData | None, quantize: str | None, split: Split | None, resizing: Resizing
 ) -> Pixels | None:
     """Photos for int8, whose ranges of values are measured; None for the rest.
 
@@ -77,7 +77,7 @@ def photos_to_calibrate(
     images = split.training.images if calibrate is None and split is not None else None
     if calibrate is not None:
         images = read_images(calibrate)
-    pixels = None if images is None else _read(images, None, size, CALIBRATED, "", calibrate is None, -1).pixels
+    pixels = None if images is None else _read(images, None, resizing, CALIBRATED, "", calibrate is None, -1).pixels
     if pixels is None or not len(pixels):
         raise InvalidInputError(
             "`quantize='int8'` needs some photos, on which the range of the values is measured, and a classifier that was "
@@ -104,15 +104,17 @@ def _given(data: ImageData, labels: Labels | None, classes: npt.NDArray[Any]) ->
     return found.images, found.codes, ""
 
 
-def _read(images: Images, codes: Codes | None, size: Size, most: int, note: str, skip: bool, step: int = 1) -> Photos:
+def _read(
+    images: Images, codes: Codes | None, resizing: Resizing, most: int, note: str, skip: bool, step: int = 1
+) -> Photos:
     """Up to so many, drawn at random; from the other end of the same order with a `step` of -1."""
-    most = max(1, min(most, BYTES // (12 * size[0] * size[1])))
+    most = max(1, min(most, BYTES // (12 * resizing.size[0] * resizing.size[1])))
     chosen = np.random.default_rng(0).permutation(len(images))[::step][:most]
     failures: dict[int, ImageReadError] = {}
 
     def read(index: int) -> Pixels | None:
         try:
-            return load(images, index, size)
+            return load(images, index, resizing)
         except ImageReadError as error:
             failures[index] = error
             return None
@@ -120,5 +122,5 @@ def _read(images: Images, codes: Codes | None, size: Size, most: int, note: str,
     pixels = {index: image for index in chosen.tolist() if (image := read(index)) is not None}
     if not skip:
         refuse_unreadable(failures, "")
-    stacked = np.stack(list(pixels.values())) if pixels else np.empty((0, *size, 3), np.float32)
+    stacked = np.stack(list(pixels.values())) if pixels else np.empty((0, *resizing.size, 3), np.float32)
     return Photos(stacked, None if codes is None else codes[list(pixels)], note)

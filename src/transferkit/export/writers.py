@@ -58,9 +58,11 @@ def write_onnx(job: Job, path: Path) -> None:
     # What preprocessing divides by, for example, has become an input, as TensorFlow keeps it outside of the graph.
     traced = function.get_concrete_function()
     outside = {tensor.name: value for tensor, value in zip(traced.inputs[1:], traced.captured_inputs, strict=True)}
+    used = {name for node in model.graph.node for name in node.input}
     for extra in list(model.graph.input)[1:]:
-        model.graph.initializer.append(onnx.numpy_helper.from_array(outside[extra.name].numpy(), extra.name))
         model.graph.input.remove(extra)
+        if extra.name in used:
+            model.graph.initializer.append(onnx.numpy_helper.from_array(outside[extra.name].numpy(), extra.name))
     onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in job.description.items()})
     onnx.save(model, path)
 
