@@ -107,14 +107,17 @@ from .training import (
     check_callbacks,
     check_rate,
     check_resume,
+    check_strategy,
     extract_features,
     refuse_rate_setters,
+    replicas_here,
     suspicious_labels,
     train_head,
     tune,
 )
 
 if TYPE_CHECKING:
+    import tensorflow as tf
     from matplotlib.figure import Figure
 
 __all__ = ["TransferClassifier"]
@@ -243,6 +246,7 @@ class TransferClassifier(Estimator):
         on_bad_image: OnBadImage = "raise",
         callbacks: Sequence[keras.callbacks.Callback] = (),
         resume: str | PathLike[str] | None = None,
+        strategy: tf.distribute.Strategy | None = None,
         verbose: Verbose = "auto",
     ) -> Self:
         """Train a new head on the features of the frozen backbone.
@@ -280,6 +284,9 @@ class TransferClassifier(Estimator):
             resume: a folder that keeps the state of the run every few seconds. If the process is killed, the same call
                 goes on from there and ends as if it had not been (to the last bit on a CPU). It is refused if the data
                 or an argument is another. Not with `callbacks`, whose state is unknown.
+            strategy: of `tf.distribute`, such as ``MirroredStrategy()`` for all GPUs of a machine: each device trains on
+                its share of each batch, and the result is that of one device but for rounding. None = one device. A
+                head that is solved for needs none. See "Several devices" on the page on performance.
             verbose: 0 = silent; ``"auto"`` or 1 = messages, and progress bars on a terminal; 2 = also a line per epoch.
 
         Returns:
@@ -303,25 +310,29 @@ class TransferClassifier(Estimator):
         precision, resize = check_precision(self.precision), check_resize(self.resize)
         chosen_seed = check_seed(self.seed)
         seed = secrets.randbelow(2**31) if chosen_seed is None else chosen_seed
-        folder = _run_folder(resume, callbacks, "fit")
+        strategy = check_strategy(strategy, chosen_seed)
+        folder = _run_folder(resume, callbacks, "fit", strategy)
         if folder is not None and chosen_seed is None:
             seed = folder.seed(seed)
         given = epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose
-        options = self._options(given, size, seed, folder)
+        options = self._options(given, size, seed, folder, strategy)
         validation_share(validation)  # refuses a wrong share before a large folder is listed
         more = _read_unlabelled(unlabelled, options)
         images = read_labelled(data, labels, what="training data", lenient=options.skip)
         weight = check_class_weight(class_weight, images.classes)
         read = read_training_data(images, _validation(validation, len(images), options.solves), options.skip)
 
-        backbone = _pretrained(record, source, size, seed, options.console)
-        network = assemble(record, backbone, size, len(images.classes), dropout, seed, precision, resize)
+        with options.scope():
+            backbone = _pretrained(record, source, size, seed, options.console)
+            network = assemble(record, backbone, size, len(images.classes), dropout, seed, precision, resize)
         in_folds = _is_auto(validation) and options.solves and not read.share
         options.console.say(_intention(network, read, in_folds))
         cut = network.cut_before_head()
         extraction = extract_features(cut, read, options)
         checked = check(read, extraction.inspection, seed, options.console)
-        phase, typicality = train_head(network, cut, extraction, checked.split, weight, options, in_folds, more)
+        with options.scope():
+            phase, typicality = train_head(network, cut, extraction, checked.split, weight, options, in_folds, more)
+        network = _on_one_device(network, options)
         history = History((_recorded(phase, checked),))
         split = checked.split
         arguments = self.weights, chosen_seed, seed, dropout, weight
@@ -346,6 +357,7 @@ class TransferClassifier(Estimator):
         on_bad_image: OnBadImage = "raise",
         callbacks: Sequence[keras.callbacks.Callback] = (),
         resume: str | PathLike[str] | None = None,
+        strategy: tf.distribute.Strategy | None = None,
         verbose: Verbose = "auto",
     ) -> Self:
         """Train the last part of the backbone together with the head, and keep what is better than before.
@@ -380,7 +392,7 @@ class TransferClassifier(Estimator):
                 them it falls geometrically (Howard and Ruder, 2018).
             label_smoothing: the share of each label that goes to all classes alike, 0 to below 1 (Szegedy et al., 2016).
             class_weight: None = that of `fit`; ``{}`` = every image counts the same; else as for `fit`.
-            on_bad_image, callbacks, resume, verbose: as for `fit`; callbacks see the run on all images only, and may
+            on_bad_image, callbacks, resume, strategy, verbose: as for `fit`; callbacks see the run on all images only, and may
                 set the learning rate only if both `epochs` and a number as `learning_rate` are given.
 
         Returns:
@@ -406,8 +418,9 @@ class TransferClassifier(Estimator):
         at = fitted.network.default_cut() if at is None else fitted.network.resolve(at)  # before a folder is listed
         weight = fitted.class_weight if class_weight is None else check_class_weight(class_weight, fitted.classes)
         given = epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose
-        folder = _run_folder(resume, callbacks, f"fine_tune-{len(before)}")
-        options = self._options(given, fitted.network.size, fitted.split_seed + len(before), folder)
+        strategy = check_strategy(strategy, fitted.seed)
+        folder = _run_folder(resume, callbacks, f"fine_tune-{len(before)}", strategy)
+        options = self._options(given, fitted.network.size, fitted.split_seed + len(before), folder, strategy)
         tuning = _tuning(steps, options, layer_decay, label_smoothing)
         was_tuned = any(phase.name == "fine_tune" and phase.kept for phase in before)
         checked = _images_to_tune_on(fitted, data, labels, validation, options, was_tuned)
@@ -415,8 +428,10 @@ class TransferClassifier(Estimator):
         if selects and checked.split.validation is None:
             _refuse_unlabelled(before)
         tuning = replace(tuning, new_head=_holds_known(fitted, checked.split.keys[0]))
-        network = fitted.network.copy()  # other threads go on predicting with the classifier from before
-        phase, typicality = tune(network, network.cut_at(at), checked.split, weight, options, tuning, selects)
+        with options.scope():
+            network = fitted.network.copy()  # other threads go on predicting with the classifier from before
+            phase, typicality = tune(network, network.cut_at(at), checked.split, weight, options, tuning, selects)
+        network = _on_one_device(network, options)
         known = np.union1d(fitted.known, checked.split.keys[0])
         tuned = replace(
             fitted, network=network, known=known, typicality=typicality if phase.kept else fitted.typicality
@@ -850,7 +865,12 @@ class TransferClassifier(Estimator):
         return network.feature_extractor() if at is None else network.cut_at(at).extractor
 
     def _options(
-        self, given: tuple[object, ...], size: tuple[int, int], seed: int, folder: RunFolder | None
+        self,
+        given: tuple[object, ...],
+        size: tuple[int, int],
+        seed: int,
+        folder: RunFolder | None,
+        strategy: tf.distribute.Strategy | None,
     ) -> FitOptions:
         """The arguments of a call, and those of the constructor that training needs, checked before any work."""
         epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose = given
@@ -867,6 +887,7 @@ class TransferClassifier(Estimator):
             store=open_store(self.cache),
             seed=seed,
             folder=folder,
+            strategy=strategy,
         )
 
     def _become(self, fitted: _Fitted, history: History, report: Report | None = None) -> None:
@@ -903,12 +924,22 @@ def _pretrained(record: Backbone, source: Source, size: tuple[int, int], seed: i
     return build_with_weights(record, size, find_weights(record, source, console), seed)
 
 
-def _run_folder(resume: object, callbacks: Sequence[keras.callbacks.Callback], phase: str) -> RunFolder | None:
+def _on_one_device(network: Network, options: FitOptions) -> Network:
+    """A network that a strategy has trained, with plain variables again: any thread can use them, and `save`."""
+    return network if options.strategy is None else network.copy()
+
+
+def _run_folder(
+    resume: object,
+    callbacks: Sequence[keras.callbacks.Callback],
+    phase: str,
+    strategy: tf.distribute.Strategy | None,
+) -> RunFolder | None:
     if resume is None:
         return None
     if check_callbacks(callbacks):
         raise InvalidInputError("resume was given with callbacks, whose state cannot be kept. Pass one of the two.")
-    return RunFolder(check_resume(resume), phase)
+    return RunFolder(check_resume(resume), phase, writes=strategy is None or 0 in replicas_here(strategy))
 
 
 def _check_views(views: int) -> int:

@@ -1,6 +1,7 @@
 """Heads and tails, trained on stored values."""
 
 from .checkpoints import RunFolder, check_resume
+from .distribution import check_strategy, replicas_here
 from .labels import suspicious_labels
 from .options import FitOptions, LearningRate, Tuning, check_callbacks, check_rate, refuse_rate_setters
 from .phases import CheckedImages, Trained, check, cross_validated, extract_features, train_head, tune
@@ -9,7 +10,6 @@ from .scores import Scores
 
 __all__ = [
     "CROSS_VALIDATED", "FOLDS", "CheckedImages", "FitOptions", "LearningRate", "RunFolder", "Scores", "Trained", "Tuning",
-    "check", "check_callbacks", "check_rate", "check_resume", "cross_validated", "extract_features",
-    "refuse_rate_setters", "suspicious_labels",
-    "train_head", "tune",
+    "check", "check_callbacks", "check_rate", "check_resume", "check_strategy", "cross_validated", "extract_features",
+    "refuse_rate_setters", "replicas_here", "suspicious_labels", "train_head", "tune",
 ]  # fmt: skip

@@ -60,10 +60,11 @@ class RunFolder:
 
     Args:
         phase: ``"fit"`` or ``"fine_tune"``, and a number: the files begin with it.
+        writes: False in all processes but one, where several train together.
     """
 
-    def __init__(self, folder: Path, phase: str) -> None:
-        self.folder, self.prefix = folder, f"transferkit-{phase}"
+    def __init__(self, folder: Path, phase: str, writes: bool = True) -> None:
+        self.writes, self.folder, self.prefix = writes, folder, f"transferkit-{phase}"
 
     def seed(self, new: int) -> int:
         """The seed that the run was started with; `new` if there is none."""
@@ -112,6 +113,8 @@ class RunFolder:
         return self.folder / f"{self.prefix}.{end}"
 
     def _write(self, path: Path, write: Callable[[Path], object]) -> None:
+        if not self.writes:
+            return
         try:
             with replacing(path) as temporary:
                 write(temporary)

@@ -146,7 +146,7 @@ class _Run:
         self._refuse_divergence(epoch, logs["loss"], numbers[:, LOSS], order)
         if self.validation is not None:
             logs |= {f"val_{name}": value for name, value in self._validated(epoch, self.validation).items()}
-        logs["learning_rate"] = float(self.loop.optimizer.learning_rate)
+        logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.loop.optimizer.learning_rate))
         return logs
 
     def _steps(self, order: npt.NDArray[np.int64], epoch: int) -> Iterator[npt.NDArray[np.float32]]:
@@ -155,10 +155,12 @@ class _Run:
         if self.hooks is None and isinstance(given, StoredValues) and all(len(t.shape) == 2 for t in given.tensors):
             rows *= max(1, BLOCK_BYTES // (given.row_bytes * rows))  # many batches of vectors in a compiled call
         calls = [order[start : start + rows] for start in range(0, len(order), rows)]
-        for number, (images, values) in enumerate(zip(calls, given.batches(calls, epoch - 1), strict=True)):
+        own = [self.loop.own(images, self.data.codes[images]) for images in calls]
+        read = given.batches([rows for rows, _ in own], epoch - 1)
+        for number, (images, (_, codes), values) in enumerate(zip(calls, own, read, strict=True)):
             if self.hooks is not None:
                 self.hooks.on_train_batch_begin(number)
-            numbers = self.loop.train(values, self.data.codes[images])
+            numbers = self.loop.train(values, codes)
             self._refuse_wrong_step(epoch, numbers, images)
             if self.hooks is not None:
                 self.hooks.on_train_batch_end(number, {"loss": float(numbers[0, LOSS]) / len(images)})

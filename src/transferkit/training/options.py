@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -38,6 +39,7 @@ class FitOptions:
         store: where computed values are kept, or None.
         seed: of the order of images.
         folder: where the state of the run is kept, or None.
+        strategy: a `tf.distribute.Strategy` for training by steps; None = one device.
     """
 
     epochs: int | None
@@ -51,6 +53,11 @@ class FitOptions:
     store: Store | None
     seed: int
     folder: RunFolder | None = None
+    strategy: Any = None
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Where variables are made that each device of the strategy has a copy of."""
+        return nullcontext() if self.strategy is None else self.strategy.scope()  # type: ignore[no-any-return]
 
     @property
     def checkpoint(self) -> Checkpoint | None:

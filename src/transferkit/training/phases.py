@@ -34,6 +34,7 @@ from ..network import Cut, Network
 from ..results import Phase
 from .calibration import calibrate, cross_fitted
 from .checkpoints import digest
+from .distribution import loop_for
 from .fitting import is_solvable, solve_head
 from .head import fit_head, head_of_strength
 from .loop import train
@@ -42,7 +43,7 @@ from .options import FitOptions, Tuning
 from .pseudo_labels import MOST_UNLABELLED
 from .recipe import FOLDS, START_STRENGTH, TUNING_STEPS, epochs_for, layer_rates, peak_rate, schedule
 from .scores import Scores
-from .steps import Data, Inference, Loop, Settings
+from .steps import Data, Inference, Settings
 from .tuning import TuningRun
 
 __all__ = ["CheckedImages", "Trained", "check", "cross_validated", "extract_features", "train_head", "tune"]
@@ -136,6 +137,8 @@ def train_head(
     if options.folder is not None:
         options.folder.begin(_facts(cut, network, split, weights, options, None, in_folds))
     if options.solves and is_solvable(data.values):
+        if options.strategy is not None:
+            options.console.say("The head is solved for on one device: strategy is for heads that are trained by steps.")
         phase = solve_head(network, data, validation, split, weights, options, in_folds, others)
         skipped = others.inspection.reasons(unlabelled) if others and unlabelled else {}
         phase = replace(phase, first_layer=cut.first_layer, pass_seconds=seconds, skipped=skipped)
@@ -152,7 +155,7 @@ def train_head(
         console=options.console,
         checkpoint=options.checkpoint,
     )
-    loop = Loop(cut.trainable, settings, cut.whole)
+    loop = loop_for(cut.trainable, settings, cut.whole, options.strategy)
     result = train(cut.trainable, data, validation, settings, loop)
     if validation is not None:
         result.temperature = calibrate(network.head[-1], loop.logits(validation), validation.codes)
@@ -217,7 +220,7 @@ def tune(
     data, validation = _data(_values(cut, split, options), split)
     seconds = time.monotonic() - started
     folds = split.folds(FOLDS, options.seed) if selects and validation is None else None
-    run = TuningRun(cut, network.head[-1], settings, options.folder)
+    run = TuningRun(cut, network.head[-1], settings, options.folder, options.strategy)
     result, selection = run.tuned(data, validation if selects else None, folds, validation)
     phase = Phase("fine_tune", cut.first_layer, result.metrics, result.kept, result.seconds, seconds)
     kept = 0 if selection and selection.kept == "before" else result.kept

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from .._console import Console
 from ..features import Values
-from ..images import Codes, Images
+from ..images import Codes, Images, Indices
 from .checkpoints import Checkpoint
 
 __all__ = ["CORRECT", "LOSS", "RATE", "WEIGHTS", "Data", "Inference", "Loop", "Settings"]
@@ -129,6 +129,10 @@ class Loop:
     def _many_steps(self) -> Any:
         return compiled(self._steps, self.signature)
 
+    def own(self, images: Indices, codes: Codes) -> tuple[Indices, Codes]:
+        """Those of one or more batches of images that this process reads, and their codes for `train`."""
+        return images, codes
+
     def train(self, values: list[npt.NDArray[Any]], codes: Codes) -> npt.NDArray[np.float32]:
         """A step for each batch of these, one after the other, in one call: float32 `(steps, 4)`."""
         function = self._many_steps if len(codes) > self.batch_size else self._one_step
@@ -151,12 +155,7 @@ class Loop:
         rate = tf.cast(self.optimizer.learning_rate, tf.float32)  # before the step counts as done
         with tf.GradientTape() as tape:
             logits = logits_of(self.model, values, training=True)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits)
-            if self.smoothing:
-                losses += self.smoothing * (
-                    tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1) - losses
-                )
-            loss = tf.reduce_mean(losses * tf.gather(self.class_weights, codes))
+            loss = tf.reduce_mean(self._losses(logits, codes))
             # A backbone of the user's may carry regularizers; Keras collects their losses.
             scaled = self.optimizer.scale_loss(tf.add_n([loss, *self.model.losses]))
         gradients = tape.gradient(scaled, [variable.value for variable in self.variables])
@@ -165,6 +164,15 @@ class Loop:
         count = tf.cast(tf.size(codes), tf.float32)
         correct = tf.reduce_sum(tf.cast(tf.argmax(logits, axis=-1) == codes, tf.float32))
         return tf.stack([loss * count, correct, self._sum_of_weights(), rate])
+
+    def _losses(self, logits: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
+        """The weighted loss of each image."""
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits)
+        if self.smoothing:
+            losses += self.smoothing * (
+                tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1) - losses
+            )
+        return losses * tf.gather(self.class_weights, codes)
 
     def _steps(self, values: list[tf.Tensor], codes: tf.Tensor) -> tf.Tensor:
         count = -(-tf.size(codes) // self.batch_size)

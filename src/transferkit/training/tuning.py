@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,10 +16,11 @@ from ..results import Selection
 from .calibration import calibrated, scale_logits
 from .checkpoints import RunFolder
 from .head import fit_head, head_of_strength
+from .distribution import loop_for
 from .loop import State, TrainingResult, restore, state_of, train
 from .recipe import runs_for
 from .selection import select
-from .steps import Data, Inference, Loop, Settings
+from .steps import Data, Inference, Settings
 
 __all__ = ["TuningRun"]
 
@@ -29,10 +31,15 @@ class TuningRun:
     """Trains a model behind a cut and leaves the best state in it; the model is as it was if that fails."""
 
     def __init__(
-        self, cut: Cut, dense: keras.layers.Dense, settings: Settings, folder: RunFolder | None = None
+        self,
+        cut: Cut,
+        dense: keras.layers.Dense,
+        settings: Settings,
+        folder: RunFolder | None = None,
+        strategy: Any = None,
     ) -> None:
         self.model, self.features, self.dense, self.settings = cut.trainable, cut.features, dense, settings
-        self.loop, self.folder = Loop(cut.trainable, settings, cut.whole), folder
+        self.loop, self.folder = loop_for(cut.trainable, settings, cut.whole, strategy), folder
 
     def tuned(
         self, data: Data, measured: Data | None, folds: Indices | None, validation: Data | None

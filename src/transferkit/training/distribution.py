@@ -1,0 +1,123 @@
+"""The steps of training on several devices, each of which takes its share of the images of a batch.
+
+TensorFlow's strategies copy each variable to every device and add up the gradients. What has to be equal to training on
+one device is done here: losses are divided by the images of the whole batch, and dropout draws for the whole batch. The
+loop over batches is outside of what the devices run, since TensorFlow cannot add up inside of a loop.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from ..errors import InvalidInputError, bad_argument
+from ..images import Codes, Indices
+from .steps import Loop, Settings, compiled, logits_of
+
+__all__ = ["MirroredLoop", "check_strategy", "loop_for", "replicas_here"]
+
+PADDING = -1  # the code of a row that fills up a share, and counts for nothing
+UNUSABLE = ("ParameterServerStrategy", "TPUStrategy", "CentralStorageStrategy")
+
+
+def replicas_here(strategy: Any) -> list[int]:
+    """The numbers of the replicas that this process runs; 0 is among them in one process only."""
+
+    def number() -> tf.Tensor:
+        return tf.distribute.get_replica_context().replica_id_in_sync_group
+
+    numbers = compiled(lambda: strategy.run(number), [])()  # without a graph, TensorFlow warns that it is slow
+    return [int(found) for found in strategy.experimental_local_results(numbers)]
+
+
+def check_strategy(strategy: Any, seed: int | None) -> Any:
+    """A strategy that keeps a copy of each variable on each device, or None.
+
+    Raises:
+        InvalidInputError: something else, or several processes without a seed that they share.
+    """
+    if strategy is None:
+        return None
+    remedy = "Pass for example tf.distribute.MirroredStrategy()"
+    if not isinstance(strategy, tf.distribute.Strategy):
+        raise bad_argument("strategy", strategy, "must be a tf.distribute.Strategy", remedy)
+    if any(kind.__name__.startswith(UNUSABLE) for kind in type(strategy).__mro__):
+        rule = "is not supported: each device must have a copy of all variables, and batches of any length"
+        raise bad_argument("strategy", type(strategy).__name__, rule, remedy)
+    if seed is None and strategy.num_replicas_in_sync > len(replicas_here(strategy)):
+        raise InvalidInputError(
+            "strategy has several processes, and the classifier has no seed: they would train on different batches. Pass "
+            "the same seed to TransferClassifier in each process, for example seed=0."
+        )
+    return strategy
+
+
+def loop_for(model: keras.Model, settings: Settings, whole: keras.Model | None, strategy: Any) -> Loop:
+    """The steps of one device, or of the devices of a strategy, in whose scope the variables were made."""
+    return Loop(model, settings, whole) if strategy is None else MirroredLoop(model, settings, whole, strategy)
+
+
+class MirroredLoop(Loop):
+    """Steps on all devices of a strategy: the same weights as on one device, but for rounding."""
+
+    def __init__(self, model: keras.Model, settings: Settings, whole: keras.Model | None, strategy: Any) -> None:
+        super().__init__(model, settings, whole)
+        self.strategy, self.replicas = strategy, strategy.num_replicas_in_sync
+        here = replicas_here(strategy)
+        self.first, self.here = min(here), len(here)
+        self.global_size = settings.batch_size
+        self.batch_size = -(-settings.batch_size // self.replicas) * self.here
+        for layer in model._flatten_layers():  # Keras has no public way to the layers inside a layer
+            if type(layer).call is keras.layers.Dropout.call:
+                layer.call = partial(_dropout_of_whole_batch, layer)
+
+    def own(self, images: Indices, codes: Codes) -> tuple[Indices, Codes]:
+        """The rows of this process; shares are filled up, so that all of a batch are equally long."""
+        rows = np.concatenate([self._own(start, len(images)) for start in range(0, len(images), self.global_size)])
+        return images[np.maximum(rows, 0)], np.where(rows < 0, PADDING, codes[rows])
+
+    def _own(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+        share = -(-min(self.global_size, stop - start) // self.replicas)
+        rows = start + share * self.first + np.arange(share * self.here)
+        return np.where(rows < min(start + self.global_size, stop), rows, PADDING)
+
+    def _step(self, values: list[tf.Tensor], codes: tf.Tensor) -> tf.Tensor:
+        rate = tf.cast(self.optimizer.learning_rate, tf.float32)  # before the step counts as done
+        sums = self.strategy.run(self._share_of_step, (values, codes))
+        loss, correct = tf.unstack(self.strategy.reduce("SUM", sums, axis=None))
+        return tf.stack([loss, correct, self._sum_of_weights(), rate])
+
+    def _share_of_step(self, values: list[tf.Tensor], codes: tf.Tensor) -> tf.Tensor:
+        """One device's part: the sums of its losses and right answers."""
+        context = tf.distribute.get_replica_context()
+        share = tf.size(codes) // self.here
+        start = (context.replica_id_in_sync_group - self.first) * share
+        with tf.device("CPU:0"):  # a device is sent its own rows alone
+            values, codes = [value[start : start + share] for value in values], codes[start : start + share]
+        is_image = tf.cast(codes != PADDING, tf.float32)
+        count = context.all_reduce("SUM", tf.reduce_sum(is_image))
+        with tf.GradientTape() as tape:
+            logits = logits_of(self.model, values, training=True)
+            loss = tf.reduce_sum(is_image * self._losses(logits, tf.maximum(codes, 0)))
+            others = [other / self.replicas for other in self.model.losses]  # each device has them all
+            scaled = self.optimizer.scale_loss(tf.add_n([loss / count, *others]))
+        gradients = tape.gradient(scaled, [variable.value for variable in self.variables])
+        self.optimizer.apply(gradients, self.variables)  # adds up the gradients of all devices
+        correct = tf.reduce_sum(tf.cast(tf.argmax(logits, axis=-1) == codes, tf.float32))
+        return tf.stack([loss, correct])
+
+
+def _dropout_of_whole_batch(layer: keras.layers.Dropout, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+    """What `layer` drops of this device's share, as if one device had the whole batch."""
+    if not training or not layer.rate:
+        return inputs
+    context, share = tf.distribute.get_replica_context(), tf.shape(inputs)[0]
+    ones = tf.ones([share * context.num_replicas_in_sync, *tf.unstack(tf.shape(inputs)[1:])], inputs.dtype)
+    factors = keras.random.dropout(ones, layer.rate, layer.noise_shape, seed=layer.seed_generator)
+    start = context.replica_id_in_sync_group * share
+    return inputs * factors[start : start + share]
