@@ -392,8 +392,8 @@ class TransferClassifier(Estimator):
                 them it falls geometrically (Howard and Ruder, 2018).
             label_smoothing: the share of each label that goes to all classes alike, 0 to below 1 (Szegedy et al., 2016).
             class_weight: None = that of `fit`; ``{}`` = every image counts the same; else as for `fit`.
-            on_bad_image, callbacks, resume, strategy, verbose: as for `fit`; callbacks see the run on all images only, and may
-                set the learning rate only if both `epochs` and a number as `learning_rate` are given.
+            on_bad_image, callbacks, resume, strategy, verbose: as for `fit`; callbacks see the run on all images only, and
+                may set the learning rate only if both `epochs` and a number as `learning_rate` are given.
 
         Returns:
             The classifier itself.

@@ -146,7 +146,7 @@ class _Run:
         self._refuse_divergence(epoch, logs["loss"], numbers[:, LOSS], order)
         if self.validation is not None:
             logs |= {f"val_{name}": value for name, value in self._validated(epoch, self.validation).items()}
-        logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.loop.optimizer.learning_rate))
+        logs["learning_rate"] = self.loop.learning_rate
         return logs
 
     def _steps(self, order: npt.NDArray[np.int64], epoch: int) -> Iterator[npt.NDArray[np.float32]]:

@@ -57,7 +57,7 @@ class FitOptions:
 
     def scope(self) -> AbstractContextManager[Any]:
         """Where variables are made that each device of the strategy has a copy of."""
-        return nullcontext() if self.strategy is None else self.strategy.scope()  # type: ignore[no-any-return]
+        return nullcontext() if self.strategy is None else self.strategy.scope()
 
     @property
     def checkpoint(self) -> Checkpoint | None:

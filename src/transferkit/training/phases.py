@@ -138,7 +138,9 @@ def train_head(
         options.folder.begin(_facts(cut, network, split, weights, options, None, in_folds))
     if options.solves and is_solvable(data.values):
         if options.strategy is not None:
-            options.console.say("The head is solved for on one device: strategy is for heads that are trained by steps.")
+            options.console.say(
+                "The head is solved for on one device: strategy is for heads that are trained by steps."
+            )
         phase = solve_head(network, data, validation, split, weights, options, in_folds, others)
         skipped = others.inspection.reasons(unlabelled) if others and unlabelled else {}
         phase = replace(phase, first_layer=cut.first_layer, pass_seconds=seconds, skipped=skipped)

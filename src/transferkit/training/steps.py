@@ -129,6 +129,11 @@ class Loop:
     def _many_steps(self) -> Any:
         return compiled(self._steps, self.signature)
 
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        return float(tf.convert_to_tensor(self.optimizer.learning_rate))  # a variable on several devices is no float
+
     def own(self, images: Indices, codes: Codes) -> tuple[Indices, Codes]:
         """Those of one or more batches of images that this process reads, and their codes for `train`."""
         return images, codes
@@ -169,9 +174,7 @@ class Loop:
         """The weighted loss of each image."""
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits)
         if self.smoothing:
-            losses += self.smoothing * (
-                tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1) - losses
-            )
+            losses += self.smoothing * (tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1) - losses)
         return losses * tf.gather(self.class_weights, codes)
 
     def _steps(self, values: list[tf.Tensor], codes: tf.Tensor) -> tf.Tensor:
