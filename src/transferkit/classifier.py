@@ -310,7 +310,7 @@ class TransferClassifier(Estimator):
         precision, resize = check_precision(self.precision), check_resize(self.resize)
         chosen_seed = check_seed(self.seed)
         seed = secrets.randbelow(2**31) if chosen_seed is None else chosen_seed
-        strategy = check_strategy(strategy, chosen_seed)
+        strategy = None if strategy is None else check_strategy(strategy, chosen_seed)
         folder = _run_folder(resume, callbacks, "fit", strategy)
         if folder is not None and chosen_seed is None:
             seed = folder.seed(seed)
@@ -418,7 +418,7 @@ class TransferClassifier(Estimator):
         at = fitted.network.default_cut() if at is None else fitted.network.resolve(at)  # before a folder is listed
         weight = fitted.class_weight if class_weight is None else check_class_weight(class_weight, fitted.classes)
         given = epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose
-        strategy = check_strategy(strategy, fitted.seed)
+        strategy = None if strategy is None else check_strategy(strategy, fitted.seed)
         folder = _run_folder(resume, callbacks, f"fine_tune-{len(before)}", strategy)
         options = self._options(given, fitted.network.size, fitted.split_seed + len(before), folder, strategy)
         tuning = _tuning(steps, options, layer_decay, label_smoothing)

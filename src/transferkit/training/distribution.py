@@ -19,7 +19,7 @@ from ..errors import InvalidInputError, bad_argument
 from ..images import Codes, Indices
 from .steps import Loop, Settings, compiled, logits_of
 
-__all__ = ["MirroredLoop", "check_strategy", "loop_for", "replicas_here"]
+__all__ = ["MirroredLoop", "check_strategy", "replicas_here"]
 
 PADDING = -1  # the code of a row that fills up a share, and counts for nothing
 UNUSABLE = ("ParameterServerStrategy", "TPUStrategy", "CentralStorageStrategy")
@@ -36,13 +36,11 @@ def replicas_here(strategy: Any) -> list[int]:
 
 
 def check_strategy(strategy: Any, seed: int | None) -> Any:
-    """A strategy that keeps a copy of each variable on each device, or None.
+    """A strategy that keeps a copy of each variable on each device.
 
     Raises:
         InvalidInputError: something else, or several processes without a seed that they share.
     """
-    if strategy is None:
-        return None
     remedy = "Pass for example tf.distribute.MirroredStrategy()"
     if not isinstance(strategy, tf.distribute.Strategy):
         raise bad_argument("strategy", strategy, "must be a tf.distribute.Strategy", remedy)
@@ -55,11 +53,6 @@ def check_strategy(strategy: Any, seed: int | None) -> Any:
             "the same seed to TransferClassifier in each process, for example seed=0."
         )
     return strategy
-
-
-def loop_for(model: keras.Model, settings: Settings, whole: keras.Model | None, strategy: Any) -> Loop:
-    """The steps of one device, or of the devices of a strategy, in whose scope the variables were made."""
-    return Loop(model, settings, whole) if strategy is None else MirroredLoop(model, settings, whole, strategy)
 
 
 class MirroredLoop(Loop):
@@ -75,6 +68,22 @@ class MirroredLoop(Loop):
         for layer in model._flatten_layers():  # Keras has no public way to the layers inside a layer
             if type(layer).call is keras.layers.Dropout.call:
                 layer.call = partial(_dropout_of_whole_batch, layer)
+
+    def refuse_disagreement(self, facts: list[int]) -> None:
+        mine = tf.constant(facts, tf.float32)
+        if self.here == self.replicas or np.array_equal(facts, self._mean_of_all(mine)):
+            return
+        raise InvalidInputError(
+            "The processes of strategy differ in the number of their images, or of the epochs done: they would wait for each "
+            "other forever. Pass the same data in each of them, and as resume a folder that all of them see."
+        )
+
+    def _mean_of_all(self, mine: tf.Tensor) -> npt.NDArray[np.float32]:
+        def mean() -> tf.Tensor:
+            return tf.distribute.get_replica_context().all_reduce("MEAN", mine)
+
+        means = compiled(lambda: self.strategy.run(mean), [])()
+        return self.strategy.experimental_local_results(means)[0].numpy()  # type: ignore[no-any-return]
 
     def own(self, images: Indices, codes: Codes) -> tuple[Indices, Codes]:
         """The rows of this process; shares are filled up, so that all of a batch are equally long."""

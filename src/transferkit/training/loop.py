@@ -22,7 +22,7 @@ from ..features import StoredValues
 from .scores import Scores
 from .steps import CORRECT, LOSS, RATE, Data, Loop, Settings
 
-__all__ = ["State", "TrainingResult", "restore", "state_of", "train"]
+__all__ = ["State", "TrainingResult", "loop_for", "restore", "state_of", "train"]
 
 State = list[tuple[keras.Variable, npt.NDArray[Any]]]
 
@@ -76,6 +76,15 @@ def train(
     return result
 
 
+def loop_for(model: keras.Model, settings: Settings, whole: keras.Model | None, strategy: Any) -> Loop:
+    """The steps on one device, or on those of a strategy, in whose scope the variables were made."""
+    if strategy is None:
+        return Loop(model, settings, whole)
+    from .distribution import MirroredLoop
+
+    return MirroredLoop(model, settings, whole, strategy)
+
+
 class _Run:
     """One phase of training."""
 
@@ -94,6 +103,7 @@ class _Run:
         self.hooks = callbacks if any(map(_has_batch_hooks, settings.callbacks)) else None
         self.shown.stop_training = False
         done = self._restored()
+        self.loop.refuse_disagreement([done, len(self.data)])
         logs: dict[str, float] = {}
         with settings.console.bar(settings.title, settings.epochs * steps, "steps") as self.bar:
             self.bar.advance(done * steps)

@@ -34,10 +34,9 @@ from ..network import Cut, Network
 from ..results import Phase
 from .calibration import calibrate, cross_fitted
 from .checkpoints import digest
-from .distribution import loop_for
 from .fitting import is_solvable, solve_head
 from .head import fit_head, head_of_strength
-from .loop import train
+from .loop import loop_for, train
 from .optimizer import LayerwiseAdam
 from .options import FitOptions, Tuning
 from .pseudo_labels import MOST_UNLABELLED

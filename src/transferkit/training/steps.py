@@ -134,6 +134,9 @@ class Loop:
         """Of the next step."""
         return float(tf.convert_to_tensor(self.optimizer.learning_rate))  # a variable on several devices is no float
 
+    def refuse_disagreement(self, facts: list[int]) -> None:
+        """Refuse to train where another process has other facts, and would wait forever."""
+
     def own(self, images: Indices, codes: Codes) -> tuple[Indices, Codes]:
         """Those of one or more batches of images that this process reads, and their codes for `train`."""
         return images, codes

@@ -15,9 +15,8 @@ from ..network import Cut
 from ..results import Selection
 from .calibration import calibrated, scale_logits
 from .checkpoints import RunFolder
-from .distribution import loop_for
 from .head import fit_head, head_of_strength
-from .loop import State, TrainingResult, restore, state_of, train
+from .loop import State, TrainingResult, loop_for, restore, state_of, train
 from .recipe import runs_for
 from .selection import select
 from .steps import Data, Inference, Settings
