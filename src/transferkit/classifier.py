@@ -68,12 +68,14 @@ from .images import (
     ImageLike,
     Images,
     Known,
+    LabelKind,
     Labels,
     Resizing,
     Split,
     TrainingData,
     Validation,
     check_class_weight,
+    check_label_kind,
     read_images,
     read_labelled,
     read_training_data,
@@ -89,6 +91,8 @@ from .results import (
     ExportReport,
     History,
     Label,
+    MultiLabelEvaluation,
+    MultiLabelPredictions,
     Neighbour,
     Phase,
     Predictions,
@@ -181,6 +185,8 @@ class TransferClassifier(Estimator):
             AVX-512 BF16 or AMX, and float16 on a GPU with tensor cores; or ``"auto"``, which uses bfloat16 if the
             machine is fast at it. It costs up to half a point of accuracy: see the page on performance.
             Training is in float32.
+        labels: how many an image has: ``"single"`` = one; ``"multiple"`` = none, one or several; ``"auto"`` = `fit` finds
+            out from the form of the labels, and refuses those that leave it open.
         seed: for the split, the order of images, dropout and augmentation; None = a new one for each `fit`.
 
     Attributes:
@@ -219,6 +225,7 @@ class TransferClassifier(Estimator):
         views: int | None = None,
         cache: bool | str | PathLike[str] = True,
         precision: Precision = "float32",
+        labels: LabelKind = "auto",
         seed: int | None = None,
     ) -> None:
         self.backbone = backbone
@@ -230,6 +237,7 @@ class TransferClassifier(Estimator):
         self.views = views
         self.cache = cache
         self.precision = precision
+        self.labels = labels
         self.seed = seed
 
     def fit(
@@ -264,7 +272,9 @@ class TransferClassifier(Estimator):
                 pandas DataFrame with the columns ``path`` or ``image``, and ``label`` (other usual names are found
                 too); a batched `tf.data.Dataset` of
                 ``(image, label)``.
-            labels: one per image: text, whole numbers, booleans or one-hot rows.
+            labels: one per image: text, whole numbers, booleans or one-hot rows. For several labels an image, a list of
+                names for each, which may be empty, or a DataFrame with a column of 0 and 1 for each class. Such columns
+                may also stand beside ``path`` in `data`.
             validation: the share of images held out, drawn in proportion from each class; or data in any of these
                 forms, arrays and paths as a pair ``(data, labels)``; None or 0 = none are held out. ``"auto"`` = up to 1,000
                 images validate each other in 5 folds and all of them are trained on; of more, and where the head is
@@ -273,7 +283,9 @@ class TransferClassifier(Estimator):
             batch_size: images per step.
             learning_rate: of Adam: a number or a Keras schedule; ``"auto"`` = 0.001. It and the number of epochs come
                 from ``benchmarks/recipe.py``.
-            class_weight: None, ``"balanced"``, or a dict from class name to weight; `fine_tune` uses it too.
+            class_weight: None, ``"balanced"``, or a dict from class name to weight; `fine_tune` uses it too. With several
+                labels an image, ``"balanced"`` weighs the images with a label against those without, and a weight is that
+                of the images with it.
             unlabelled: more images of these classes, in any form that `predict` takes: worth trying with 10 labels a class
                 or fewer. The head labels those that it is sure of and learns from them, in 5 rounds (Lee, 2013); that is
                 kept only if it lowers the out-of-fold loss on the labelled images by more than half of the standard error.
@@ -308,6 +320,7 @@ class TransferClassifier(Estimator):
         source = check_weights(record, self.weights, size)
         dropout = check_number("dropout", self.dropout, low=0, high=1, example=0.1)
         precision, resize = check_precision(self.precision), check_resize(self.resize)
+        kind = check_label_kind(self.labels)
         chosen_seed = check_seed(self.seed)
         seed = secrets.randbelow(2**31) if chosen_seed is None else chosen_seed
         strategy = None if strategy is None else check_strategy(strategy, chosen_seed)
@@ -318,13 +331,18 @@ class TransferClassifier(Estimator):
         options = self._options(given, size, seed, folder, strategy)
         validation_share(validation)  # refuses a wrong share before a large folder is listed
         more = _read_unlabelled(unlabelled, options)
-        images = read_labelled(data, labels, what="training data", lenient=options.skip)
+        images = read_labelled(data, labels, what="training data", lenient=options.skip, kind=kind)
+        several = images.kind == "multiple"
+        if several:
+            _check_several_labels(options, more)
         weight = check_class_weight(class_weight, images.classes)
         read = read_training_data(images, _validation(validation, len(images), options.solves), options.skip)
 
+        thresholds = np.full(len(images.classes), 0.5) if several else None
+        how = dropout, seed, precision, resize, thresholds
         with options.scope():
             backbone = _pretrained(record, source, size, seed, options.console)
-            network = assemble(record, backbone, size, len(images.classes), dropout, seed, precision, resize)
+            network = assemble(record, backbone, size, len(images.classes), *how)
         in_folds = _is_auto(validation) and options.solves and not read.share
         options.console.say(_intention(network, read, in_folds))
         cut = network.cut_before_head()
@@ -413,7 +431,7 @@ class TransferClassifier(Estimator):
             >>> [phase.name for phase in clf.history_.phases]
             ['fit', 'fine_tune']
         """
-        fitted = self._fitted_or_raise("fine_tune")
+        fitted = self._single_label_or_raise("fine_tune")
         before = self.history_.phases
         at = fitted.network.default_cut() if at is None else fitted.network.resolve(at)  # before a folder is listed
         weight = fitted.class_weight if class_weight is None else check_class_weight(class_weight, fitted.classes)
@@ -447,7 +465,7 @@ class TransferClassifier(Estimator):
         views: int = 1,
         on_bad_image: OnBadImage = "raise",
         verbose: Verbose = "auto",
-    ) -> Evaluation:
+    ) -> Evaluation | Any:
         """Loss, accuracy, confusion matrix and per-class figures on labelled images.
 
         Args:
@@ -457,6 +475,9 @@ class TransferClassifier(Estimator):
             on_bad_image: as for `fit`; with ``"skip"``, ``.predictions.skipped`` names what is left out.
             verbose: 0 = no progress bar.
 
+        Returns:
+            An `Evaluation`; with several labels an image, a `MultiLabelEvaluation`.
+
         Raises:
             NotFittedError: `fit` comes first.
             InvalidInputError: the data is empty, or holds a class that the classifier does not know.
@@ -464,11 +485,14 @@ class TransferClassifier(Estimator):
         """
         fitted = self._fitted_or_raise("evaluate")
         skip, console, views = check_on_bad_image(on_bad_image), Console(verbose), _check_views(views)
-        test = read_labelled(data, labels, fitted.classes, "test data", lenient=skip)
+        kind: LabelKind = "single" if fitted.network.thresholds is None else "multiple"
+        test = read_labelled(data, labels, fitted.classes, "test data", lenient=skip, kind=kind)
         predictions, inspection = self._predicted(fitted, test.images, skip, console, "evaluating", views)
         if not len(predictions):
             refuse_unreadable(inspection.failures, " No image is left to evaluate.")
         rows = inspection.readable()
+        if isinstance(predictions, MultiLabelPredictions):
+            return MultiLabelEvaluation(predictions, test.codes[rows])
         shown = test.images.absolute().subset(rows.tolist())
         return Evaluation(predictions, test.codes[rows], partial(thumbnails, shown))
 
@@ -496,7 +520,8 @@ class TransferClassifier(Estimator):
             verbose: 0 = no progress bar.
 
         Returns:
-            `Predictions`: a sequence of `Prediction(label, confidence, path, typicality)`, empty for empty input.
+            `Predictions`: a sequence of `Prediction(label, confidence, path, typicality)`, empty for empty input. With
+            several labels an image `MultiLabelPredictions`, where label and confidence are tuples.
 
         Raises:
             NotFittedError: `fit` comes first.
@@ -517,7 +542,10 @@ class TransferClassifier(Estimator):
         store = open_store(self.cache, lenient=True)
         _, probabilities, typicalities, inspection = fitted.predictor(images, store, console, title, skip, views)
         paths = [images.path(index) for index in inspection.readable().tolist()]
-        return Predictions(fitted.classes, probabilities, paths, inspection.reasons(images), typicalities), inspection
+        found = fitted.classes, probabilities, paths, inspection.reasons(images), typicalities
+        thresholds = fitted.network.thresholds
+        predictions = Predictions(*found) if thresholds is None else MultiLabelPredictions(*found, thresholds)
+        return predictions, inspection
 
     def predict_proba(self, images: ImageData | ImageLike, *, verbose: Verbose = "auto") -> npt.NDArray[np.float32]:
         """The probabilities of all classes, float32 `(n, n_classes)`; columns in the order of `classes_`.
@@ -655,7 +683,7 @@ class TransferClassifier(Estimator):
             >>> clf.explain("photos/new/a.jpg", "cats")[0].heatmap.shape
             (224, 224)
         """
-        fitted = self._fitted_or_raise("explain")
+        fitted = self._single_label_or_raise("explain")
         skip, console = check_on_bad_image(on_bad_image), Console(verbose)
         listed = read_images(images, lenient=skip)
         codes = label_codes(label, fitted.classes, len(listed))
@@ -794,6 +822,7 @@ class TransferClassifier(Estimator):
             size = None if manifest.input_size == record.input_size(None) else manifest.input_size
             names = "resize", "dropout", "precision", "seed"
             options: dict[str, Any] = {name: getattr(manifest, name) for name in names}
+            options["labels"] = "auto" if manifest.thresholds is None else "multiple"
             clf = cls(record.name, weights=manifest.weights, input_size=size, **options)
             clf._restore(saved, record)
         return clf
@@ -902,6 +931,16 @@ class TransferClassifier(Estimator):
         refuse_fork()
         return self._fitted
 
+    def _single_label_or_raise(self, method: str) -> _Fitted:
+        """What was fitted, for methods that know one label an image."""
+        fitted = self._fitted_or_raise(method)
+        if fitted.network.thresholds is not None:
+            raise InvalidInputError(
+                f"{method} is for one label per image, and this classifier was fitted on several. Use predict and evaluate, "
+                f"or fit it with one label per image."
+            )
+        return fitted
+
     def _described(self, name: str) -> str:
         """For `repr`: the backbone by the name of its record, where there is one."""
         if name == "backbone":
@@ -947,6 +986,17 @@ def _check_views(views: int) -> int:
         rule = "must be 1 (each image as it is) or 2 (and its mirror image)"
         raise bad_argument("views", views, rule, "Pass views=2, or leave it out")
     return int(views)
+
+
+def _check_several_labels(options: FitOptions, unlabelled: Images | None) -> None:
+    given = (
+        "unlabelled was" if unlabelled is not None else "" if options.solves else "epochs, learning_rate or such were"
+    )
+    if given:
+        raise InvalidInputError(
+            f"{given} given for images with several labels, whose head is always solved for on the labelled images. Leave "
+            f"out unlabelled, epochs, learning_rate and callbacks, and use augmentation with views alone."
+        )
 
 
 def _read_unlabelled(data: ImageData | None, options: FitOptions) -> Images | None:

@@ -13,6 +13,7 @@ import numpy as np
 from .._console import Console, Verbose
 from .._public import public
 from ..cache import open_store
+from ..errors import some_of
 from ..features import Inspection, inspect
 from ..images import ImageData, Images, LabelledImages, Labels, read_labelled, split_pair
 from .near_duplicates import pairs_alike, spread
@@ -78,12 +79,13 @@ def check_images(
         True
     """
     console, store = Console(verbose), open_store(cache)
-    sets = [("training", read_labelled(data, labels, empty_classes=True, lenient=True))]
+    sets = [("training", read_labelled(data, labels, empty_classes=True, lenient=True, kind="auto"))]
     for what, given in (("validation", validation), ("test", test)):
         if given is not None:
             more, more_labels = split_pair(given)
-            known = sets[0][1].classes
-            sets.append((what, read_labelled(more, more_labels, known, f"{what} data", lenient=True)))
+            first = sets[0][1]
+            read = read_labelled(more, more_labels, first.classes, f"{what} data", lenient=True, kind=first.kind)
+            sets.append((what, read))
     images = functools.reduce(operator.add, (found.images for _, found in sets))
     return diagnose(sets, inspect(images, SIZE, store, console))
 
@@ -105,8 +107,7 @@ def diagnose(sets: Sequence[tuple[str, LabelledImages]], inspection: Inspection)
     faults += [*_duplicates(checked), *_class_faults(checked[0])]
     faults.sort(key=lambda fault: not fault.serious)
     data = checked[0].data
-    listed = np.bincount(data.codes, minlength=len(data.classes)).tolist()
-    counts = dict(zip(data.classes.tolist(), listed, strict=True))
+    counts = dict(zip(data.classes.tolist(), data.counts().tolist(), strict=True))
     return Report(faults, counts, ends[-1], _images_of(faults, checked))
 
 
@@ -171,10 +172,12 @@ def _duplicate(first: Place, second: Place, same: bool) -> Fault:
     """The second place holds the image of the first, or one that looks like it."""
     (one, index), (other, position) = first, second
     name = one.name(index)
-    conflict, leak = bool(one.data.codes[index] != other.data.codes[position]), one is not other
+    label = one.data.label(index)
+    conflict, leak = label != other.data.label(position), one is not other
     detail = f"the same image as {name}" if same else f"looks like {name}"
     if conflict:
-        detail += f", which is in class {one.data.classes[one.data.codes[index]]}"
+        several = f", which has the labels {some_of(label)}" if label else ", which has no label"
+        detail += several if isinstance(label, tuple) else f", which is in class {label}"
     if leak:
         detail += f", which is in the {one.what} data"
     kind = "leak" if leak else "conflicting duplicate" if conflict else "duplicate"
@@ -183,8 +186,7 @@ def _duplicate(first: Place, second: Place, same: bool) -> Fault:
 
 def _class_faults(one: CheckedSet) -> Iterator[Fault]:
     names, data = one.data.classes.tolist(), one.data
-    counts = np.bincount(data.codes, minlength=len(names)).tolist()
-    readable = np.bincount(data.codes[one.inspection.readable()], minlength=len(names)).tolist()
+    counts, readable = data.counts().tolist(), data.counts(one.inspection.readable()).tolist()
     for name, count, good in zip(names, counts, readable, strict=True):
         if good == 0:
             yield Fault("empty class", str(name), "none of its images can be read" if count else "no images", True)

@@ -56,8 +56,9 @@ def show_images(
     check_count("count", count, example=12)
     augment = augmenter(augmentation, pixels, seed)
     if labels is not None or _has_labels(data):
-        labelled = read_labelled(data, labels)
-        images, titles = labelled.images, [str(name) for name in labelled.classes[labelled.codes]]
+        labelled = read_labelled(data, labels, kind="auto")
+        images, names = labelled.images, [labelled.label(index) for index in range(len(labelled))]
+        titles = [", ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in names]
     else:
         images = read_images(data)
         titles = [Path(images.name(index)).name for index in range(len(images))]

@@ -77,7 +77,7 @@ class PredictBatch:
         shares_name = self.prefix + "probabilities"
         items, columns = split_columns(batch, self.image, [*names, shares_name] if self.probabilities else names)
         images, faults = read_each(items)
-        fitted = self._source.get()._fitted_or_raise("PredictBatch")
+        fitted = self._source.get()._single_label_or_raise("PredictBatch")
         _, shares, _, inspection = fitted.predictor(images, None, Console(0), "predicting", skip=True)
         rows, codes = inspection.readable(), shares.argmax(axis=1)
         labels, confidences = column([None] * len(items)), np.full(len(items), np.nan, np.float32)

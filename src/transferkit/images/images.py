@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from .._remote import Location, Remote
 from .folders import ClassFolder
+from .label_sets import LabelKind
 from .labels import Codes
 
 __all__ = ["Content", "Images", "LabelledImages"]
@@ -74,10 +75,10 @@ class Images:
 
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
-    """Images, and the class of each.
+    """Images, and the class of each, or the classes.
 
     Attributes:
-        codes: int64 `(n,)`, positions in `classes`.
+        codes: int64 `(n,)`, positions in `classes`; with several labels an image `(n, n_classes)`, 1 for those it has.
         classes: class names `(n_classes,)`, of type str, int64 or bool.
         folder: the folder that was read, if the data was one.
     """
@@ -89,6 +90,22 @@ class LabelledImages:
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    @property
+    def kind(self) -> LabelKind:
+        """Whether an image may have several labels."""
+        return "multiple" if self.codes.ndim == 2 else "single"
+
+    def counts(self, rows: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
+        """Of each class, how many of these images have it."""
+        codes = self.codes if rows is None else self.codes[rows]
+        return codes.sum(axis=0) if codes.ndim == 2 else np.bincount(codes, minlength=len(self.classes))
+
+    def label(self, index: int) -> Any:
+        """The class name of an image; with several labels an image, a tuple of them."""
+        if self.kind == "single":
+            return self.classes[self.codes[index]].item()
+        return tuple(self.classes[self.codes[index] == 1].tolist())
 
     def absolute(self) -> LabelledImages:
         return replace(self, images=self.images.absolute(), folder=self.folder and self.folder.absolute())

@@ -15,10 +15,11 @@ import numpy.typing as npt
 from ..errors import InvalidInputError, bad_argument, shown, some_of
 
 __all__ = [
-    "ClassWeight", "Codes", "as_names", "check_class_weight", "class_names", "class_weights", "encode", "label_array",
+    "ClassWeight", "Codes", "as_names", "check_class_weight", "class_names", "class_weights", "encode", "encode_sets",
+    "image_weights", "label_array",
 ]  # fmt: skip
 
-Codes = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int64]  # `(n,)` positions of classes; for several labels an image `(n, n_classes)` of 0 and 1
 ClassWeight: TypeAlias = Literal["balanced"] | Mapping[Any, float] | None
 KINDS = {"U": "text", "i": "whole numbers", "b": "booleans"}
 
@@ -166,6 +167,19 @@ def encode(raw: npt.NDArray[Any], classes: npt.NDArray[Any], what: str = "data")
     return np.array([code_of[label] for label in raw.tolist()], np.int64)
 
 
+def encode_sets(
+    rows: Sequence[Sequence[Any]], raw: npt.NDArray[Any], classes: npt.NDArray[Any], what: str = "data"
+) -> Codes:
+    """The labels of each image -> int64 `(n, n_classes)` of 0 and 1; `raw` are the labels of all, one after the other.
+
+    Raises:
+        InvalidInputError: as for `encode`.
+    """
+    codes = np.zeros((len(rows), len(classes)), np.int64)
+    codes[np.repeat(np.arange(len(rows)), list(map(len, rows))), encode(raw, classes, what)] = 1
+    return codes
+
+
 def check_class_weight(choice: object, classes: npt.NDArray[Any]) -> ClassWeight:
     """None, "balanced" or {class name: weight}.
 
@@ -199,11 +213,22 @@ def check_class_weight(choice: object, classes: npt.NDArray[Any]) -> ClassWeight
 def class_weights(choice: ClassWeight, codes: Codes, classes: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """A checked choice -> float32 `(n_classes,)`, 1.0 for classes that are not named.
 
-    "balanced" is n_images / (n_classes * count of the class), as in scikit-learn.
+    "balanced" is n_images / (n_classes * count of the class), as in scikit-learn. With several labels an image, it is
+    float32 `(2, n_classes)`: of the images without a label, and of those with it.
     """
+    if codes.ndim == 2:
+        ones, counts = np.ones(len(classes), np.float32), codes.sum(axis=0)
+        if choice != "balanced":
+            return np.stack([ones, class_weights(choice, codes[:, 0], classes)])
+        return (len(codes) / (2 * np.maximum([len(codes) - counts, counts], 1))).astype(np.float32)
     if isinstance(choice, Mapping):
         return np.array([choice.get(name, 1.0) for name in classes.tolist()], np.float32)
     if choice is None:
         return np.ones(len(classes), np.float32)
     counts = np.bincount(codes, minlength=len(classes))
     return (len(codes) / (len(classes) * np.maximum(counts, 1))).astype(np.float32)
+
+
+def image_weights(weights: npt.NDArray[np.float32], codes: Codes) -> npt.NDArray[np.float32]:
+    """What `class_weights` gave -> the weight of each image `(n,)`; with several labels, in each class `(n, n_classes)`."""
+    return np.where(codes, weights[1], weights[0]) if codes.ndim == 2 else weights[codes]

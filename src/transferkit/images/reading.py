@@ -17,13 +17,14 @@ from ..errors import InvalidInputError, TransferKitError, bad_argument, shown, s
 from .arrays import checked_image, dataset_arrays, image_contents, is_dataset, named_labels
 from .folders import list_class_folder, list_files
 from .images import Content, Images, LabelledImages
-from .labels import Codes, class_names, encode, label_array
+from .label_sets import LabelKind, label_columns, label_sets
+from .labels import class_names, encode, encode_sets, label_array
 
 __all__ = ["named_path", "read_each", "read_images", "read_labelled", "split_pair"]
 
 # The columns of a DataFrame, in any case; the first that is there is taken.
 IMAGE_COLUMNS = ("path", "image", "file", "filename", "filepath")
-LABEL_COLUMNS = ("label", "class", "target")
+LABEL_COLUMNS = ("label", "labels", "class", "target")
 ONE_IMAGE = (bytes, bytearray, memoryview, Image.Image)
 
 
@@ -34,38 +35,49 @@ def read_labelled(
     what: str = "data",
     empty_classes: bool = False,
     lenient: bool = False,
+    kind: LabelKind = "single",
 ) -> LabelledImages:
     """Any form of labelled data -> `LabelledImages`.
 
     Args:
         data: a folder with one folder per class; paths, URLs, arrays, bytes of files or Pillow images with `labels`;
-            a DataFrame with one of `IMAGE_COLUMNS` and one of `LABEL_COLUMNS`; a batched dataset of ``(image, label)``.
+            a DataFrame with one of `IMAGE_COLUMNS` and one of `LABEL_COLUMNS`, or a column of 0 and 1 for each class; a
+            batched dataset of ``(image, label)``.
         classes: the known classes; None = the classes of the data, sorted, two at least.
         what: how errors call this data.
         empty_classes: allow class folders without images, and files with two labels: the data check lists them.
         lenient: allow files that are missing or not regular, and folders that cannot be listed: the reader of the
             images names them.
+        kind: whether an image has one label or several; ``"auto"`` = find out.
 
     Raises:
         InvalidInputError: the data breaks a rule.
     """
     if isinstance(data, (str, os.PathLike)):
+        if kind == "multiple":
+            raise InvalidInputError(
+                f"The {what} is a folder, whose images have one label each: there must be a list of labels per image. Pass "
+                f"the paths of the images and their labels."
+            )
         _no_labels(labels, "a folder's labels are the names of the folders in it")
         return _from_folder(named_path(data), classes, what, empty_classes, lenient)
     _check_type(data, what)
     images, labels, names = _images_and_labels(data, labels, what)
-    raw = label_array(labels, len(images))
+    rows = label_sets(labels, len(images), kind, names is not None)
+    flat = [label for row in rows or () for label in row]
+    raw = label_array(labels, len(images)) if rows is None else label_array(flat, len(flat))
     if not len(images):
         raise InvalidInputError(f"The {what} holds no images: at least one is needed. Check what you pass.")
-    if names is not None:
+    if names is not None and len(raw):
         raw = named_labels(raw, names)
     classes = class_names(raw, names) if classes is None else classes
-    codes = encode(raw, classes, what)
+    codes = encode(raw, classes, what) if rows is None else encode_sets(rows, raw, classes, what)
+    labelled = LabelledImages(images, codes, classes)
     if paths := list(images.files):
         _check_files(paths, lenient)
         if not empty_classes:
-            _refuse_two_labels(paths, codes, classes)
-    return LabelledImages(images, codes, classes)
+            _refuse_two_labels(paths, labelled)
+    return labelled
 
 
 def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, object, Sequence[str] | None]:
@@ -77,8 +89,9 @@ def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, ob
     names = None
     if _is_frame(data):
         _no_labels(labels, "a DataFrame has its labels in the column 'label'")
-        names = _class_names(data)
-        data, labels = _column(data, IMAGE_COLUMNS), _column(data, LABEL_COLUMNS)
+        data, labels, names = _labelled_columns(data)
+    elif _is_frame(labels) and _is_pandas(labels) and (found := label_columns(labels)):
+        labels, names = found
     images = _sequence([data] if isinstance(data, ONE_IMAGE) else data, what)
     if labels is None and len(images):
         form = f"an array of shape {data.shape}" if isinstance(data, np.ndarray) else f"a {type(data).__name__}"
@@ -235,14 +248,27 @@ def _check_files(files: Iterable[Location], lenient: bool) -> None:
         raise InvalidInputError(f"{some_of(odd)} is not a regular file. Leave it out of the list.")
 
 
-def _refuse_two_labels(paths: Sequence[Location], codes: Codes, classes: npt.NDArray[Any]) -> None:
-    first: dict[Location, int] = {}
-    for path, code in zip(paths, codes.tolist(), strict=True):
-        if first.setdefault(path, code) != code:
-            both = some_of([classes[first[path]].item(), classes[code].item()])
+def _refuse_two_labels(paths: Sequence[Location], images: LabelledImages) -> None:
+    first: dict[Location, Any] = {}
+    rule = "an image has one class" if images.kind == "single" else "all labels of an image are in one list"
+    for index, path in enumerate(paths):
+        label = images.label(index)
+        if first.setdefault(path, label) != label:
             raise InvalidInputError(
-                f"The file {str(path)!r} is listed with the labels {both}: an image has one class. Drop one of the two."
+                f"The file {str(path)!r} is listed with the labels {some_of([first[path], label])}: {rule}. Drop one of the "
+                f"two."
             )
+
+
+def _labelled_columns(frame: Any) -> tuple[list[Any], Any, Sequence[str] | None]:
+    """Images, labels and class names of a table with a column of labels, or with a column of 0 and 1 for each class."""
+    images = _column(frame, IMAGE_COLUMNS)
+    if _is_pandas(frame):
+        spelled = {str(column).lower(): column for column in frame.columns}
+        own = next(spelled[name] for name in IMAGE_COLUMNS if name in spelled)
+        if not spelled.keys() & set(LABEL_COLUMNS) and (found := label_columns(frame.drop(columns=own))):
+            return images, *found
+    return images, _column(frame, LABEL_COLUMNS), _class_names(frame)
 
 
 def _column(frame: Any, names: tuple[str, ...]) -> list[Any]:
@@ -277,4 +303,4 @@ def _class_names(frame: Any) -> Sequence[str] | None:
     """What the numbers in the column of labels stand for, where a `Dataset` of Hugging Face says it."""
     features = getattr(frame, "features", None)
     label = next((features[name] for name in LABEL_COLUMNS if name in features), None) if features else None
-    return getattr(label, "names", None)
+    return getattr(getattr(label, "feature", label), "names", None)  # of a sequence, what it consists of

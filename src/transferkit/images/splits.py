@@ -17,6 +17,7 @@ from ..errors import InvalidInputError, some_of
 from .images import Images, LabelledImages
 from .labels import Codes
 from .reading import read_labelled, split_pair
+from .stratification import divided, held_out_labels
 
 __all__ = [
     "VALIDATION", "Indices", "Known", "Split", "TrainingData", "read_training_data", "stratified_split", "validation_share",
@@ -60,6 +61,20 @@ def stratified_split(
         for chosen in order[:quota]:
             held_out += group[chosen]
     validation = np.sort(np.array(held_out, np.int64))
+    return np.setdiff1d(np.arange(len(codes)), validation), validation
+
+
+def _held_out(
+    codes: Codes, names: Sequence[str], fraction: float, seed: int, eligible: npt.NDArray[np.bool_]
+) -> tuple[Indices, Indices]:
+    """`stratified_split`, also of images with several labels, where about the fraction is held out."""
+    if codes.ndim == 1:
+        return stratified_split(codes, names, fraction, seed, eligible)
+    copies = np.unique(names, return_inverse=True)[1].ravel()
+    chosen = held_out_labels(codes, copies, fraction, seed)
+    validation = chosen[~np.isin(copies[chosen], copies[~eligible])]
+    if not len(validation):
+        raise _too_few(fraction, len(codes))
     return np.setdiff1d(np.arange(len(codes)), validation), validation
 
 
@@ -109,8 +124,7 @@ class Split(NamedTuple):
 
     def class_counts(self) -> dict[Any, int]:
         """Class name -> how many training images."""
-        counts = np.bincount(self.training.codes, minlength=len(self.training.classes))
-        return dict(zip(self.training.classes.tolist(), counts.tolist(), strict=True))
+        return dict(zip(self.training.classes.tolist(), self.training.counts().tolist(), strict=True))
 
     def fingerprint(self) -> str:
         """A SHA-256 that stands for the contents of the training images, in any order."""
@@ -133,6 +147,8 @@ class Split(NamedTuple):
         """
         codes = self.training.codes
         copies = np.unique(self.keys[0], return_inverse=True)[1].ravel()
+        if self.training.kind == "multiple":
+            return divided(codes, copies, [1 / count] * count, seed)
         fold_of = np.full(len(codes), -1)
         pairs = np.unique(np.stack([copies, codes]), axis=1)  # each image once for each class that it is in
         unclear = np.bincount(pairs[0]) > 1
@@ -223,7 +239,7 @@ class TrainingData:
             if not is_new[rows].any():
                 raise self._all_known()
             names = [image.tobytes().hex() for image in shown[rows]]
-            training, held_out = stratified_split(self.images.codes[rows], names, self.share, seed, is_new[rows])
+            training, held_out = _held_out(self.images.codes[rows], names, self.share, seed, is_new[rows])
             rows, others = rows[training], rows[held_out]
         elif len(others):
             others = others[is_new[others]]
@@ -241,8 +257,8 @@ class TrainingData:
 
     def refuse_lost(self, rows: Indices, others: Indices) -> None:
         """Each class needs a training image that can be read, and validation images need one in all."""
-        codes, classes = self.images.codes, self.images.classes
-        if lost := classes[np.setdiff1d(codes, codes[rows])].tolist():
+        images = self.images
+        if lost := images.classes[(images.counts() > 0) & (images.counts(rows) == 0)].tolist():
             raise InvalidInputError(
                 f"None of the training images of the class {some_of(lost)} can be read: every class needs at least "
                 f"one. Repair them, or remove the class; check_images(data) names the faults."
@@ -263,8 +279,9 @@ def read_training_data(data: LabelledImages, validation: object, lenient: bool =
     share, given = validation_share(validation), None
     if share is None:
         images, labels = split_pair(validation)
-        given = read_labelled(images, labels, data.classes, "validation data", lenient=lenient).absolute()
-    if share and np.bincount(data.codes).max() < 2:
+        given = read_labelled(images, labels, data.classes, "validation data", lenient=lenient, kind=data.kind)
+        given = given.absolute()
+    if share and data.counts().max() < 2:
         raise _too_few(share, len(data))
     return TrainingData(data.absolute(), given, share or 0.0)
 

@@ -11,9 +11,12 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import keras
+import numpy as np
+import numpy.typing as npt
 
 from .._arguments import Resize, is_whole
 from ..backbones import Backbone, build_with_weights
@@ -52,6 +55,8 @@ class Network:
     head: tuple[keras.layers.Layer, ...]  # pooling, scale, dropout, dense: from feature maps to logits
     precision: Literal["float32", "bfloat16"]  # of what is frozen
     resize: Resize  # what becomes of images of another aspect ratio
+    # With several labels an image, `(n_classes,)`: each is given from this probability on. None = one label an image.
+    thresholds: npt.NDArray[np.float64] | None = None
 
     def copy(self) -> Network:
         """The same network with weights of its own, to be trained while this one answers."""
@@ -59,7 +64,7 @@ class Network:
         for layer, original in zip(backbone.layers, self.backbone.layers, strict=True):
             layer.name = original.name  # Keras numbers layers without a name anew in each build
         dropout, logits = self.head[2:]
-        options = dropout.rate, dropout.seed, self.precision, self.resize
+        options = dropout.rate, dropout.seed, self.precision, self.resize, self.thresholds
         made = assemble(self.record, backbone, self.size, logits.units, *options)
         made.set_feature_scale(self.feature_scale)
         layers = zip(made.model._flatten_layers(), self.model._flatten_layers(), strict=True)
@@ -219,8 +224,11 @@ def assemble(
     seed: int,
     precision: Literal["float32", "bfloat16"] = "float32",
     resize: Resize = "squash",
+    thresholds: npt.NDArray[np.float64] | None = None,
 ) -> Network:
     """One model from RGB 0-255 float32 `(n, h, w, 3)` to probabilities `(n, n_classes)`, backbone frozen.
+
+    With `thresholds`, an image may have several labels: each has a probability of its own.
 
     The head: global average pooling, features scaled to unit size (by a constant that `fit` measures, so that one
     learning rate suits all backbones), dropout, and a dense layer that starts at zero: before training every class is
@@ -245,10 +253,11 @@ def assemble(
     features = values = head[0](maps)
     for layer in head[1:]:
         values = layer(values)
-    probabilities = keras.layers.Softmax(name="probabilities", dtype="float32")(values)
+    last = keras.layers.Softmax if thresholds is None else partial(keras.layers.Activation, "sigmoid")
+    probabilities = last(name="probabilities", dtype="float32")(values)
     model = keras.Model(inputs, probabilities, name="transferkit")
     backbone.trainable = False
-    return Network(record, size, model, backbone, preprocessed, features, head, precision, resize)
+    return Network(record, size, model, backbone, preprocessed, features, head, precision, resize, thresholds)
 
 
 def _flattened(model: keras.Model) -> keras.Model:

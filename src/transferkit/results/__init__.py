@@ -6,6 +6,7 @@ from .evaluation import Evaluation, Thumbnails
 from .explanations import Explanation, Explanations
 from .exports import ExportReport
 from .history import KEPT, History, Phase, Selection
+from .multilabel import LabelScores, MultiLabelEvaluation, MultiLabelPredictions
 from .pages import figure, page_path, write_page
 from .photos import Neighbour, SuspiciousLabel, SuspiciousLabels
 from .plots import grid, tradeoff
@@ -16,7 +17,8 @@ from .text import Table, html_table, safe, text_table
 
 __all__ = [
     "KEPT", "BackboneScores", "ClassScores", "ConfusedPair", "Coverage", "Evaluation", "Explanation", "Explanations",
-    "ExportReport", "History", "Label", "Neighbour", "Phase", "Prediction", "Predictions", "ScoredImage", "Selection",
-    "SuspiciousLabel", "SuspiciousLabels", "Table", "Thumbnails", "backbone_parts", "figure", "grid", "html_table",
-    "judged", "page_path", "safe", "text_table", "tradeoff", "write_page",
+    "ExportReport", "History", "Label", "LabelScores", "MultiLabelEvaluation", "MultiLabelPredictions", "Neighbour",
+    "Phase", "Prediction", "Predictions", "ScoredImage", "Selection", "SuspiciousLabel", "SuspiciousLabels", "Table",
+    "Thumbnails", "backbone_parts", "figure", "grid", "html_table", "judged", "page_path", "safe", "text_table",
+    "tradeoff", "write_page",
 ]  # fmt: skip

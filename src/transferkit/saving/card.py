@@ -31,7 +31,7 @@ def model_card(manifest: Manifest, record: Backbone) -> str:
     sections = [
         _head(["image-classification", "transfer-learning", "transferkit", "keras", record.name]),
         f"# Image classifier on {name}",
-        f"It assigns one of {len(manifest.classes)} classes to an image. It was made by transfer learning from "
+        f"It assigns {_what(manifest)} to an image. It was made by transfer learning from "
         f"{_backbone(manifest, record)}. This card was written by transferkit {_plain(manifest.transferkit_version)}.",
         "## Use",
         EXAMPLE,
@@ -49,6 +49,11 @@ def model_card(manifest: Manifest, record: Backbone) -> str:
         _limits(manifest),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _what(manifest: Manifest) -> str:
+    count = len(manifest.classes)
+    return f"one of {count} classes" if manifest.thresholds is None else f"none, one or several of {count} labels"
 
 
 def _head(tags: Iterable[str]) -> str:
@@ -117,8 +122,9 @@ def _validation(phase: Phase) -> str:
 
 def _limits(manifest: Manifest) -> str:
     half = "- The frozen part computes in half precision where the machine is fast at it.\n"
+    one = "- Every image gets one of the classes, also one that shows none of them.\n"
     return (
-        "- Every image gets one of the classes, also one that shows none of them.\n"
+        f"{one if manifest.thresholds is None else ''}"
         "- The figures hold for images like those of the training data; others may be classified less well.\n"
         f"{half if manifest.precision == 'bfloat16' else ''}"
         "- Biases of the training images, and of the images that the backbone was trained on, are learned too."

@@ -112,7 +112,8 @@ def rebuild(saved: SavedClassifier, record: Backbone, precision: Literal["float3
         if not record.takes(size):
             raise ValueError(f"{record.name!r} cannot be built for {size[0]} x {size[1]} px")
         refuse_small(saved.archive, record, count)
-    options = manifest.dropout, manifest.split_seed, precision, manifest.resize
+    thresholds = None if manifest.thresholds is None else np.array(manifest.thresholds)
+    options = manifest.dropout, manifest.split_seed, precision, manifest.resize, thresholds
     network = assemble(record, record.build(size), size, count, *options)
     network.set_feature_scale(manifest.feature_scale)
     try:

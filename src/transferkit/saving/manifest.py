@@ -7,7 +7,7 @@ import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, field, fields, replace
 from datetime import datetime, timezone
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeGuard, get_args
 
 import keras
 import numpy as np
@@ -54,6 +54,7 @@ class Manifest:
     split_seed: int  # divided the images of `fit`: the same folder is divided alike later
     self_test: list[float]  # what `self_test` gave when the classifier was saved
     history: list[dict[str, Any]]  # as `listed_phases` gives it
+    thresholds: list[float] | None = None  # with several labels an image, of each class; None = one label
     class_weight: Any = None  # of `fit`: None, "balanced" or (class name, weight) pairs
     saved: str = field(default_factory=_now)
     versions: dict[str, str] = field(default_factory=_versions)
@@ -136,6 +137,7 @@ def _rules(manifest: Manifest) -> dict[str, object]:
         "input_size": len(sides) == 2 and _are_counts(sides) and all(0 < side <= 10_000 for side in sides),
         "resize": manifest.resize in get_args(Resize),
         "weights": manifest.weights in ("pretrained", "imagenet", None),
+        "thresholds": manifest.thresholds is None or _are_thresholds(manifest.thresholds, len(names)),
         "feature_scale": _are_numbers([manifest.feature_scale]) and np.isfinite(manifest.feature_scale),
         "dropout": _are_numbers([manifest.dropout]) and 0 <= manifest.dropout < 1,
         "seed or split_seed": _are_counts(seeds) and max(seeds) < 2**32,
@@ -173,7 +175,11 @@ def _are_labels(names: list[Any]) -> bool:
     return {type(name) for name in names} in ({str}, {int}, {bool}) and label_array(names, len(names)).tolist() == names
 
 
-def _are_numbers(values: object) -> bool:
+def _are_thresholds(values: object, count: int) -> bool:
+    return _are_numbers(values) and len(values) == count and all(0 <= value <= 1 for value in values)
+
+
+def _are_numbers(values: object) -> TypeGuard[list[float]]:
     return isinstance(values, list) and all(type(value) is float or _is_int64(value) for value in values)
 
 

@@ -36,6 +36,7 @@ def describe(
         precision=network.precision,
         class_weight=list(class_weight.items()) if isinstance(class_weight, Mapping) else class_weight,
         feature_scale=network.feature_scale,
+        thresholds=None if network.thresholds is None else network.thresholds.tolist(),
         self_test=self_test(network).tolist(),
         history=listed_phases(history),
         **options,

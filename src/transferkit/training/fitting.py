@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..features import Extraction, StoredValues, Values
-from ..images import Split
+from ..images import Split, image_weights
 from ..network import Network
 from ..results import Phase, Selection
 from .calibration import calibrated
@@ -20,6 +20,7 @@ from .recipe import FOLDS
 from .scores import Scores
 from .solver import Array
 from .steps import Data
+from .thresholds import best_thresholds
 
 __all__ = ["is_solvable", "solve_head"]
 
@@ -54,7 +55,7 @@ def solve_head(
     has_views = options.views is not None
     shown = _all_features(data.values.without_changes(), network.feature_scale) if has_views else features
     folds, n_classes = split.folds(FOLDS, options.seed), len(split.training.classes)
-    known = features, shown, data.codes, weights[data.codes], folds
+    known = features, shown, data.codes, image_weights(weights, data.codes), folds
     head, selection = fit_head(*known, n_classes, options.console), None
     if unlabelled is not None and len(rows := unlabelled.inspection.readable()):
         others = np.asarray(unlabelled.values[0][rows], np.float32) * np.float32(network.feature_scale)
@@ -62,6 +63,8 @@ def solve_head(
     head = calibrated(head, data.codes, folds)
     network.head[-1].kernel.assign(head.kernel)
     network.head[-1].bias.assign(head.bias)
+    if network.thresholds is not None and len(head.fold_heads):
+        network.thresholds = best_thresholds(head.logits[head.held_out], data.codes[head.held_out])
     scores = {"": Scores.of(shown @ head.kernel + head.bias, data.codes)}
     is_folded = in_folds and len(head.fold_heads) > 0
     if validation is not None:

@@ -67,11 +67,11 @@ def fit_head(
         features: float32 `(views * n, d)`, all images of one view after those of another.
         measured: float32 `(n, d)`, of the images as they are.
         codes, weights, folds: `(n,)`: the class, the weight in the loss, and the fold that holds the image out, -1 for
-            none.
+            none. With several labels an image, codes and weights are `(n, n_classes)`.
     """
     center, views = center_of(features), len(features) // len(codes)
     features = features - center
-    weights, codes_of_all, folds_of_all = (np.tile(array, views) for array in (weights, codes, folds))
+    weights, codes_of_all, folds_of_all = (np.concatenate([array] * views) for array in (weights, codes, folds))
     held_out = np.flatnonzero(folds >= 0)
     solvers = {fold: HeadSolver(center, n_classes) for fold in np.unique(folds[held_out]).tolist()}
     best = _Trial(STRENGTH, np.zeros((len(codes), n_classes), np.float32))

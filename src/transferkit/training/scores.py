@@ -28,8 +28,15 @@ class Scores(NamedTuple):
 
     @classmethod
     def of(cls, logits: npt.NDArray[Any], codes: Codes) -> Scores:
-        """The scores of logits `(n, n_classes)`."""
+        """The scores of logits `(n, n_classes)`.
+
+        With several labels an image, a loss is the mean binary cross-entropy of the labels, and right means all of them,
+        each given from a probability of 0.5 on.
+        """
         logits = logits.astype(np.float64)
+        if codes.ndim == 2:
+            losses = np.logaddexp(0, np.where(codes, -logits, logits)).mean(axis=1)
+            return cls(losses, ((logits >= 0) == codes).all(axis=1))
         logits = logits - logits.max(axis=1, keepdims=True)
         totals = np.log(np.exp(logits).sum(axis=1))
         return cls(totals - logits[np.arange(len(codes)), codes], logits.argmax(axis=1) == codes)

@@ -36,9 +36,18 @@ class HeadSolver:
 
         self._center, self._n_classes = center, n_classes
         self._model = LogisticRegression(max_iter=ITERATIONS, warm_start=True)
+        self._of_labels: list[HeadSolver] = []
 
     def head(self, strength: float, features: Array, codes: Codes, weights: npt.NDArray[Any]) -> tuple[Array, Array]:
-        """The head of centered features `(n, d)`, with this C of scikit-learn."""
+        """The head of centered features `(n, d)`, with this C of scikit-learn.
+
+        With several labels an image, codes and weights are `(n, n_classes)`, and each label has a regression of its own.
+        """
+        if codes.ndim == 2:
+            self._of_labels = self._of_labels or [HeadSolver(self._center, 2) for _ in range(self._n_classes)]
+            columns = zip(self._of_labels, codes.T, weights.T, strict=True)
+            heads = [solver._of_label(strength, features, *column) for solver, *column in columns]
+            return np.stack([kernel for kernel, _ in heads], axis=1), np.array([bias for _, bias in heads], np.float32)
         self._model.C = strength
         # Several threads, and those of TensorFlow, get into each other's way: products this small take one.
         with warnings.catch_warnings(), threadpool_limits(1):
@@ -46,6 +55,18 @@ class HeadSolver:
             self._model.fit(features, codes, weights)
         kernel, bias = self._dense()
         return kernel, bias - self._center @ kernel
+
+    def _of_label(
+        self, strength: float, features: Array, codes: Codes, weights: npt.NDArray[Any]
+    ) -> tuple[Array, np.float32]:
+        """Kernel `(d,)` and bias of one label; where all images have it or none has, how often that is to be expected."""
+        count, positive = len(codes), int(codes.sum())
+        if positive in (0, count):
+            return np.zeros(features.shape[1], np.float32), np.float32(
+                np.log((positive + 0.5) / (count - positive + 0.5))
+            )
+        kernel, bias = self.head(strength, features, codes, weights)
+        return kernel[:, 1] - kernel[:, 0], bias[1] - bias[0]
 
     def _dense(self) -> tuple[Array, Array]:
         """Kernel and bias of a softmax over all classes; a class without images is never the answer."""

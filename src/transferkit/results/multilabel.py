@@ -1,0 +1,189 @@
+"""Several labels an image: predictions, and how right they are."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .._public import public_in_room
+from .predictions import Label, Prediction, Predictions
+from .text import Printed, Table, figure_text, shortened
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["LabelScores", "MultiLabelEvaluation", "MultiLabelPredictions"]
+
+PRINTED = 30  # labels that the printed table lists
+LONGEST = 50  # characters of a name in it
+
+
+@public_in_room
+class MultiLabelPredictions(Predictions):
+    """The labels of several images, of which each may have none or several.
+
+    As `Predictions`, but ``label`` and ``confidence`` of a `Prediction` are tuples: the names of all labels whose
+    probabilities reach their thresholds, the most probable first, and these probabilities.
+
+    Attributes:
+        classes: class names `(n_classes,)`.
+        probabilities: float32 `(n, n_classes)`; each label has its own, so rows do not add up to 1.
+        thresholds: from which probability each label is given, float64 `(n_classes,)`.
+        paths: a path or None per image.
+        labels: the tuples of names, an array of objects `(n,)`.
+        confidences: the tuples of probabilities, an array of objects `(n,)`.
+        skipped: as in `Predictions`.
+    """
+
+    def __init__(
+        self,
+        classes: npt.NDArray[np.generic],
+        probabilities: npt.NDArray[np.float32],
+        paths: Sequence[str | None],
+        skipped: Mapping[str, str] | None = None,
+        thresholds: npt.NDArray[np.float64] | float = 0.5,
+    ) -> None:
+        super().__init__(classes, probabilities, paths, skipped)
+        self.thresholds = np.broadcast_to(np.asarray(thresholds, np.float64), len(classes))
+        rows = [np.flatnonzero(row) for row in self._given]
+        rows = [row[np.argsort(-own[row], kind="stable")] for row, own in zip(rows, probabilities, strict=True)]
+        self.labels = _objects([tuple(classes[row].tolist()) for row in rows])
+        found = [tuple(own[row].tolist()) for row, own in zip(rows, probabilities, strict=True)]
+        self.confidences = _objects(found)
+
+    @property
+    def _given(self) -> npt.NDArray[np.bool_]:
+        """Whether each image is given each label, `(n, n_classes)`."""
+        given: npt.NDArray[np.bool_] = self.probabilities >= self.thresholds
+        return given
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, numbers.Integral):
+            return Prediction(self.labels[index], self.confidences[index], self.paths[int(index)])
+        paths = np.array(self.paths, object)[index].tolist()
+        return MultiLabelPredictions(self.classes, self.probabilities[index], paths, self.skipped, self.thresholds)
+
+    def _parts(self) -> tuple[str, Table, str]:
+        rows = []
+        for number, found in enumerate(self[:20]):
+            pairs = zip(found.label, found.confidence, strict=True)
+            given = ", ".join(f"{name} {confidence:.3f}" for name, confidence in pairs)
+            rows.append([found.path or f"image {number}", given or "-"])
+        more = f"... and {len(self) - 20} more" if len(self) > 20 else ""
+        return "", (["image", "labels"], rows), more
+
+    def __repr__(self) -> str:
+        return f"<MultiLabelPredictions: {len(self)} images, {len(self.classes)} labels>"
+
+
+@public_in_room
+class LabelScores(NamedTuple):
+    """The figures of one label; NaN where a figure is not defined (no image has it, or it was never given).
+
+    Attributes:
+        average_precision: the mean of the precisions at all images that have the label, ordered by its probability.
+        precision: share of the images that were given the label that have it.
+        recall: share of the images that have the label that were given it.
+        f1: the harmonic mean of the two.
+        threshold: the probability from which on the label is given.
+        support: number of images that have it.
+    """
+
+    average_precision: float
+    precision: float
+    recall: float
+    f1: float
+    threshold: float
+    support: int
+
+
+@public_in_room
+class MultiLabelEvaluation(Printed):
+    """How right the labels of images are, of which each may have none or several; prints as a table.
+
+    Attributes:
+        loss: the mean binary cross-entropy over images and labels, in nats (probabilities are clipped at 1e-7).
+        accuracy: share of images whose labels are all right, 0 to 1.
+        mean_average_precision: the mean over the labels that images have, 0 to 1; it needs no thresholds.
+        micro_f1: F1 of all labels of all images together, 0 to 1.
+        macro_f1: the mean F1 of the labels that images have; one that was never given rightly counts as 0.
+        per_label: name -> `LabelScores`.
+        classes: class names `(n_classes,)`.
+        predictions: the `MultiLabelPredictions` behind the figures.
+        labels: the true names of each image, tuples in an array of objects `(n,)`.
+    """
+
+    def __init__(self, predictions: MultiLabelPredictions, codes: npt.NDArray[np.int64]) -> None:
+        from sklearn.metrics import average_precision_score  # takes a second to import
+
+        true, given = codes == 1, predictions._given
+        self.predictions, self.classes = predictions, predictions.classes
+        self.labels = _objects([tuple(self.classes[row].tolist()) for row in true])
+        own = np.where(true, predictions.probabilities, 1 - predictions.probabilities)
+        self._losses = -np.log(own.clip(1e-7, 1), dtype=float).mean(axis=1)
+        self.loss, self.accuracy = float(self._losses.mean()), float((true == given).all(axis=1).mean())
+        right, given_to, support = (true & given).sum(axis=0), given.sum(axis=0), true.sum(axis=0)
+        areas = [
+            float(average_precision_score(one, p)) if one.any() else np.nan
+            for one, p in zip(true.T, predictions.probabilities.T, strict=True)
+        ]
+        with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
+            figures = right / given_to, right / support, 2 * right / (given_to + support)
+        columns = (areas, *(column.tolist() for column in (*figures, predictions.thresholds, support)))
+        self.per_label: dict[Label, LabelScores] = dict(
+            zip(self.classes.tolist(), map(LabelScores, *columns), strict=True)
+        )
+        found = [scores for scores in self.per_label.values() if scores.support]
+        self.mean_average_precision = float(np.mean([s.average_precision for s in found])) if found else np.nan
+        self.macro_f1 = float(np.mean([s.f1 for s in found])) if found else np.nan
+        total = int(given_to.sum() + support.sum())
+        self.micro_f1 = 2 * int(right.sum()) / total if total else np.nan
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row per image: path, label, predicted, confidence, loss, and a probability per label (extra ``pandas``)."""
+        frame = self.predictions.to_dataframe().rename(columns={"label": "predicted"})
+        frame.insert(1, "label", self.labels)
+        frame.insert(4, "loss", self._losses)
+        return frame
+
+    def _parts(self) -> tuple[str, Table, str]:
+        rows, below = list(self.per_label.items()), ""
+        if len(rows) > PRINTED:
+            rows = sorted(rows, key=lambda row: np.nan_to_num(row[1].average_precision, nan=2))[:PRINTED]
+            below = (
+                f"The {PRINTED} of {len(self.classes)} labels with the lowest average precision; .per_label has all."
+            )
+        table = [
+            [shortened(str(name), LONGEST), *map(figure_text, scores[:-1]), str(scores.support)]
+            for name, scores in rows
+        ]
+        return (
+            self._headline(),
+            (["label", "avg prec", "precision", "recall", "f1", "threshold", "images"], table),
+            below,
+        )
+
+    def __repr__(self) -> str:
+        return f"<MultiLabelEvaluation: {self._headline()}>"
+
+    def _headline(self) -> str:
+        figures = {
+            "mean average precision": self.mean_average_precision,
+            "micro F1": self.micro_f1,
+            "macro F1": self.macro_f1,
+            "all labels right": self.accuracy,
+            "loss": self.loss,
+        }
+        parts = [f"{name} {figure_text(value, 4)}" for name, value in figures.items()]
+        return ", ".join([*parts, f"{len(self.labels):,} images"])
+
+
+def _objects(values: list[tuple[Any, ...]]) -> npt.NDArray[Any]:
+    """An array of tuples, which NumPy would make a matrix of if they are of one length."""
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array

@@ -1,0 +1,38 @@
+"""With several labels an image: from which probability a label is given."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ..images import Codes
+
+__all__ = ["best_thresholds"]
+
+# A threshold that was chosen on fewer images with the label fits these images and no others.
+FEWEST = 5
+HALF = 0.5
+
+
+def best_thresholds(logits: npt.NDArray[np.float32], codes: Codes) -> npt.NDArray[np.float64]:
+    """Of each label, the probability with the highest F1 on images that were not trained on; 0.5 for rare labels.
+
+    Args:
+        logits: `(n, n_classes)`.
+        codes: `(n, n_classes)` of 0 and 1.
+    """
+    probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    pairs = zip(probabilities.T, codes.T, strict=True)
+    return np.array([_best(*pair) if FEWEST <= pair[1].sum() < len(codes) else HALF for pair in pairs])
+
+
+def _best(probabilities: npt.NDArray[np.float64], has_label: npt.NDArray[np.int64]) -> float:
+    """Half-way between the two images that the best division separates; of equal ones, the nearest to 0.5."""
+    order = np.argsort(-probabilities, kind="stable")
+    falling = probabilities[order]
+    given = np.arange(1, len(order) + 1)
+    f1 = 2 * np.cumsum(has_label[order]) / (given + has_label.sum())
+    between = (falling + np.append(falling[1:], 0.0)) / 2
+    f1[np.append(falling[1:] == falling[:-1], False)] = 0  # equal probabilities cannot be divided
+    best = np.flatnonzero(f1 >= f1.max() - 1e-12)
+    return float(min(between[best], key=lambda value: abs(value - HALF)))

@@ -1,0 +1,279 @@
+"""Images with several labels each: how labels are read, what is learnt, said, measured and saved."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from conftest import Make
+from drawing import Pixels, draw, write_png
+from helpers import refused
+from sklearn.metrics import average_precision_score, f1_score
+
+import transferkit as tk
+from transferkit.errors import InvalidInputError
+from transferkit.results import MultiLabelEvaluation, MultiLabelPredictions
+
+KINDS = ("lying", "red", "standing")
+Names = list[list[str]]
+
+
+def side_by_side(count: int, seed: int) -> tuple[Pixels, Names]:
+    """Pictures of 32 x 64 pixels with two halves, each one of three kinds or grey, and the kinds in each."""
+    rng = np.random.default_rng(seed)
+    images, labels = [], []
+    for _ in range(count):
+        halves = [KINDS[code] if code < 3 else None for code in rng.integers(0, 4, 2)]
+        grey = np.full((32, 32, 3), 128, np.uint8)
+        images.append(np.concatenate([grey if kind is None else draw(kind, rng, (32, 32)) for kind in halves], axis=1))
+        labels.append(sorted({kind for kind in halves if kind}))
+    return np.stack(images), labels
+
+
+def matrix(labels: Names) -> npt.NDArray[np.int64]:
+    return np.array([[kind in names for kind in KINDS] for names in labels], np.int64)
+
+
+@pytest.fixture(scope="module")
+def several() -> tk.TransferClassifier:
+    images, labels = side_by_side(90, seed=1)
+    return tk.TransferClassifier("TransferKitTiny", seed=0, cache=False).fit(images, labels, verbose=0)
+
+
+@pytest.fixture(scope="module")
+def evaluation(several: tk.TransferClassifier) -> MultiLabelEvaluation:
+    found = several.evaluate(*side_by_side(60, seed=2), verbose=0)
+    assert isinstance(found, MultiLabelEvaluation)
+    return found
+
+
+# ---- what is learnt ----
+
+
+def test_labels_are_learnt_found_by_themselves_and_measured(evaluation: MultiLabelEvaluation) -> None:
+    assert evaluation.classes.tolist() == list(KINDS)
+    assert evaluation.mean_average_precision > 0.9
+    assert evaluation.macro_f1 > 0.8
+    assert min(scores.recall for scores in evaluation.per_label.values()) > 0.7
+
+
+def test_the_figures_are_those_of_scikit_learn(evaluation: MultiLabelEvaluation) -> None:
+    true = matrix(side_by_side(60, seed=2)[1])
+    given = matrix([list(names) for names in evaluation.predictions.labels])
+    probabilities = evaluation.predictions.probabilities
+    assert evaluation.mean_average_precision == pytest.approx(
+        average_precision_score(true, probabilities, average="macro")
+    )
+    assert evaluation.micro_f1 == pytest.approx(f1_score(true, given, average="micro"))
+    assert evaluation.macro_f1 == pytest.approx(f1_score(true, given, average="macro"))
+    assert evaluation.accuracy == pytest.approx((true == given).all(axis=1).mean())
+    losses = keras.losses.binary_crossentropy(true.astype(np.float32), probabilities)
+    assert evaluation.loss == pytest.approx(float(np.mean(losses)), abs=1e-5)
+    assert "mean average precision" in str(evaluation)
+    frame = evaluation.to_dataframe()
+    assert list(frame.columns[:5]) == ["path", "label", "predicted", "confidence", "loss"]
+    assert frame["loss"].mean() == pytest.approx(evaluation.loss)
+
+
+def test_predictions_are_tuples_of_names_above_their_thresholds(several: tk.TransferClassifier) -> None:
+    images, _ = side_by_side(30, seed=3)
+    predictions = several.predict(images, verbose=0)
+    assert isinstance(predictions, MultiLabelPredictions)
+    sums = predictions.probabilities.sum(axis=1)
+    assert sums.max() - sums.min() > 0.5
+    for number, prediction in enumerate(predictions):
+        own = predictions.probabilities[number]
+        assert set(prediction.label) == {
+            k for k, p, t in zip(KINDS, own, predictions.thresholds, strict=True) if p >= t
+        }
+        assert list(prediction.confidence) == sorted(prediction.confidence, reverse=True)
+    assert {len(p.label) for p in predictions} >= {1, 2}
+    chosen = predictions[[4, 2]]
+    assert [p.label for p in chosen] == [predictions[4].label, predictions[2].label]
+    assert predictions[1:1].labels.tolist() == []
+    assert predictions.to_dataframe()["label"].tolist() == list(predictions.labels)
+
+
+def test_thresholds_are_chosen_unless_a_label_is_rare(make: Make) -> None:
+    images, labels = side_by_side(60, seed=4)
+    labels = [[*names, "rare"] if number in (5, 30) else names for number, names in enumerate(labels)]
+    clf = make(backbone="TransferKitTiny", cache=False).fit(images, labels, verbose=0)
+    thresholds = clf.predict(images[:1], verbose=0).thresholds
+    assert thresholds[clf.classes_.tolist().index("rare")] == 0.5
+    assert (thresholds != 0.5).any()
+
+
+def test_balanced_weights_raise_the_recall_of_a_label_that_few_images_have(make: Make) -> None:
+    images, labels = side_by_side(60, seed=5)
+    holders = [number for number, names in enumerate(labels) if "red" in names][:6]
+    keep = [number for number, names in enumerate(labels) if "red" not in names or number in holders]
+    images, labels = images[keep], [labels[number] for number in keep]
+    test = side_by_side(40, seed=6)[0]
+
+    def mean(**options: Any) -> float:
+        clf = make(backbone="TransferKitTiny", cache=False).fit(images, labels, verbose=0, **options)
+        return float(clf.predict_proba(test, verbose=0)[:, 1].mean())
+
+    plain = mean()
+    assert mean(class_weight="balanced") > plain
+    assert mean(class_weight={"red": 5.0}) > plain
+
+
+def test_the_same_seed_and_any_order_of_images_give_the_same_head(make: Make) -> None:
+    images, labels = side_by_side(40, seed=7)
+    order = np.random.default_rng(0).permutation(len(images))
+    one = make(cache=False).fit(images, labels, validation=0.2, verbose=0)
+    other = make(cache=False).fit(images[order], [labels[at] for at in order], validation=0.2, verbose=0)
+    assert one.predict_proba(images[:5], verbose=0) == pytest.approx(
+        other.predict_proba(images[:5], verbose=0), abs=1e-5
+    )
+
+
+# ---- saved ----
+
+
+def test_a_saved_classifier_gives_the_same_labels_here_and_in_plain_keras(
+    several: tk.TransferClassifier, tmp_path: Path
+) -> None:
+    images, _ = side_by_side(8, seed=8)
+    expected = several.predict(images, verbose=0)
+    several.save(tmp_path / "several.keras")
+    loaded = tk.TransferClassifier.load(tmp_path / "several.keras")
+    found = loaded.predict(images, verbose=0)
+    assert loaded.labels == "multiple"
+    assert found.labels.tolist() == expected.labels.tolist()
+    assert found.thresholds.tolist() == expected.thresholds.tolist()
+    assert "none, one or several of 3 labels" in loaded.card()
+    assert "3 classes" in loaded.summary()
+    size = several.network_.input_shape[1:3]
+    same_size = np.random.default_rng(0).integers(0, 256, (2, *size, 3)).astype(np.uint8)
+    plain = keras.saving.load_model(tmp_path / "several.keras").predict(same_size.astype(np.float32), verbose=0)
+    assert plain == pytest.approx(several.predict_proba(same_size, verbose=0), abs=1e-4)
+
+
+# ---- how labels are read ----
+
+
+@pytest.mark.parametrize("form", ["tuples", "sets", "frame", "columns", "column of lists", "dataset"])
+def test_every_form_gives_the_same_classifier(form: str, make: Make, tmp_path: Path) -> None:
+    images, labels = side_by_side(12, seed=9)
+    paths = [write_png(tmp_path / f"{number:02d}.png", image) for number, image in enumerate(images)]
+    table = pd.DataFrame(matrix(labels), columns=list(KINDS))
+    data: Any = paths
+    given: Any = {"tuples": [tuple(names) for names in labels], "sets": [set(names) for names in labels]}.get(form)
+    if form == "frame":
+        given = table.astype(bool)
+    elif form == "columns":
+        data = table.assign(path=list(map(str, paths)))
+    elif form == "column of lists":
+        data = pd.DataFrame({"image": list(map(str, paths)), "labels": labels})
+    elif form == "dataset":
+        import tensorflow as tf
+
+        data = tf.data.Dataset.from_tensor_slices((images, matrix(labels))).batch(5)
+        data.class_names = list(KINDS)
+    clf = make(cache=False).fit(data, given, validation=None, verbose=0)
+    assert clf.classes_.tolist() == list(KINDS)
+    expected = make(cache=False).fit(images, labels, validation=None, verbose=0)
+    assert clf.predict_proba(images[:3], verbose=0) == pytest.approx(
+        expected.predict_proba(images[:3], verbose=0), abs=1e-5
+    )
+
+
+def test_labels_may_be_whole_numbers(make: Make) -> None:
+    images, labels = side_by_side(12, seed=9)
+    clf = make(cache=False).fit(images, [[10 * KINDS.index(name) for name in names] for names in labels], verbose=0)
+    assert clf.classes_.tolist() == [0, 10, 20]
+
+
+def test_one_label_in_each_list_needs_a_word(make: Make) -> None:
+    images, kinds = side_by_side(6, seed=1)[0], [["a"], ["b"]] * 3
+    with refused(InvalidInputError, "lists of one label each", "labels='multiple'"):
+        make().fit(images, kinds)
+    clf = make(labels="multiple", cache=False).fit(images, kinds, validation=None, verbose=0)
+    assert isinstance(clf.predict(images, verbose=0), MultiLabelPredictions)
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "parts"),
+    [
+        ("auto", ["a", ["b", "c"], "a", "b"], ["'a'", "not a list of labels", "['cat']"]),
+        ("auto", [["a", "b"], None, ["b"], ["a"]], ["None", "not a list of labels"]),
+        ("auto", [["a", "b"], ["a", None], ["b"], ["a"]], ["missing"]),
+        ("auto", [["a", "b"], ["a", 1], ["b"], ["a"]], ["mix types"]),
+        ("auto", [["a", "b"], ["a"]], ["2 images", "4 images"]),
+        ("auto", [["a"], [], ["a"], ["a"]], ["only the class 'a'"]),
+        ("auto", np.array([[1, 1], [0, 1], [0, 0], [1, 0]]), ["(4, 2)", "DataFrame(array, columns=names)"]),
+        ("multiple", np.eye(4, dtype=int), ["(4, 4)", "DataFrame(array, columns=names)"]),
+        ("multiple", ["a", "b", "a", "b"], ["'a'", "not a list of labels"]),
+        ("single", [["a", "b"], ["a"], ["b"], ["a"]], ["['a', 'b']", "labels='multiple'"]),
+        ("several", ["a", "b", "a", "b"], ["'several'", "'auto', 'single' or 'multiple'"]),
+    ],
+)
+def test_labels_that_break_a_rule_are_refused(kind: Any, labels: Any, parts: list[str], make: Make) -> None:
+    with refused(InvalidInputError, *parts):
+        make(labels=kind).fit(side_by_side(4, seed=1)[0], labels)
+
+
+def test_a_folder_has_one_label_an_image(make: Make, photos: Path, several: tk.TransferClassifier) -> None:
+    with refused(InvalidInputError, "folder", "list of labels per image"):
+        make(labels="multiple").fit(photos / "train")
+    with refused(InvalidInputError, "test data is a folder"):
+        several.evaluate(photos / "test")
+
+
+def test_one_file_has_one_list_of_labels(make: Make, tmp_path: Path) -> None:
+    path = write_png(tmp_path / "a.png", side_by_side(1, seed=1)[0][0])
+    with refused(InvalidInputError, "a.png", "all labels of an image are in one list"):
+        make().fit([path, path], [["a", "b"], ["b"]])
+
+
+def test_an_unknown_label_of_test_data_is_refused(several: tk.TransferClassifier) -> None:
+    with refused(InvalidInputError, "'rde'", "did you mean 'red'?"):
+        several.evaluate(side_by_side(2, seed=1)[0], [["rde"], []])
+
+
+def test_the_data_check_counts_labels_and_finds_copies_with_other_labels() -> None:
+    images, labels = side_by_side(30, seed=1)
+    images[1] = images[0]
+    labels[0], labels[1] = ["red"], []
+    report = tk.check_images(images, labels, verbose=0)
+    assert report.counts == dict(zip(KINDS, matrix(labels).sum(axis=0).tolist(), strict=True))
+    (fault,) = [fault for fault in report.faults if fault.kind == "conflicting duplicate"]
+    assert "which has the labels 'red'" in fault.detail
+
+
+# ---- what is for one label an image ----
+
+
+def test_what_knows_one_label_only_is_refused(several: tk.TransferClassifier, make: Make) -> None:
+    images, labels = side_by_side(6, seed=1)
+    for call in (
+        lambda: several.fine_tune(steps=1),
+        lambda: several.explain(images),
+        lambda: tk.PredictBatch(several)({"image": list(images)}),
+    ):
+        with refused(InvalidInputError, "is for one label per image"):
+            call()
+    for options in ({"epochs": 1}, {"learning_rate": 0.1}, {"unlabelled": images}):
+        with refused(InvalidInputError, "several labels", "Leave out"):
+            make().fit(images, labels, **options)
+    with refused(InvalidInputError, "every image has one label"):
+        tk.compare(images, labels, ["TransferKitTiny"])
+
+
+def test_a_copy_of_the_classifier_keeps_its_thresholds(several: tk.TransferClassifier) -> None:
+    images, _ = side_by_side(3, seed=1)
+    file = io.BytesIO()
+    several.save(file)
+    file.seek(0)
+    assert (
+        tk.TransferClassifier.load(file).predict(images, verbose=0).labels.tolist()
+        == several.predict(images, verbose=0).labels.tolist()
+    )
