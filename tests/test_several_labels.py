@@ -40,6 +40,12 @@ def matrix(labels: Names) -> npt.NDArray[np.int64]:
     return np.array([[kind in names for kind in KINDS] for names in labels], np.int64)
 
 
+def answers(clf: tk.TransferClassifier, images: Pixels) -> Any:
+    predictions = clf.predict(images, verbose=0)
+    assert isinstance(predictions, MultiLabelPredictions)
+    return predictions
+
+
 @pytest.fixture(scope="module")
 def several() -> tk.TransferClassifier:
     images, labels = side_by_side(90, seed=1)
@@ -83,8 +89,7 @@ def test_the_figures_are_those_of_scikit_learn(evaluation: MultiLabelEvaluation)
 
 def test_predictions_are_tuples_of_names_above_their_thresholds(several: tk.TransferClassifier) -> None:
     images, _ = side_by_side(30, seed=3)
-    predictions = several.predict(images, verbose=0)
-    assert isinstance(predictions, MultiLabelPredictions)
+    predictions = answers(several, images)
     sums = predictions.probabilities.sum(axis=1)
     assert sums.max() - sums.min() > 0.5
     for number, prediction in enumerate(predictions):
@@ -104,7 +109,7 @@ def test_thresholds_are_chosen_unless_a_label_is_rare(make: Make) -> None:
     images, labels = side_by_side(60, seed=4)
     labels = [[*names, "rare"] if number in (5, 30) else names for number, names in enumerate(labels)]
     clf = make(cache=False).fit(images, labels, verbose=0)
-    thresholds = clf.predict(images[:1], verbose=0).thresholds
+    thresholds = answers(clf, images[:1]).thresholds
     assert thresholds[clf.classes_.tolist().index("rare")] == 0.5
     assert (thresholds != 0.5).any()
 
@@ -152,10 +157,10 @@ def test_a_saved_classifier_gives_the_same_labels_here_and_in_plain_keras(
     several: tk.TransferClassifier, tmp_path: Path
 ) -> None:
     images, _ = side_by_side(8, seed=8)
-    expected = several.predict(images, verbose=0)
+    expected = answers(several, images)
     several.save(tmp_path / "several.keras")
     loaded = tk.TransferClassifier.load(tmp_path / "several.keras")
-    found = loaded.predict(images, verbose=0)
+    found = answers(loaded, images)
     assert loaded.labels == "multiple"
     assert found.labels.tolist() == expected.labels.tolist()
     assert found.thresholds.tolist() == expected.thresholds.tolist()
@@ -205,7 +210,7 @@ def test_one_label_in_each_list_needs_a_word(make: Make) -> None:
     with refused(InvalidInputError, "lists of one label each", "labels='multiple'"):
         make().fit(images, kinds)
     clf = make(labels="multiple", cache=False).fit(images, kinds, validation=None, verbose=0)
-    assert isinstance(clf.predict(images, verbose=0), MultiLabelPredictions)
+    assert answers(clf, images).probabilities.shape == (6, 2)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,13 @@ from typing import Any, Literal, TypeAlias
 from .errors import bad_argument
 
 __all__ = [
-    "OnBadImage", "Resize", "check_count", "check_number", "check_on_bad_image", "check_resize", "check_seed",
-    "check_share", "check_size", "is_whole",
+    "LabelKind", "OnBadImage", "Resize", "check_count", "check_label_kind", "check_number", "check_on_bad_image",
+    "check_resize", "check_seed", "check_share", "check_size", "is_whole",
 ]  # fmt: skip
 
 LARGEST = 10_000  # pixels of a side
 
+LabelKind: TypeAlias = Literal["auto", "single", "multiple"]
 OnBadImage: TypeAlias = Literal["raise", "skip"]
 Resize: TypeAlias = Literal["squash", "crop", "pad"]
 
@@ -68,6 +69,13 @@ def check_size(value: object, name: str = "input_size") -> tuple[int, int] | Non
     if max(sides) > LARGEST:
         raise bad_argument(name, value, f"must be at most {LARGEST} pixels", f"Pass for example {name}=224")
     return int(sides[0]), int(sides[1])
+
+
+def check_label_kind(value: object) -> LabelKind:
+    """Whether an image has one label or several."""
+    if value not in ("auto", "single", "multiple"):
+        raise bad_argument("labels", value, "must be 'auto', 'single' or 'multiple'", "Leave it out")
+    return value
 
 
 def check_resize(value: object) -> Resize:

@@ -19,9 +19,11 @@ from typing_extensions import Self
 
 from . import saving
 from ._arguments import (
+    LabelKind,
     OnBadImage,
     Resize,
     check_count,
+    check_label_kind,
     check_number,
     check_on_bad_image,
     check_resize,
@@ -68,14 +70,12 @@ from .images import (
     ImageLike,
     Images,
     Known,
-    LabelKind,
     Labels,
     Resizing,
     Split,
     TrainingData,
     Validation,
     check_class_weight,
-    check_label_kind,
     read_images,
     read_labelled,
     read_training_data,

@@ -7,7 +7,6 @@ from .decoding import PIXEL_RULE, content_of, decode, load, thumbnails, to_pixel
 from .folders import EXTENSIONS, list_files
 from .forms import ImageData, ImageLike, Labels, Validation
 from .images import Content, Images, LabelledImages
-from .label_sets import LabelKind, check_label_kind
 from .labels import ClassWeight, Codes, check_class_weight, class_weights, image_weights, label_array
 from .opening import Header, header_of, open_image, unreadable
 from .reading import named_path, read_each, read_images, read_labelled, split_pair
@@ -27,7 +26,6 @@ __all__ = [
     "Images",
     "Indices",
     "Known",
-    "LabelKind",
     "LabelledImages",
     "Labels",
     "Pixels",
@@ -37,7 +35,6 @@ __all__ = [
     "TrainingData",
     "Validation",
     "check_class_weight",
-    "check_label_kind",
     "class_weights",
     "content_of",
     "decode",

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import LabelKind
 from .._remote import Location, Remote
 from .folders import ClassFolder
-from .label_sets import LabelKind
 from .labels import Codes
 
 __all__ = ["Content", "Images", "LabelledImages"]

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InvalidInputError, bad_argument, shown, some_of
+from .._arguments import LabelKind
+from ..errors import InvalidInputError, shown, some_of
 
-__all__ = ["LabelKind", "check_label_kind", "label_columns", "label_sets"]
-
-LabelKind: TypeAlias = Literal["auto", "single", "multiple"]
+__all__ = ["label_columns", "label_sets"]
 
 MULTIPLE = "TransferClassifier(labels='multiple')"
-
-
-def check_label_kind(kind: LabelKind) -> LabelKind:
-    """`kind` as it is.
-
-    Raises:
-        InvalidInputError: it is not one of the three.
-    """
-    if kind not in get_args(LabelKind):
-        raise bad_argument("labels", kind, "must be 'auto', 'single' or 'multiple'", "Leave it out")
-    return kind
 
 
 def label_sets(labels: Any, count: int, kind: LabelKind, has_names: bool) -> list[list[Any]] | None:

@@ -12,19 +12,20 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from .._arguments import LabelKind
 from .._remote import Location, Remote, located
 from ..errors import InvalidInputError, TransferKitError, bad_argument, shown, some_of
 from .arrays import checked_image, dataset_arrays, image_contents, is_dataset, named_labels
 from .folders import list_class_folder, list_files
 from .images import Content, Images, LabelledImages
-from .label_sets import LabelKind, label_columns, label_sets
+from .label_sets import label_columns, label_sets
 from .labels import class_names, encode, encode_sets, label_array
 
 __all__ = ["named_path", "read_each", "read_images", "read_labelled", "split_pair"]
 
 # The columns of a DataFrame, in any case; the first that is there is taken.
 IMAGE_COLUMNS = ("path", "image", "file", "filename", "filepath")
-LABEL_COLUMNS = ("label", "labels", "class", "target")
+LABEL_COLUMNS = ("label", "class", "target", "labels")
 ONE_IMAGE = (bytes, bytearray, memoryview, Image.Image)
 
 
