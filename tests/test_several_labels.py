@@ -150,6 +150,17 @@ def test_rare_labels_are_on_both_sides_whatever_the_order_of_images(make: Make) 
     )
 
 
+def test_logits_neighbours_and_typicality_are_there_too(several: tk.TransferClassifier) -> None:
+    images, labels = side_by_side(90, seed=1)
+    predictions = answers(several, images[:4])
+    logits = several.decision_function(images[:4], verbose=0)
+    assert 1 / (1 + np.exp(-logits)) == pytest.approx(predictions.probabilities, abs=1e-5)
+    nearest = several.neighbours(images[:4], 1, verbose=0)
+    assert [set(found[0].label) for found in nearest] == list(map(set, labels[:4]))
+    assert predictions[0].typicality == pytest.approx(predictions.typicalities[0])
+    assert predictions[1:3].typicalities.tolist() == predictions.typicalities[1:3].tolist()
+
+
 # ---- saved ----
 
 
@@ -271,6 +282,10 @@ def test_what_knows_one_label_only_is_refused(several: tk.TransferClassifier, ma
     for call in (
         lambda: several.fine_tune(steps=1),
         lambda: several.explain(images),
+        lambda: several.coverage(images, labels),
+        lambda: several.suspicious_labels(),
+        lambda: several.predict(images, min_confidence=0.5),
+        lambda: answers(several, images).at_least(0.5),
         lambda: tk.PredictBatch(several)({"image": list(images)}),
     ):
         with refused(InvalidInputError, "is for one label per image"):

@@ -528,7 +528,11 @@ class TransferClassifier(Estimator):
             InvalidInputError: a path that does not exist, or an array that is not an image.
             ImageReadError: images that cannot be read, all of them named.
         """
-        fitted = self._fitted_or_raise("predict")
+        fitted = (
+            self._fitted_or_raise("predict")
+            if min_confidence is None
+            else self._single_label_or_raise("min_confidence")
+        )
         skip, console, views = check_on_bad_image(on_bad_image), Console(verbose), _check_views(views)
         least = None if min_confidence is None else check_share("min_confidence", min_confidence)
         given = read_images(images, lenient=skip)
@@ -562,7 +566,7 @@ class TransferClassifier(Estimator):
         fitted = self._fitted_or_raise("decision_function")
         store = open_store(self.cache, lenient=True)
         logits = fitted.predictor(read_images(images), store, Console(verbose), "predicting", False).logits
-        return logits if logits.shape[1] > 2 else logits[:, 1] - logits[:, 0]
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 and fitted.network.thresholds is None else logits
 
     def transform(
         self,
@@ -594,6 +598,7 @@ class TransferClassifier(Estimator):
 
         Arguments and errors as for `evaluate`.
         """
+        self._single_label_or_raise("coverage")
         evaluation = self.evaluate(data, labels, on_bad_image=on_bad_image, verbose=verbose)
         predictions = evaluation.predictions
         return Coverage(predictions.confidences, evaluation.labels == predictions.labels)
@@ -637,7 +642,7 @@ class TransferClassifier(Estimator):
             InvalidInputError: the images of `fit` are not at hand: after `load`, and in a copy.
             ImageReadError: images that can no longer be read.
         """
-        fitted, console = self._fitted_or_raise("suspicious_labels"), Console(verbose)
+        fitted, console = self._single_label_or_raise("suspicious_labels"), Console(verbose)
         split = _split_of_fit(fitted, "suspicious_labels").undivided()
         count = None if n is None else check_count("n", n, example=25)
         features = self._features(_as_in_fit(fitted, self.history_, console), split.training.images, console)

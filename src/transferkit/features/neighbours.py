@@ -21,13 +21,11 @@ def nearest(
     features: npt.NDArray[np.float32], known: npt.NDArray[np.float32], training: LabelledImages, k: int
 ) -> list[list[Neighbour]]:
     """For each of the features `(n, d)`, the `k` of the `training` images with features `known` that are most alike."""
-    known, names = units_of(known), training.classes.tolist()
+    known = units_of(known)
 
     def found(rows: Any, similarities: Any) -> Iterator[list[Neighbour]]:
         for closest, of_one in zip(rows.tolist(), similarities, strict=True):
-            yield [
-                Neighbour(training.images.name(row), names[training.codes[row]], float(of_one[row])) for row in closest
-            ]
+            yield [Neighbour(training.images.name(row), training.label(row), float(of_one[row])) for row in closest]
 
     answers: list[list[Neighbour]] = []
     for start in range(0, len(features), CHUNK):

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._public import public_in_room
+from ..errors import InvalidInputError, shown_url
 from .predictions import Label, Prediction, Predictions
 from .text import Printed, Table, figure_text, shortened
 
@@ -36,7 +37,7 @@ class MultiLabelPredictions(Predictions):
         paths: a path or None per image.
         labels: the tuples of names, an array of objects `(n,)`.
         confidences: the tuples of probabilities, an array of objects `(n,)`.
-        skipped: as in `Predictions`.
+        typicalities, skipped: as in `Predictions`.
     """
 
     def __init__(
@@ -45,9 +46,10 @@ class MultiLabelPredictions(Predictions):
         probabilities: npt.NDArray[np.float32],
         paths: Sequence[str | None],
         skipped: Mapping[str, str] | None = None,
+        typicalities: npt.NDArray[np.float32] | None = None,
         thresholds: npt.NDArray[np.float64] | float = 0.5,
     ) -> None:
-        super().__init__(classes, probabilities, paths, skipped)
+        super().__init__(classes, probabilities, paths, skipped, typicalities)
         self.thresholds = np.broadcast_to(np.asarray(thresholds, np.float64), len(classes))
         rows = [np.flatnonzero(row) for row in self._given]
         rows = [row[np.argsort(-own[row], kind="stable")] for row, own in zip(rows, probabilities, strict=True)]
@@ -63,16 +65,25 @@ class MultiLabelPredictions(Predictions):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, numbers.Integral):
-            return Prediction(self.labels[index], self.confidences[index], self.paths[int(index)])
+            own = self.labels[index], self.confidences[index]
+            return Prediction(*own, self.paths[int(index)], self._typicality(int(index)))
         paths = np.array(self.paths, object)[index].tolist()
-        return MultiLabelPredictions(self.classes, self.probabilities[index], paths, self.skipped, self.thresholds)
+        found = self.probabilities[index], paths, self.skipped, self.typicalities[index]
+        return MultiLabelPredictions(self.classes, *found, self.thresholds)
+
+    def at_least(self, min_confidence: float) -> Predictions:  # noqa: ARG002
+        """Refused: each label has a threshold of its own."""
+        raise InvalidInputError(
+            "min_confidence is for one label per image: with several, each label has a threshold. Leave it out, and compare "
+            "`probabilities` with numbers of your own."
+        )
 
     def _parts(self) -> tuple[str, Table, str]:
         rows = []
         for number, found in enumerate(self[:20]):
             pairs = zip(found.label, found.confidence, strict=True)
             given = ", ".join(f"{name} {confidence:.3f}" for name, confidence in pairs)
-            rows.append([found.path or f"image {number}", given or "-"])
+            rows.append([shown_url(found.path or f"image {number}"), given or "-"])
         more = f"... and {len(self) - 20} more" if len(self) > 20 else ""
         return "", (["image", "labels"], rows), more
 

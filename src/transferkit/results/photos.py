@@ -22,7 +22,7 @@ class Neighbour(NamedTuple):
 
     Attributes:
         path: its file, or ``"image 7"`` for the one at this position of an array.
-        label: its class name.
+        label: its class name; with several labels per image, a tuple of them.
         similarity: the cosine of the angle between the features of the two, at most 1.
     """
 

@@ -100,13 +100,15 @@ class Predictions(Printed, Sequence[Prediction]):
         if isinstance(index, numbers.Integral):
             label, path = self.labels[index], self.paths[int(index)]
             label = label.item() if isinstance(label, np.generic) else label  # None is of no type of NumPy's
-            typicality = float(self.typicalities[index])
-            known = typicality if math.isfinite(typicality) else math.nan  # the one NaN that is equal in two tuples
-            return Prediction(label, float(self.confidences[index]), path, known)
+            return Prediction(label, float(self.confidences[index]), path, self._typicality(int(index)))
         paths = np.array(self.paths, object)[index].tolist()
         part = Predictions(self.classes, self.probabilities[index], paths, self.skipped, self.typicalities[index])
         part.labels = self.labels[index]
         return part
+
+    def _typicality(self, index: int) -> float:
+        typicality = float(self.typicalities[index])
+        return typicality if math.isfinite(typicality) else math.nan  # the one NaN that is equal in two tuples
 
     def __len__(self) -> int:
         return len(self.probabilities)

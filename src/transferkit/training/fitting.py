@@ -64,7 +64,8 @@ def solve_head(
     network.head[-1].kernel.assign(head.kernel)
     network.head[-1].bias.assign(head.bias)
     if network.thresholds is not None and len(head.fold_heads):
-        network.thresholds = best_thresholds(head.logits[head.held_out], data.codes[head.held_out])
+        out_of_fold = head.logits[head.held_out] / np.float32(head.temperature)
+        network.thresholds = best_thresholds(out_of_fold, data.codes[head.held_out])
     scores = {"": Scores.of(shown @ head.kernel + head.bias, data.codes)}
     is_folded = in_folds and len(head.fold_heads) > 0
     if validation is not None:
