@@ -105,15 +105,6 @@ def test_predictions_are_tuples_of_names_above_their_thresholds(several: tk.Tran
     assert predictions.to_dataframe()["label"].tolist() == list(predictions.labels)
 
 
-def test_thresholds_are_chosen_unless_a_label_is_rare(make: Make) -> None:
-    images, labels = side_by_side(60, seed=4)
-    labels = [[*names, "rare"] if number in (5, 30) else names for number, names in enumerate(labels)]
-    clf = make(cache=False).fit(images, labels, verbose=0)
-    thresholds = answers(clf, images[:1]).thresholds
-    assert thresholds[clf.classes_.tolist().index("rare")] == 0.5
-    assert (thresholds != 0.5).any()
-
-
 @pytest.mark.parametrize("weight", ["balanced", {"red": 5.0}])
 def test_weights_raise_the_probability_of_a_label_that_few_images_have(weight: Any, few_red: Any, make: Make) -> None:
     (images, labels), test, plain = few_red
@@ -132,10 +123,10 @@ def few_red() -> Any:
     return (images, labels), test, clf.predict_proba(test, verbose=0)[:, 1].mean()
 
 
-def test_rare_labels_are_on_both_sides_whatever_the_order_of_images(make: Make) -> None:
+def test_rare_labels_are_on_both_sides_and_keep_their_threshold(make: Make) -> None:
     images, labels = side_by_side(40, seed=7)
     labels = [[*names, *["rare"] * (number < 5), *["once"] * (number == 9)] for number, names in enumerate(labels)]
-    order = np.random.default_rng(0).permutation(len(images))
+    order = np.random.default_rng(0).permutation(len(images))  # which does not matter
     one = make(cache=False).fit(images, labels, validation=0.2, verbose=0)
     other = make(cache=False).fit(images[order], [labels[at] for at in order], validation=0.2, verbose=0)
     (phase,) = one.history_.phases
@@ -145,6 +136,9 @@ def test_rare_labels_are_on_both_sides_whatever_the_order_of_images(make: Make) 
     counts = np.array([sum(kind in names for names in labels) for kind in KINDS])
     trained = np.array([phase.images[kind] for kind in KINDS])
     assert (np.abs(trained - 0.8 * counts) <= 1.5).all()
+    thresholds = dict(zip(one.classes_.tolist(), answers(one, images[:1]).thresholds, strict=True))
+    assert thresholds["once"] == thresholds["rare"] == 0.5
+    assert 0.5 not in [thresholds[kind] for kind in KINDS]
     assert one.predict_proba(images[:5], verbose=0) == pytest.approx(
         other.predict_proba(images[:5], verbose=0), abs=1e-5
     )
@@ -155,10 +149,35 @@ def test_logits_neighbours_and_typicality_are_there_too(several: tk.TransferClas
     predictions = answers(several, images[:4])
     logits = several.decision_function(images[:4], verbose=0)
     assert 1 / (1 + np.exp(-logits)) == pytest.approx(predictions.probabilities, abs=1e-5)
-    nearest = several.neighbours(images[:4], 1, verbose=0)
-    assert [set(found[0].label) for found in nearest] == list(map(set, labels[:4]))
+    nearest: Any = several.neighbours(images[:4], 1, verbose=0)
+    assert [found[0].label for found in nearest] == list(map(tuple, labels[:4]))
     assert predictions[0].typicality == pytest.approx(predictions.typicalities[0])
     assert predictions[1:3].typicalities.tolist() == predictions.typicalities[1:3].tolist()
+
+
+@pytest.mark.parametrize("validation", [None, 0.25])
+def test_a_head_that_is_trained_by_steps_learns_several_labels(validation: Any, make: Make) -> None:
+    images, labels = side_by_side(60, seed=1)
+    clf = make(cache=False).fit(images, labels, validation=validation, epochs=60, learning_rate=0.02, verbose=0)
+    (phase,) = clf.history_.phases
+    assert phase.metrics["loss"][-1] < 0.8 * phase.metrics["loss"][0]
+    assert phase.metrics["loss"][0] < 0.75
+    probabilities = clf.predict_proba(images, verbose=0)
+    assert average_precision_score(matrix(labels), probabilities, average="macro") > 0.75
+
+
+@pytest.mark.parametrize("validation", ["auto", pytest.param(None, marks=pytest.mark.slow)])
+def test_fine_tune_learns_several_labels(validation: Any, make: Make) -> None:
+    images, labels = side_by_side(60, seed=1)
+    clf = make(cache=False).fit(images, labels, verbose=0)
+    before = average_precision_score(matrix(labels), clf.predict_proba(images, verbose=0), average="macro")
+    clf.fine_tune(at="stage1", steps=60, learning_rate=0.01, validation=validation, verbose=0)
+    phase = clf.history_.phases[1]
+    after = average_precision_score(matrix(labels), clf.predict_proba(images, verbose=0), average="macro")
+    assert phase.metrics["loss"][-1] < phase.metrics["loss"][0]
+    assert (phase.selection is None) == (validation is None)
+    assert after > before
+    assert len(answers(clf, images).thresholds) == 3
 
 
 # ---- saved ----
@@ -210,10 +229,10 @@ def test_every_form_gives_the_same_labels(form: str, tmp_path: Path) -> None:
     assert report.counts == dict(zip(KINDS, matrix(labels).sum(axis=0).tolist(), strict=True))
 
 
-def test_labels_may_be_whole_numbers(make: Make) -> None:
+def test_labels_may_be_whole_numbers() -> None:
     images, labels = side_by_side(12, seed=9)
-    clf = make(cache=False).fit(images, [[10 * KINDS.index(name) for name in names] for names in labels], verbose=0)
-    assert clf.classes_.tolist() == [0, 10, 20]
+    numbers = [[10 * KINDS.index(name) for name in names] for names in labels]
+    assert list(tk.check_images(images, numbers, cache=False, verbose=0).counts) == [0, 10, 20]
 
 
 def test_one_label_in_each_list_needs_a_word(make: Make) -> None:
@@ -280,7 +299,6 @@ def test_the_data_check_counts_labels_and_finds_copies_with_other_labels() -> No
 def test_what_knows_one_label_only_is_refused(several: tk.TransferClassifier, make: Make) -> None:
     images, labels = side_by_side(6, seed=1)
     for call in (
-        lambda: several.fine_tune(steps=1),
         lambda: several.explain(images),
         lambda: several.coverage(images, labels),
         lambda: several.suspicious_labels(),
@@ -290,8 +308,7 @@ def test_what_knows_one_label_only_is_refused(several: tk.TransferClassifier, ma
     ):
         with refused(InvalidInputError, "is for one label per image"):
             call()
-    for options in ({"epochs": 1}, {"learning_rate": 0.1}, {"unlabelled": images}):
-        with refused(InvalidInputError, "several labels", "Leave out"):
-            make().fit(images, labels, **options)
+    with refused(InvalidInputError, "unlabelled", "several labels"):
+        make().fit(images, labels, unlabelled=images)
     with refused(InvalidInputError, "every image has one label"):
         tk.compare(images, labels, ["TransferKitTiny"])

@@ -154,6 +154,11 @@ class _Fitted:
     share: float = 0.0
     typicality: Typicality | None = None
 
+    @property
+    def kind(self) -> LabelKind:
+        """Whether an image may have several labels."""
+        return "single" if self.network.thresholds is None else "multiple"
+
     @cached_property
     def predictor(self) -> Predictor:
         return Predictor(self.network, self.typicality)
@@ -333,8 +338,11 @@ class TransferClassifier(Estimator):
         more = _read_unlabelled(unlabelled, options)
         images = read_labelled(data, labels, what="training data", lenient=options.skip, kind=kind)
         several = images.kind == "multiple"
-        if several:
-            _check_several_labels(options, more)
+        if several and more is not None:
+            raise InvalidInputError(
+                "unlabelled was given for images with several labels: the head learns from such images only where each has "
+                "one label. Leave it out."
+            )
         weight = check_class_weight(class_weight, images.classes)
         read = read_training_data(images, _validation(validation, len(images), options.solves), options.skip)
 
@@ -431,7 +439,7 @@ class TransferClassifier(Estimator):
             >>> [phase.name for phase in clf.history_.phases]
             ['fit', 'fine_tune']
         """
-        fitted = self._single_label_or_raise("fine_tune")
+        fitted = self._fitted_or_raise("fine_tune")
         before = self.history_.phases
         at = fitted.network.default_cut() if at is None else fitted.network.resolve(at)  # before a folder is listed
         weight = fitted.class_weight if class_weight is None else check_class_weight(class_weight, fitted.classes)
@@ -485,8 +493,7 @@ class TransferClassifier(Estimator):
         """
         fitted = self._fitted_or_raise("evaluate")
         skip, console, views = check_on_bad_image(on_bad_image), Console(verbose), _check_views(views)
-        kind: LabelKind = "single" if fitted.network.thresholds is None else "multiple"
-        test = read_labelled(data, labels, fitted.classes, "test data", lenient=skip, kind=kind)
+        test = read_labelled(data, labels, fitted.classes, "test data", lenient=skip, kind=fitted.kind)
         predictions, inspection = self._predicted(fitted, test.images, skip, console, "evaluating", views)
         if not len(predictions):
             refuse_unreadable(inspection.failures, " No image is left to evaluate.")
@@ -993,17 +1000,6 @@ def _check_views(views: int) -> int:
     return int(views)
 
 
-def _check_several_labels(options: FitOptions, unlabelled: Images | None) -> None:
-    given = (
-        "unlabelled was" if unlabelled is not None else "" if options.solves else "epochs, learning_rate or such were"
-    )
-    if given:
-        raise InvalidInputError(
-            f"{given} given for images with several labels, whose head is always solved for on the labelled images. Leave "
-            f"out unlabelled, epochs, learning_rate and callbacks, and use augmentation with views alone."
-        )
-
-
 def _read_unlabelled(data: ImageData | None, options: FitOptions) -> Images | None:
     if data is None:
         return None
@@ -1062,7 +1058,9 @@ def _images_to_tune_on(
 ) -> CheckedImages:
     """New images, checked and split, or those of `fit` as they are."""
     if data is not None:
-        images = read_labelled(data, labels, fitted.classes, "data to fine-tune on", lenient=options.skip)
+        images = read_labelled(
+            data, labels, fitted.classes, "data to fine-tune on", lenient=options.skip, kind=fitted.kind
+        )
     elif fitted.split is None:
         raise InvalidInputError(
             "fine_tune was called without data on a classifier that was loaded or copied, which does not contain the "

@@ -43,6 +43,7 @@ from .pseudo_labels import MOST_UNLABELLED
 from .recipe import FOLDS, START_STRENGTH, TUNING_STEPS, epochs_for, layer_rates, peak_rate, schedule
 from .scores import Scores
 from .steps import Data, Inference, Settings
+from .thresholds import best_thresholds
 from .tuning import TuningRun
 
 __all__ = ["CheckedImages", "Trained", "check", "cross_validated", "extract_features", "train_head", "tune"]
@@ -159,7 +160,10 @@ def train_head(
     loop = loop_for(cut.trainable, settings, cut.whole, options.strategy)
     result = train(cut.trainable, data, validation, settings, loop)
     if validation is not None:
-        result.temperature = calibrate(network.head[-1], loop.logits(validation), validation.codes)
+        logits = loop.logits(validation)
+        result.temperature = calibrate(network.head[-1], logits, validation.codes)
+        if network.thresholds is not None:
+            network.thresholds = best_thresholds(logits / np.float32(result.temperature), validation.codes)
     phase = Phase("fit", cut.first_layer, result.metrics, result.kept, result.seconds, seconds)
     phase = replace(phase, temperature=result.temperature)
     options.console.say(_summary(phase))
@@ -223,6 +227,7 @@ def tune(
     folds = split.folds(FOLDS, options.seed) if selects and validation is None else None
     run = TuningRun(cut, network.head[-1], settings, options.folder, options.strategy)
     result, selection = run.tuned(data, validation if selects else None, folds, validation)
+    network.thresholds = network.thresholds if run.thresholds is None else run.thresholds
     phase = Phase("fine_tune", cut.first_layer, result.metrics, result.kept, result.seconds, seconds)
     kept = 0 if selection and selection.kept == "before" else result.kept
     phase = replace(phase, selection=selection, kept=kept, temperature=result.temperature)

@@ -58,7 +58,7 @@ class Settings:
     """How to train.
 
     Attributes:
-        class_weights: float32 `(n_classes,)`.
+        class_weights: float32 `(n_classes,)`; with several labels an image, `(2, n_classes)` of those without and with it.
         smoothing: the share of each label that goes to all classes alike (Szegedy et al., 2016).
         also: variables to train besides the trainable ones of the model.
         checkpoint: keeps the state of the run, so that it can go on after a kill; None = nothing is kept.
@@ -105,12 +105,19 @@ class Loop:
 
     def __init__(self, model: keras.Model, settings: Settings, whole: keras.Model | None = None) -> None:
         self.model, self.shown = model, whole or model
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=whole is None)
-        accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+        self.has_several = settings.class_weights.ndim == 2
+        of_code = [model.output_shape[-1]] if self.has_several else []  # the shape of an image's code
+        loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=whole is None)
+        accuracy: Any = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+        if self.has_several:
+            loss = keras.losses.BinaryCrossentropy(from_logits=whole is None)
+            accuracy = keras.metrics.BinaryAccuracy(name="accuracy")
         model.compile(optimizer=settings.optimizer)
         self.shown.compile(optimizer=model.optimizer, loss=loss, metrics=[accuracy])
         # Builds the metric: callbacks that monitor it ask the model whether more is better.
-        self.shown.compute_metrics(None, np.zeros(1, np.int64), np.zeros((1, model.output_shape[-1]), np.float32))
+        self.shown.compute_metrics(
+            None, np.zeros([1, *of_code], np.int64), np.zeros((1, model.output_shape[-1]), np.float32)
+        )
         self.optimizer = model.optimizer  # compile wraps it where mixed precision needs the loss scaled
         self.batch_size = settings.batch_size
         self.smoothing = settings.smoothing
@@ -119,7 +126,7 @@ class Loop:
         self.optimizer.build(self.variables)
         self._fresh = [(variable, variable.numpy()) for variable in self.optimizer.variables]
         self.logits = Inference(model, settings.batch_size)
-        self.signature = [signature(model), tf.TensorSpec((None,), tf.int64)]
+        self.signature = [signature(model), tf.TensorSpec([None, *of_code], tf.int64)]
 
     @cached_property
     def _one_step(self) -> Any:
@@ -169,19 +176,27 @@ class Loop:
         gradients = tape.gradient(scaled, [variable.value for variable in self.variables])
         # Gradients are not checked: where the loss is scaled, infinite ones are expected, and their step is left out.
         self.optimizer.apply(gradients, self.variables)
-        count = tf.cast(tf.size(codes), tf.float32)
-        correct = tf.reduce_sum(tf.cast(tf.argmax(logits, axis=-1) == codes, tf.float32))
+        count = tf.cast(tf.shape(codes)[0], tf.float32)
+        if self.has_several:
+            is_right = tf.reduce_all((logits >= 0) == (codes == 1), axis=-1)
+        else:
+            is_right = tf.argmax(logits, axis=-1) == codes
+        correct = tf.reduce_sum(tf.cast(is_right, tf.float32))
         return tf.stack([loss * count, correct, self._sum_of_weights(), rate])
 
     def _losses(self, logits: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
-        """The weighted loss of each image."""
+        """The weighted cross-entropy of each image; with several labels an image, the mean of those of the labels."""
+        if self.has_several:
+            targets = (1 - self.smoothing) * tf.cast(codes, tf.float32) + self.smoothing / 2
+            losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
+            return tf.reduce_mean(losses * tf.where(codes == 1, self.class_weights[1], self.class_weights[0]), axis=-1)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits)
         if self.smoothing:
             losses += self.smoothing * (tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1) - losses)
         return losses * tf.gather(self.class_weights, codes)
 
     def _steps(self, values: list[tf.Tensor], codes: tf.Tensor) -> tf.Tensor:
-        count = -(-tf.size(codes) // self.batch_size)
+        count = -(-tf.shape(codes)[0] // self.batch_size)
 
         def body(step: tf.Tensor, numbers: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
             start = step * self.batch_size

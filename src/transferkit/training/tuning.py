@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from ..images import Indices
+from ..images import Codes, Indices, image_weights
 from ..network import Cut
 from ..results import Selection
 from .calibration import calibrated, scale_logits
@@ -20,6 +20,7 @@ from .loop import State, TrainingResult, loop_for, restore, state_of, train
 from .recipe import runs_for
 from .selection import select
 from .steps import Data, Inference, Settings
+from .thresholds import best_thresholds
 
 __all__ = ["TuningRun"]
 
@@ -27,7 +28,13 @@ Logits = Mapping[str, npt.NDArray[np.float32]]  # "before", "half-way" and "tune
 
 
 class TuningRun:
-    """Trains a model behind a cut and leaves the best state in it; the model is as it was if that fails."""
+    """Trains a model behind a cut and leaves the best state in it; the model is as it was if that fails.
+
+    Attributes:
+        thresholds: with several labels an image, those of the state that was chosen; None = as they were.
+    """
+
+    thresholds: npt.NDArray[np.float64] | None = None
 
     def __init__(
         self,
@@ -59,7 +66,7 @@ class TuningRun:
             self._start_head(data, features)
             result = train(self.model, data, validation, self.settings, self.loop)
             if measured is not None:
-                chosen = select(before, self._candidates(measured, start), measured.codes)
+                chosen = self._select(before, self._candidates(measured, start), measured.codes)
             if chosen is None:
                 return result, None
             selection, factor = chosen
@@ -85,7 +92,7 @@ class TuningRun:
         start, n_classes = state_of(self.model), int(self.model.output_shape[-1])
         if folds.max() < 1 or len(np.unique(data.codes)) < 2:
             return None
-        weights = self.settings.class_weights[data.codes]
+        weights = image_weights(self.settings.class_weights, data.codes)
         head = fit_head(features, features, data.codes, weights, folds, n_classes, self.settings.console)
         head = calibrated(head, data.codes, folds)
         found = {name: np.zeros((len(data), n_classes), np.float32) for name in ("before", "half-way", "tuned")}
@@ -110,13 +117,23 @@ class TuningRun:
             restore(start)
         rows = np.isin(folds, runs)
         measured = {name: logits[rows] for name, logits in found.items()}
-        return select(measured.pop("before"), measured, data.codes[rows], len(runs))
+        return self._select(measured.pop("before"), measured, data.codes[rows], len(runs))
+
+    def _select(
+        self, before: npt.NDArray[Any], candidates: Logits, codes: Codes, folds: int = 0
+    ) -> tuple[Selection, float]:
+        """`select`, and the thresholds of what it chooses."""
+        selection, factor = select(before, candidates, codes, folds)
+        if codes.ndim == 2 and selection.kept != "before":
+            self.thresholds = best_thresholds(np.float32(factor) * candidates[selection.kept], codes)
+        return selection, factor
 
     def _start_head(self, data: Data, features: npt.NDArray[np.float32] | None) -> None:
         """Put a head with a strong penalty in place, if the recipe has one and the images are of all classes."""
         strength, n_classes = self.settings.start_strength, int(self.model.output_shape[-1])
-        if strength is not None and features is not None and len(np.unique(data.codes)) == n_classes:
-            weights = self.settings.class_weights[data.codes]
+        present = np.count_nonzero(data.codes.any(axis=0)) if data.codes.ndim == 2 else len(np.unique(data.codes))
+        if strength is not None and features is not None and present == n_classes:
+            weights = image_weights(self.settings.class_weights, data.codes)
             self._set_head(head_of_strength(features, data.codes, weights, n_classes, strength))
 
     def _set_head(self, head: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]) -> None:
