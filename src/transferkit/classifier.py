@@ -338,11 +338,8 @@ class TransferClassifier(Estimator):
         more = _read_unlabelled(unlabelled, options)
         images = read_labelled(data, labels, what="training data", lenient=options.skip, kind=kind)
         several = images.kind == "multiple"
-        if several and more is not None:
-            raise InvalidInputError(
-                "unlabelled was given for images with several labels: the head learns from such images only where each has "
-                "one label. Leave it out."
-            )
+        if several:
+            _refuse_for_several("unlabelled" if more is not None else "strategy" if strategy is not None else None)
         weight = check_class_weight(class_weight, images.classes)
         read = read_training_data(images, _validation(validation, len(images), options.solves), options.skip)
 
@@ -447,6 +444,8 @@ class TransferClassifier(Estimator):
         strategy = None if strategy is None else check_strategy(strategy, fitted.seed)
         folder = _run_folder(resume, callbacks, f"fine_tune-{len(before)}", strategy)
         options = self._options(given, fitted.network.size, fitted.split_seed + len(before), folder, strategy)
+        if fitted.kind == "multiple" and strategy is not None:
+            _refuse_for_several("strategy")
         tuning = _tuning(steps, options, layer_decay, label_smoothing)
         was_tuned = any(phase.name == "fine_tune" and phase.kept for phase in before)
         checked = _images_to_tune_on(fitted, data, labels, validation, options, was_tuned)
@@ -991,6 +990,13 @@ def _run_folder(
     if check_callbacks(callbacks):
         raise InvalidInputError("resume was given with callbacks, whose state cannot be kept. Pass one of the two.")
     return RunFolder(check_resume(resume), phase, writes=strategy is None or 0 in replicas_here(strategy))
+
+
+def _refuse_for_several(argument: str | None) -> None:
+    if argument is not None:
+        raise InvalidInputError(
+            f"{argument} was given for images with several labels: it takes images with one label each. Leave it out."
+        )
 
 
 def _check_views(views: int) -> int:
