@@ -17,7 +17,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,11 +39,22 @@ MAGIC = b"\x93NUMPY\x01\x00"
 WHOLE = 2  # files of a committed shard
 ABANDONED_SECONDS = 3600.0  # after which an unfinished one belongs to a process that died
 NAME = re.compile(r"([0-9a-f]{32})\.(keys|rows)\.npy")
-ABSENT = (FileNotFoundError, NotADirectoryError, PermissionError)  # nothing is there that this user could read
+# The fault of this process, not of the file: other errors say that nothing is there that this user could read.
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class DamagedShardError(Exception):
     """A shard is not, or no longer, what was written; it is internal, no user sees it."""
+
+
+@contextlib.contextmanager
+def lost_is_absent() -> Iterator[None]:
+    """A block that ends early where a file or a folder is gone, locked or broken: its values are computed again."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise
 
 
 class OpenShard(NamedTuple):
@@ -164,7 +175,7 @@ def open_shard(path: Path, row_bytes: int) -> tuple[OpenShard, Entries]:
 def list_shards(folder: Path) -> list[ShardFiles]:
     """The shards in a folder, unfinished ones too; links, and what others put there, are left alone."""
     found: dict[str, ShardFiles] = {}
-    with contextlib.suppress(*ABSENT), os.scandir(folder) as entries:
+    with lost_is_absent(), os.scandir(folder) as entries:
         for entry in entries:
             match = NAME.fullmatch(entry.name)
             if match and entry.is_file(follow_symlinks=False):
@@ -197,8 +208,11 @@ def _remove(path: Path) -> bool:
 def _save(path: Path, content: npt.NDArray[Any]) -> int:
     """Write an array to a new file; the bytes before its data."""
     with path.open("xb") as file:
-        np.save(file, content, allow_pickle=False)
-        return file.tell() - content.nbytes
+        header = np.lib.format.header_data_from_array_1_0(content)
+        np.lib.format.write_array_header_1_0(file, header)
+        offset = file.tell()
+        file.write(_raw(content).data)  # np.save loses the end on a full disk, without an error
+    return offset
 
 
 def _skip_header(file: Any) -> int:

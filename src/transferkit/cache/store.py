@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .._files import make_private, replacing
-from .shards import ABSENT, ShardFiles, Tensors, list_shards, remove_shard
+from .shards import ShardFiles, Tensors, list_shards, lost_is_absent, remove_shard
 from .tables import Session, Table
 
 __all__ = ["DEFAULT_LIMIT", "Store", "has_room_for_temporary"]
@@ -142,7 +142,7 @@ class Store:
 
     def _folders(self) -> Iterator[Path]:
         """The folders of tables."""
-        with contextlib.suppress(*ABSENT), os.scandir(self.folder) as entries:
+        with lost_is_absent(), os.scandir(self.folder) as entries:
             for entry in entries:
                 if TABLE_NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
                     yield Path(entry.path)

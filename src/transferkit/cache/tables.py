@@ -5,7 +5,6 @@ Any number of processes may read and write at once without locks.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -18,7 +17,6 @@ import numpy.typing as npt
 from .._files import make_private
 from ..errors import TransferKitError
 from .shards import (
-    ABSENT,
     ENTRY,
     KEY,
     WHOLE,
@@ -29,6 +27,7 @@ from .shards import (
     Records,
     Tensors,
     list_shards,
+    lost_is_absent,
     open_shard,
     record_dtype,
     remove_shard,
@@ -64,10 +63,9 @@ class Table:
     def refresh(self) -> None:
         """Pick up what other processes wrote and removed; one `stat` where the folder did not change."""
         with self._lock:
-            try:
+            changed = None
+            with lost_is_absent():
                 changed = self.folder.stat().st_mtime_ns
-            except ABSENT:
-                changed = None
             if changed is not None and changed == self._seen:
                 return
             paths = {shard.path for shard in list_shards(self.folder) if shard.files == WHOLE}
@@ -91,15 +89,14 @@ class Table:
             self._update({shard.path} & self._numbers.keys(), [(shard, entries)])
         return shard.path
 
-    def drop(self, path: Path) -> None:
-        """Remove a damaged shard: its rows are computed again."""
+    def forget(self, path: Path) -> None:
+        """Take a shard out of the index: its rows are computed again."""
         with self._lock:
             self._update({path} & self._numbers.keys(), [])
-        remove_shard(path)
 
     def _opened(self, paths: Iterable[Path]) -> Iterable[tuple[OpenShard, Entries]]:
         for path in sorted(paths):
-            with contextlib.suppress(*ABSENT):  # another process has just removed it
+            with lost_is_absent():  # another process has just removed it
                 try:
                     yield open_shard(path, self.dtype.itemsize)
                 except DamagedShardError:
@@ -140,24 +137,35 @@ class Session:
         self._since = time.monotonic()
 
     def read(self, keys: Keys) -> tuple[Records, npt.NDArray[np.bool_]]:
-        """The row of each key, and whether there is one; damaged shards are dropped, unreadable ones are an OSError."""
+        """The row of each key, and whether there is one; damaged shards are removed."""
         table = self.table
         rows = np.empty(len(keys), table.dtype)
         places, found = table.locate(keys)
         for number in set(places["shard"][found].tolist()):
             here = np.flatnonzero(found & (places["shard"] == number))
             shard = table.shards[number]
-            try:
-                rows[here] = shard.read(places["row"][here], places["crc"][here], table.dtype)
-            except DamagedShardError:
-                table.drop(shard.path)
+            part = None
+            with lost_is_absent():
+                part = self._rows_of(shard, places[here])
+            if part is None:
+                table.forget(shard.path)
                 rows[here], found[here] = self.read(keys[here])  # another shard may hold them too
-                continue
-            now = time.monotonic()
-            if now - self.used.get(shard.path, -TOUCH_SECONDS) >= TOUCH_SECONDS:
-                self.used[shard.path] = now
-                shard.note_use()
+            else:
+                rows[here] = part
         return rows, found
+
+    def _rows_of(self, shard: OpenShard, places: Places) -> Records | None:
+        """Rows of one shard, which is removed if it is damaged."""
+        try:
+            rows = shard.read(places["row"], places["crc"], self.table.dtype)
+        except DamagedShardError:
+            remove_shard(shard.path)
+            return None
+        now = time.monotonic()
+        if now - self.used.get(shard.path, -TOUCH_SECONDS) >= TOUCH_SECONDS:
+            self.used[shard.path] = now
+            shard.note_use()
+        return rows
 
     def put(self, keys: Keys, rows: Records) -> None:
         """Take new rows, which the caller does not change any more."""
