@@ -6,11 +6,11 @@ import contextlib
 import io
 import secrets
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property, partial, wraps
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import keras
 import numpy as np
@@ -48,7 +48,16 @@ from .backbones import (
 )
 from .cache import open_store
 from .checks import Report, show_images
-from .errors import BundleError, InvalidInputError, NotFittedError, UnknownBackboneError, bad_argument, shown, some_of
+from .errors import (
+    BundleError,
+    InvalidInputError,
+    NotFittedError,
+    TransferKitError,
+    UnknownBackboneError,
+    bad_argument,
+    shown,
+    some_of,
+)
 from .explaining import explain, label_codes
 from .export import Quantization, check_target, export, photos_for, photos_to_calibrate
 from .features import (
@@ -126,6 +135,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TransferClassifier"]
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 RESULTS = ("_fitted", "classes_", "network_", "history_", "report_")  # attributes that training sets
 
 
@@ -162,6 +173,28 @@ class _Fitted:
     @cached_property
     def predictor(self) -> Predictor:
         return Predictor(self.network, self.typicality)
+
+
+def _says_what_stays(method: F) -> F:
+    """After Ctrl-C in a method that trains, a line says what is left, and how to go on; then the caller gets it."""
+
+    @wraps(method)
+    def call(self: TransferClassifier, *data: Any, **options: Any) -> Any:
+        before = vars(self).get("_fitted")
+        try:
+            return method(self, *data, **options)
+        except KeyboardInterrupt:
+            if vars(self).get("_fitted") is before:
+                left = "not fitted" if before is None else "as it was before the call"
+                resume = options.get("resume")
+                remedy = "With resume=FOLDER, the same call can go on where it was stopped."
+                if resume is not None:
+                    remedy = f"The same call goes on with what is in {str(resume)!r}."
+                text = f"{method.__name__} was stopped: the classifier is {left}. {remedy}"
+                Console(options.get("verbose", "auto")).say(text)
+            raise
+
+    return cast("F", call)
 
 
 @public
@@ -213,6 +246,7 @@ class TransferClassifier(Estimator):
         True
     """
 
+    _fitted: _Fitted
     classes_: npt.NDArray[Any]
     network_: keras.Model
     history_: History
@@ -245,6 +279,7 @@ class TransferClassifier(Estimator):
         self.labels = labels
         self.seed = seed
 
+    @_says_what_stays
     def fit(
         self,
         data: ImageData,
@@ -317,7 +352,7 @@ class TransferClassifier(Estimator):
             TrainingError: the loss or the weights became NaN or infinite, or the loss too large to learn from; it names
                 the images of the batch.
 
-        If it fails, a classifier that was fitted before is unchanged.
+        If it fails or is stopped with Ctrl-C, a classifier that was fitted before is unchanged.
         """
         refuse_fork()
         record = get_backbone(self.backbone)
@@ -363,6 +398,7 @@ class TransferClassifier(Estimator):
         self._become(fitted, history, checked.report)
         return self
 
+    @_says_what_stays
     def fine_tune(
         self,
         data: ImageData | None = None,
@@ -869,6 +905,11 @@ class TransferClassifier(Estimator):
         record, content = state.pop("_saved", (None, b""))
         self.__dict__.update(state)
         if content:
+            try:
+                refuse_fork()
+            except TransferKitError:  # here it would end the worker of a pool, which starts new ones forever
+                self._saved = record, content
+                return
             with saving.open_saved(io.BytesIO(content)) as saved:
                 self._restore(saved, record or _registered(saved))
 
@@ -931,15 +972,16 @@ class TransferClassifier(Estimator):
         )
 
     def _become(self, fitted: _Fitted, history: History, report: Report | None = None) -> None:
-        self._fitted = fitted
-        self.classes_, self.network_, self.history_ = fitted.classes, fitted.network.model, history
+        values = (fitted, fitted.classes, fitted.network.model, history)
+        found: dict[str, object] = dict(zip(RESULTS, values, strict=False))
         if report is not None:
-            self.report_ = report
+            found["report_"] = report
+        vars(self).update(found)  # at once: neither Ctrl-C nor another thread comes between them
 
     def _fitted_or_raise(self, method: str) -> _Fitted:
+        refuse_fork()
         if not self.__sklearn_is_fitted__():
             raise NotFittedError(f"{method} needs a fitted classifier. Call fit or load first.")
-        refuse_fork()
         return self._fitted
 
     def _single_label_or_raise(self, method: str) -> _Fitted:

@@ -44,6 +44,7 @@ TOUCH_SECONDS = 600.0  # between two notes that a shard is in use
 RECENT = 2 * 10**9  # nanoseconds in which a folder may change again without another time stamp
 PLACE = np.dtype([("shard", "<u4"), ("row", "<u4"), ("crc", "<u4")])
 Places = npt.NDArray[np.void]
+Again = Callable[[npt.NDArray[np.int64], Keys], Records | None]
 
 
 class Table:
@@ -131,6 +132,7 @@ class Session:
         self.table, self.store_from = table, store_from
         self.used: dict[Path, float] = {}  # the shards read or written, and when this was last noted on disk
         self.is_full = False  # no room for new rows, or the folder cannot be written to
+        self.failure: OSError | None = None  # why it cannot
         self._make_room = make_room
         self._new: dict[bytes, Records] = {}
         self._count = 0
@@ -189,15 +191,19 @@ class Session:
                 self.used[self.table.write(keys, rows)] = self._since
             else:
                 self.is_full = True
-        except OSError:  # the disk is full after all, or the folder is read-only
-            self.is_full = True
+        except OSError as error:  # the disk is full after all, or the folder is read-only
+            self.is_full, self.failure = True, error
 
 
 class RowsOnDisk:
-    """One array `(n, ...)` whose rows are in shards; only the rows that are asked for are read."""
+    """One array `(n, ...)` whose rows are in shards; only the rows that are asked for are read.
 
-    def __init__(self, session: Session, keys: Keys, field: str) -> None:
-        self._session, self._keys, self._field = session, keys, field
+    Args:
+        again: computes rows that were damaged or removed since, by position and key; None where that cannot be done.
+    """
+
+    def __init__(self, session: Session, keys: Keys, field: str, again: Again) -> None:
+        self._session, self._keys, self._field, self._again = session, keys, field, again
         tensor = session.table.dtype[field]
         self.shape, self.dtype = (len(keys), *tensor.shape), tensor.base
 
@@ -207,8 +213,14 @@ class RowsOnDisk:
     def __getitem__(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         rows, found = self._session.read(self._keys[positions])
         if not found.all():
-            raise TransferKitError(
-                f"{np.count_nonzero(~found)} values that this call stored in {str(self._session.table.folder)!r} were "
-                f"damaged or removed while it ran. Call it again, and do not clear the cache in the meantime."
-            )
+            rows[~found] = self._lost(positions[~found])
         return np.ascontiguousarray(rows[self._field])
+
+    def _lost(self, positions: npt.NDArray[np.int64]) -> Records:
+        rows = self._again(positions, self._keys[positions])
+        if rows is None:
+            raise TransferKitError(
+                f"{len(positions)} values that this call stored in {str(self._session.table.folder)!r} were damaged or "
+                f"removed while it ran, and their images have changed. Call it again."
+            )
+        return rows

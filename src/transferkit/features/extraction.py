@@ -7,7 +7,7 @@ decoded nor computed again. What was computed before an error or Ctrl-C is store
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -179,6 +179,7 @@ class _Run:
     skip: bool
     reader: ImageReader
     session: Session | None = None
+    has_lost: bool = False
 
     def __post_init__(self) -> None:
         self.tensors = _tensors(self.extractor, self.storage.half)
@@ -206,6 +207,9 @@ class _Run:
             for chunk in chunks:
                 for array, name in zip(arrays, self.names, strict=True):
                     array[chunk.rows] = chunk.values[name]
+        if self.session is not None and (failure := self.session.failure):
+            reason = failure.strerror or failure
+            self.console.say(f"No more values can be stored in {str(self.session.table.folder.parent)!r} ({reason}).")
         return list(arrays)
 
     def _on_disk(self, session: Session) -> list[Rows]:
@@ -218,7 +222,19 @@ class _Run:
                     break
         if session.is_full:
             raise NoRoomError
-        return [RowsOnDisk(session, keys, name) for name in self.names]
+        return [RowsOnDisk(session, keys, name, self._again) for name in self.names]
+
+    def _again(self, rows: npt.NDArray[np.int64], keys: Keys) -> Records | None:
+        """The values of rows that are gone from the disk, computed again; None if an image is gone or has changed."""
+        if not self.has_lost:
+            self.has_lost = True
+            self.console.say("Some of the stored values were damaged or removed, and are computed again.")
+        chunk = self._work(rows.tolist())
+        if len(chunk.keys) < len(keys) or (chunk.keys != keys).any():
+            return None
+        if self.session is not None:
+            self.session.put(keys, chunk.values)
+        return chunk.values
 
     def _chunks(self) -> Generator[_Chunk]:
         """All rows whose images can be read, in order; new ones are stored."""
@@ -241,7 +257,7 @@ class _Run:
             if session is not None:
                 session.flush()
 
-    def _work(self, rows: range) -> _Chunk:
+    def _work(self, rows: Sequence[int]) -> _Chunk:
         """A few rows, on any thread."""
         chunk = self._read(rows)
         self._compute(chunk)
@@ -249,7 +265,7 @@ class _Run:
             image.close()
         return chunk
 
-    def _read(self, part: range) -> _Chunk:
+    def _read(self, part: Sequence[int]) -> _Chunk:
         """The rows of images that can be read, with the values that the store has."""
         # Views are drawn by content, and duplicates are recognized by it.
         keyed = self.session is not None or self.plan.views is not None or self.reader.inspects
