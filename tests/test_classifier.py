@@ -6,6 +6,8 @@ import copy
 import dataclasses
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import joblib
@@ -779,12 +781,63 @@ say("save", lambda: clf.save("copy.keras"))
 """
 
 
+POOLS = """
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+import numpy as np
+import transferkit as tk
+def ask(clf, pixels):
+    return clf.predict_proba(pixels, verbose=0)
+if __name__ == "__main__":
+    clf, pixels = tk.TransferClassifier.load("pets.keras"), np.load("pixels.npy")
+    expected = ask(clf, pixels)
+    def say(name, answer):
+        try:
+            print(name, np.array_equal(answer(), expected), flush=True)
+        except tk.TransferKitError as error:
+            print(name, "forked" in str(error), flush=True)
+    with get_context("fork").Pool(1) as pool:
+        say("Pool", lambda: pool.apply_async(ask, (clf, pixels)).get(60))
+        say("Pool again", lambda: pool.apply_async(ask, (clf, pixels)).get(60))
+    with ProcessPoolExecutor(1, get_context("fork")) as pool:
+        say("ProcessPoolExecutor", lambda: pool.submit(ask, clf, pixels).result(60))
+    if "spawn" in sys.argv:
+        import joblib
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            say("spawn", lambda: pool.submit(ask, clf, pixels).result(100))
+        say("loky", lambda: joblib.Parallel(2)(joblib.delayed(ask)(clf, pixels) for _ in range(2))[1])
+"""
+
+
+def small_file(folder: Path) -> None:
+    """A saved classifier and pixels for it."""
+    pixels = drawn(2, seed=0, size=(96, 96))[0][:4]
+    np.save(folder / "pixels.npy", pixels)
+    clf = tk.TransferClassifier("TransferKitTiny").fit(pixels, ["a", "b"] * 2, validation=0, epochs=1, verbose=0)
+    clf.save(folder / "pets.keras")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_classifier_passed_to_forked_workers_is_an_error_there_and_does_not_hang(tmp_path):
+    """An error while it is unpickled ends a worker of a Pool, which starts another one, and another one."""
+    small_file(tmp_path)
+    (tmp_path / "pools.py").write_text(POOLS)
+    said = fresh_python("import runpy; runpy.run_path('pools.py', run_name='__main__')").split("\n")
+    assert said[:3] == ["Pool True", "Pool again True", "ProcessPoolExecutor True"]
+
+
+@pytest.mark.slow
+def test_a_classifier_passed_to_processes_of_their_own_works_there(tmp_path):
+    small_file(tmp_path)
+    (tmp_path / "pools.py").write_text(POOLS)
+    done = subprocess.run([sys.executable, "pools.py", "spawn"], capture_output=True, text=True, timeout=300)
+    assert done.stdout.splitlines()[3:] == ["spawn True", "loky True"], done.stderr[-2000:]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_fork_of_a_process_that_used_tensorflow_is_refused_and_does_not_hang(tmp_path):
-    pixels = drawn(2, seed=0, size=(96, 96))[0][:4]
-    np.save(tmp_path / "pixels.npy", pixels)
-    clf = tk.TransferClassifier("TransferKitTiny").fit(pixels, ["a", "b"] * 2, validation=0, epochs=1, verbose=0)
-    clf.save(tmp_path / "pets.keras")
+    small_file(tmp_path)
     first, *others = fresh_python(FORKED).splitlines()
     assert first == "early works"
     assert others == [f"{name} fails" for name in ("fit", "load", "predict", "evaluate", "fine_tune", "save")]

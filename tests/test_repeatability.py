@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawing import draw, exif, saved
-from helpers import by_pillow, steady
+from helpers import by_pillow, fresh_python, steady
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -101,6 +102,51 @@ def test_neither_order_nor_form_of_images_nor_their_number_in_a_call_matters(
     expected = fitted_on_the_folder.predict_proba(files, verbose=0)
     found = [clf.predict_proba(images[at : at + step], verbose=0) for at in range(0, FILES, step)]
     assert np.concatenate(found) == pytest.approx(expected, abs=1e-6)
+
+
+SAME = """
+import hashlib, os, random, sys, time
+from drawing import drawn
+import transferkit as tk
+from transferkit.network.extractor import FeatureExtractor
+compute = FeatureExtractor.__call__
+def late(part, images):
+    time.sleep(random.random() / 100)  # so that threads end in another order
+    return compute(part, images)
+FeatureExtractor.__call__ = late
+if sys.argv[1]:
+    os.sched_setaffinity(0, {int(sys.argv[1])})
+def say(name, clf):
+    figures = [(phase.metrics, phase.selection) for phase in clf.history_.phases]
+    content = b"".join(weight.tobytes() for weight in clf.network_.get_weights()) + repr(figures).encode()
+    print(name, hashlib.sha256(content).hexdigest(), flush=True)
+images, labels = drawn(8, seed=3)
+def fitted(augmentation=None, views=None, **given):
+    clf = tk.TransferClassifier("TransferKitTiny", input_size=32, augmentation=augmentation, views=views, seed=0, cache=False)
+    return clf.fit(images, labels, **given, verbose=0)
+say("solved", clf := fitted())
+say("steps", fitted(epochs=2))
+say("augmented", fitted("light", epochs=2))
+say("views", fitted("light", 2))
+say("unlabelled", fitted(unlabelled=drawn(8, seed=5)[0]))
+if sys.argv[2] == "tune":
+    say("fine_tune", clf.fine_tune(steps=6, verbose=0))
+"""
+
+
+@pytest.mark.slow
+def test_another_process_gives_the_same_to_the_last_bit() -> None:
+    """Fit, in all its ways, and fine_tune; threads end in another order each time."""
+    one, other = (fresh_python(SAME, "", "tune").splitlines() for _ in range(2))
+    assert len(one) == 6
+    assert one == other
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot bind a process to a core")
+def test_fit_on_one_core_gives_the_same_to_the_last_bit() -> None:
+    core = min(os.sched_getaffinity(0))
+    assert fresh_python(SAME, core, "").splitlines() == fresh_python(SAME, "", "").splitlines()
 
 
 def test_the_seed_reaches_an_augmentation_of_the_users_own(make: Any, photos: Path) -> None:

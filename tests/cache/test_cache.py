@@ -5,8 +5,12 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from drawing import draw, write_png
@@ -16,7 +20,7 @@ import transferkit as tk
 from transferkit import cache
 from transferkit.cache import user
 from transferkit.cache.store import Store
-from transferkit.features import inspection
+from transferkit.features import extraction, inspection
 from transferkit.features import prediction as inference
 from transferkit.features.augmentation import fixed_views
 from transferkit.network.extractor import FeatureExtractor
@@ -275,3 +279,80 @@ def test_a_second_pass_after_an_interrupted_one_goes_on(make, photos, monkeypatc
     computed.clear()
     make().fit(photos / "train", epochs=1, verbose=0)
     assert sum(computed) <= 36 - done + 8  # the group of 8 that was under way is not stored
+
+
+# ---- under fire: no result changes ----
+
+
+def limited(size: int) -> AbstractContextManager[None]:
+    """A disk on which no file can grow beyond `size` bytes."""
+    resource = pytest.importorskip("resource")
+
+    @contextmanager
+    def limit() -> Iterator[None]:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    return limit()
+
+
+@pytest.mark.parametrize("size", [0, 2000])
+def test_a_full_disk_costs_a_line_and_no_result(make, photos, computed, capsys, size):
+    expected = make(cache=False).fit(photos / "train", epochs=1, verbose=0).predict_proba(photos / "test", verbose=0)
+    with limited(size):
+        clf = make(cache="store").fit(photos / "train", epochs=1)
+    assert "No more values can be stored in " in (said := capsys.readouterr().out)
+    assert f"{Path('store').absolute()}' (File too large)" in said
+    assert tk.cache.info("store").files == 0
+    np.testing.assert_array_equal(clf.predict_proba(photos / "test", verbose=0), expected)
+    computed.clear()
+    make(cache="store").fit(photos / "train", epochs=1, verbose=0)
+    assert sum(computed) == 36
+    assert tk.cache.info("store").files == 4
+
+
+def cut_off(folder: Path) -> None:
+    for path in folder.glob("*/*.rows.npy"):
+        os.truncate(path, 150)
+
+
+def flip(folder: Path) -> None:
+    for path in folder.glob("*/*.rows.npy"):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+
+
+def replace_by_a_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("mine")
+
+
+@pytest.mark.parametrize(
+    ("fire", "folder"), [(cut_off, "store"), (replace_by_a_file, "store"), (flip, None), (shutil.rmtree, None)]
+)
+def test_values_on_disk_that_are_lost_while_they_are_used_are_computed_again(
+    make, photos, monkeypatch, capsys, tmp_path, fire, folder
+):
+    """Values too large for memory are on disk alone, in the user's folder or in a temporary one."""
+    monkeypatch.setattr(extraction, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    class Lose(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
+            if epoch == 1:
+                for place in [Path(folder)] if folder else tmp_path.glob("transferkit-*"):
+                    fire(place)
+
+    results = []
+    for callbacks in ([], [Lose()]):
+        clf = make(cache=folder or False).fit(photos / "train", verbose=0)
+        clf.fine_tune(at="stage2", steps=9, batch_size=8, validation=0, callbacks=callbacks)
+        results.append(clf.set_params(cache=False).predict_proba(photos / "test", verbose=0))
+        said = "damaged or removed, and are computed again" in capsys.readouterr().out
+        assert said == bool(callbacks)
+    np.testing.assert_array_equal(*results)

@@ -196,6 +196,36 @@ def test_a_damaged_state_is_not_used(make: Any, pictures: Any, tmp_path: Path, d
     assert equal(make(seed=0).fit(*pictures, epochs=3, resume=tmp_path, verbose=0), whole)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_full_disk_is_named_and_the_state_from_before_stays(
+    make: Any, pictures: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    resource = pytest.importorskip("resource")
+    run = tmp_path / "run"
+    clf = make(seed=0, cache=False).fit(*pictures, verbose=0)
+    before = weights(clf)
+    with killed_after(2, monkeypatch):
+        make(seed=3, cache=False).fit(*pictures, epochs=4, resume=run, verbose=0)
+    state = {path.name: path.read_bytes() for path in run.iterdir()}
+    size = int(share * len(state["transferkit-fit.run.npz"]))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        clf.set_params(seed=3)
+        with refused(
+            tk.TransferKitError,
+            f"written to {str(run / 'transferkit-fit.run.npz')!r} (File too large)",
+            "Free some space",
+        ):
+            clf.fit(*pictures, epochs=4, resume=run, verbose=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == state
+    assert all(map(np.array_equal, weights(clf), before)), "the classifier from before stays"
+    again = clf.fit(*pictures, epochs=4, resume=run, verbose=0)
+    assert equal(again, make(seed=3, cache=False).fit(*pictures, epochs=4, verbose=0))
+
+
 KILLED = textwrap.dedent("""
     import sys
     import numpy as np

@@ -245,8 +245,10 @@ class _Run:
         forecast = Forecast(self.title, total, unit, stored, 2 * thread_count() * step, self.console)
         parts = [range(start, min(start + step, total)) for start in range(0, total, step)]
         try:
-            with self.console.bar(self.title, total, unit) as bar:
-                for chunk, part in zip(in_background(self._work, parts, threads, threads), parts, strict=True):
+            # Closed here: in a generator that is garbage, a second Ctrl-C would be lost.
+            work = in_background(self._work, parts, threads, threads)
+            with self.console.bar(self.title, total, unit) as bar, closing(work) as done:
+                for chunk, part in zip(done, parts, strict=True):
                     self.reader.keep(chunk.images.values())
                     if session is not None:
                         session.put(chunk.keys[chunk.is_new], chunk.values[chunk.is_new])

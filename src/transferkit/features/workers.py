@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_background(work: Callable[[T], R], items: Iterable[T], threads: int, ahead: int) -> Iterator[R]:
+def in_background(work: Callable[[T], R], items: Iterable[T], threads: int, ahead: int) -> Generator[R]:
     """`work` over `items` on a few threads, in order, with at most `ahead` results waiting to be taken."""
     waiting: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="transferkit-decode")
