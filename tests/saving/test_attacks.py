@@ -23,6 +23,7 @@ import pytest
 from forging import forge, manifest_of, members_of, with_manifest, with_member
 
 import transferkit as tk
+from transferkit.saving import FORMAT_VERSION
 from transferkit.saving.archive import SEAL
 
 Attack = Callable[[Path], object]
@@ -207,7 +208,7 @@ MANIFESTS: dict[str, Attack] = {
     "a list": manifest_text(b"[2]"),
     "nothing": manifest_text(b""),
     "a pickle": lambda path: with_member(path, MANIFEST, pickle.dumps(Marks())),
-    "a newer version": field(format_version=3),
+    "a newer version": field(format_version=FORMAT_VERSION + 1),
     "an older version": field(format_version=1),
     "a version that is text": field(format_version="2"),
     "a version that is a fraction": field(format_version=2.0),

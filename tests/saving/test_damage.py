@@ -76,7 +76,7 @@ with saving.open_saved(target) as saved:
 
 def save_forever():
     while True:
-        saving.save(target, network, manifest, known)
+        saving.save(target, network, manifest, known, None)
 
 whole, inodes, litter = 0, set(), 0
 for _ in range(count):
@@ -94,7 +94,7 @@ for _ in range(count):
     litter += len(list(target.parent.iterdir())) > 1
 left = len(list(target.parent.iterdir())) - 1
 _files.LITTER_AGE = -1
-saving.save(target, network, manifest, known)
+saving.save(target, network, manifest, known, None)
 print(json.dumps([whole, litter, left, sorted(path.name for path in target.parent.iterdir())]))
 """
 
