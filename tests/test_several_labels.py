@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from networks import TINY
 from sklearn.metrics import average_precision_score, f1_score
 
 import transferkit as tk
+from transferkit._cli import main
 from transferkit.errors import InvalidInputError
 from transferkit.results import MultiLabelEvaluation, MultiLabelPredictions
 
@@ -202,6 +206,20 @@ def test_a_saved_classifier_gives_the_same_labels_here_and_in_plain_keras(
     assert plain == pytest.approx(several.predict_proba(same_size, verbose=0), abs=1e-4)
 
 
+def test_the_command_line_writes_all_labels_of_an_image(
+    several: tk.TransferClassifier, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, path = tmp_path / "several.keras", tmp_path / "a.png"
+    several.save(file)
+    write_png(path, np.concatenate([draw(kind, np.random.default_rng(0), (32, 32)) for kind in KINDS[:2]], axis=1))
+    expected = several.predict([path], verbose=0)[0]
+    assert main(["predict", str(file), str(path)]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert tuple(row["label"].split(";")) == expected.label
+    assert main(["predict", str(file), str(path), "--format", "jsonl"]) == 0
+    assert tuple(json.loads(capsys.readouterr().out)["label"]) == expected.label
+
+
 # ---- how labels are read ----
 
 
@@ -300,6 +318,7 @@ def test_what_knows_one_label_only_is_refused(several: tk.TransferClassifier, ma
     images, labels = side_by_side(6, seed=1)
     for call in (
         lambda: several.explain(images),
+        lambda: several.export("several.onnx"),
         lambda: several.coverage(images, labels),
         lambda: several.suspicious_labels(),
         lambda: several.predict(images, min_confidence=0.5),

@@ -162,9 +162,14 @@ def predict(asked: Asked) -> None:
         for path, reason in found.skipped.items():
             print(f"transferkit: {path}: {reason}", file=sys.stderr)
         for one, row in zip(found, found.probabilities.astype(float).round(6).tolist(), strict=True):
-            answer = {"path": one.path, "label": one.label, "confidence": round(one.confidence, 6)}
+            sure: Any = one.confidence  # with several labels per image a tuple, and so is the label
+            rounded = [round(p, 6) for p in sure] if isinstance(sure, tuple) else round(sure, 6)
+            answer: dict[str, Any] = {"path": one.path, "label": one.label, "confidence": rounded}
             if asked.format == "csv":
-                table.writerow([*answer.values(), *row[: len(names)]])
+                cells = (
+                    ";".join(map(str, cell)) if isinstance(cell, (tuple, list)) else cell for cell in answer.values()
+                )
+                table.writerow([*cells, *row[: len(names)]])
             else:
                 more = {"probabilities": dict(zip(names, row, strict=True))} if names else {}
                 print(json.dumps(answer | more, ensure_ascii=False))

@@ -840,7 +840,7 @@ class TransferClassifier(Estimator):
             UserWarning: a quantized file is less accurate by more than 0.02, or without labels gives another class for
                 more than 2 % of the images.
         """
-        fitted = self._fitted_or_raise("export")
+        fitted = self._single_label_or_raise("export")
         console, resizing = Console(verbose), Resizing(fitted.network.size, fitted.network.resize)
         target, kind = check_target(path, quantize)
         calibration = photos_to_calibrate(calibrate, quantize, fitted.split, resizing)

@@ -379,6 +379,7 @@ WRONG: list[Any] = [None, True, 2.5, -1, 10**30, "x", [], {}, [[]], [None], ["x"
 RIGHT: dict[str, list[Any]] = {
     "weights": [None],
     "seed": [None],
+    "thresholds": [None],
     "class_weight": [None, [], {}],
     "feature_scale": [2.5, -1],
     "transferkit_version": ["x", "1" * 1000],

@@ -85,7 +85,19 @@ def test_the_test_finds_what_runs_code(source: str) -> None:
 
 def test_loading_imports_no_other_module_of_the_house() -> None:
     """A module that loading starts to use has to be in the list above, or to be known not to see the file."""
-    known = {"_arguments", "backbones", "features", "images", "network", "results", "_console", "_files", "_remote", "_version", "errors"}
+    known = {
+        "_arguments",
+        "backbones",
+        "features",
+        "images",
+        "network",
+        "results",
+        "_console",
+        "_files",
+        "_remote",
+        "_version",
+        "errors",
+    }
     used = set()
     for path in (HOUSE / "saving").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
