@@ -212,7 +212,7 @@ def test_the_command_line_writes_all_labels_of_an_image(
     file, path = tmp_path / "several.keras", tmp_path / "a.png"
     several.save(file)
     write_png(path, np.concatenate([draw(kind, np.random.default_rng(0), (32, 32)) for kind in KINDS[:2]], axis=1))
-    expected = several.predict([path], verbose=0)[0]
+    expected: Any = several.predict([path], verbose=0)[0]
     assert main(["predict", str(file), str(path)]) == 0
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert tuple(row["label"].split(";")) == expected.label

@@ -7,8 +7,8 @@ import io
 import secrets
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial, wraps
+from dataclasses import replace
+from functools import partial, wraps
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -34,6 +34,7 @@ from ._arguments import (
 )
 from ._console import Console, Verbose
 from ._estimator import Estimator
+from ._fitted import Fitted
 from ._public import public
 from .backbones import (
     Backbone,
@@ -63,36 +64,40 @@ from .export import Quantization, check_target, export, photos_for, photos_to_ca
 from .features import (
     Augmentation,
     Inspection,
-    Predictor,
-    Typicality,
     augmenter,
     fixed_views,
-    inspect,
     nearest,
     refuse_unreadable,
-    reread,
 )
 from .images import (
-    VALIDATION,
     ClassWeight,
     ImageData,
     ImageLike,
     Images,
-    Known,
     Labels,
     Resizing,
-    Split,
-    TrainingData,
     Validation,
     check_class_weight,
     read_images,
     read_labelled,
     read_training_data,
     thumbnails,
-    trained_on,
     validation_share,
 )
 from .network import At, FeatureExtractor, Network, Precision, assemble, check_precision, has_fast_half, refuse_fork
+from .preparing import (
+    images_to_tune_on,
+    intention,
+    is_auto,
+    read_unlabelled,
+    recorded,
+    refuse_for_several,
+    refuse_unlabelled,
+    run_folder,
+    selects_best,
+    tuning_options,
+    validation_of,
+)
 from .results import (
     Coverage,
     Evaluation,
@@ -103,27 +108,20 @@ from .results import (
     MultiLabelEvaluation,
     MultiLabelPredictions,
     Neighbour,
-    Phase,
     Predictions,
     SuspiciousLabels,
     text_table,
 )
 from .training import (
-    CROSS_VALIDATED,
     FOLDS,
-    CheckedImages,
     FitOptions,
     LearningRate,
     RunFolder,
-    Tuning,
     check,
     check_callbacks,
     check_rate,
-    check_resume,
     check_strategy,
     extract_features,
-    refuse_rate_setters,
-    replicas_here,
     suspicious_labels,
     train_head,
     tune,
@@ -138,41 +136,6 @@ __all__ = ["TransferClassifier"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 RESULTS = ("_fitted", "classes_", "network_", "history_", "report_")  # attributes that training sets
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """The result of training; replaced as a whole, so that a failure leaves the last one in place.
-
-    Attributes:
-        weights, seed: the arguments of the constructor, as they were in `fit`.
-        split_seed: divided the images of `fit`, and starts the order of training.
-        split: the images of `fit`; None after `load`.
-        share: how much of them `fit` held out; 0 if it was given validation images, or none.
-        known: stands for the contents of all images that the classifier was trained on.
-        typicality: of the training images of the last phase that changed the network.
-    """
-
-    network: Network
-    classes: npt.NDArray[Any]
-    weights: WeightsChoice
-    seed: int | None
-    split_seed: int
-    dropout: float
-    class_weight: ClassWeight
-    known: Known
-    split: Split | None = None
-    share: float = 0.0
-    typicality: Typicality | None = None
-
-    @property
-    def kind(self) -> LabelKind:
-        """Whether an image may have several labels."""
-        return "single" if self.network.thresholds is None else "multiple"
-
-    @cached_property
-    def predictor(self) -> Predictor:
-        return Predictor(self.network, self.typicality)
 
 
 def _says_what_stays(method: F) -> F:
@@ -246,7 +209,7 @@ class TransferClassifier(Estimator):
         True
     """
 
-    _fitted: _Fitted
+    _fitted: Fitted
     classes_: npt.NDArray[Any]
     network_: keras.Model
     history_: History
@@ -364,37 +327,37 @@ class TransferClassifier(Estimator):
         chosen_seed = check_seed(self.seed)
         seed = secrets.randbelow(2**31) if chosen_seed is None else chosen_seed
         strategy = None if strategy is None else check_strategy(strategy, chosen_seed)
-        folder = _run_folder(resume, callbacks, "fit", strategy)
+        folder = run_folder(resume, callbacks, "fit", strategy)
         if folder is not None and chosen_seed is None:
             seed = folder.seed(seed)
         given = epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose
         options = self._options(given, size, seed, folder, strategy)
         validation_share(validation)  # refuses a wrong share before a large folder is listed
-        more = _read_unlabelled(unlabelled, options)
+        more = read_unlabelled(unlabelled, options)
         images = read_labelled(data, labels, what="training data", lenient=options.skip, kind=kind)
         several = images.kind == "multiple"
         if several:
-            _refuse_for_several("unlabelled" if more is not None else "strategy" if strategy is not None else None)
+            refuse_for_several("unlabelled" if more is not None else "strategy" if strategy is not None else None)
         weight = check_class_weight(class_weight, images.classes)
-        read = read_training_data(images, _validation(validation, len(images), options.solves), options.skip)
+        read = read_training_data(images, validation_of(validation, len(images), options.solves), options.skip)
 
         thresholds = np.full(len(images.classes), 0.5) if several else None
         how = dropout, seed, precision, resize, thresholds
         with options.scope():
             backbone = _pretrained(record, source, size, seed, options.console)
             network = assemble(record, backbone, size, len(images.classes), *how)
-        in_folds = _is_auto(validation) and options.solves and not read.share
-        options.console.say(_intention(network, read, in_folds))
+        in_folds = is_auto(validation) and options.solves and not read.share
+        options.console.say(intention(network, read, in_folds))
         cut = network.cut_before_head()
         extraction = extract_features(cut, read, options)
         checked = check(read, extraction.inspection, seed, options.console)
         with options.scope():
             phase, typicality = train_head(network, cut, extraction, checked.split, weight, options, in_folds, more)
         network = _on_one_device(network, options)
-        history = History((_recorded(phase, checked),))
+        history = History((recorded(phase, checked),))
         split = checked.split
         arguments = self.weights, chosen_seed, seed, dropout, weight
-        fitted = _Fitted(network, images.classes, *arguments, split.keys[0], split, read.share, typicality)
+        fitted = Fitted(network, images.classes, *arguments, split.keys[0], split, read.share, typicality)
         self._become(fitted, history, checked.report)
         return self
 
@@ -478,17 +441,17 @@ class TransferClassifier(Estimator):
         weight = fitted.class_weight if class_weight is None else check_class_weight(class_weight, fitted.classes)
         given = epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose
         strategy = None if strategy is None else check_strategy(strategy, fitted.seed)
-        folder = _run_folder(resume, callbacks, f"fine_tune-{len(before)}", strategy)
+        folder = run_folder(resume, callbacks, f"fine_tune-{len(before)}", strategy)
         options = self._options(given, fitted.network.size, fitted.split_seed + len(before), folder, strategy)
         if fitted.kind == "multiple" and strategy is not None:
-            _refuse_for_several("strategy")
-        tuning = _tuning(steps, options, layer_decay, label_smoothing)
+            refuse_for_several("strategy")
+        tuning = tuning_options(steps, options, layer_decay, label_smoothing)
         was_tuned = any(phase.name == "fine_tune" and phase.kept for phase in before)
-        checked = _images_to_tune_on(fitted, data, labels, validation, options, was_tuned)
-        selects = _selects(validation, checked.split, was_tuned, options.console)
+        checked = images_to_tune_on(fitted, data, labels, validation, options, was_tuned)
+        selects = selects_best(validation, checked.split, was_tuned, options.console)
         if selects and checked.split.validation is None:
-            _refuse_unlabelled(before)
-        tuning = replace(tuning, new_head=_holds_known(fitted, checked.split.keys[0]))
+            refuse_unlabelled(before)
+        tuning = replace(tuning, new_head=fitted.holds_known(checked.split.keys[0]))
         with options.scope():
             network = fitted.network.copy()  # other threads go on predicting with the classifier from before
             phase, typicality = tune(network, network.cut_at(at), checked.split, weight, options, tuning, selects)
@@ -497,7 +460,7 @@ class TransferClassifier(Estimator):
         tuned = replace(
             fitted, network=network, known=known, typicality=typicality if phase.kept else fitted.typicality
         )
-        self._become(tuned, History((*before, _recorded(phase, checked))), checked.report)
+        self._become(tuned, History((*before, recorded(phase, checked))), checked.report)
         return self
 
     def evaluate(
@@ -582,7 +545,7 @@ class TransferClassifier(Estimator):
         return predictions if least is None else predictions.at_least(least)
 
     def _predicted(
-        self, fitted: _Fitted, images: Images, skip: bool, console: Console, title: str, views: int
+        self, fitted: Fitted, images: Images, skip: bool, console: Console, title: str, views: int
     ) -> tuple[Predictions, Inspection]:
         """Predictions of the images that can be read, and which these are."""
         store = open_store(self.cache, lenient=True)
@@ -624,7 +587,7 @@ class TransferClassifier(Estimator):
         fitted = self._fitted_or_raise("transform")
         return self._features(fitted, read_images(images), Console(verbose))
 
-    def _features(self, fitted: _Fitted, images: Images, console: Console) -> npt.NDArray[np.float32]:
+    def _features(self, fitted: Fitted, images: Images, console: Console) -> npt.NDArray[np.float32]:
         """float32 `(n, d)`, from the store where they are there."""
         return fitted.predictor.features(images, open_store(self.cache, lenient=True), console)
 
@@ -663,7 +626,7 @@ class TransferClassifier(Estimator):
             ImageReadError: images, or images of `fit`, that cannot be read.
         """
         fitted, console = self._fitted_or_raise("neighbours"), Console(verbose)
-        training, given = _split_of_fit(fitted, "neighbours").training, read_images(images)
+        training, given = fitted.split_of_fit("neighbours").training, read_images(images)
         count = check_count("k", k)
         known = self._features(fitted, training.images, console)
         return nearest(self._features(fitted, given, console), known, training, count)
@@ -685,7 +648,7 @@ class TransferClassifier(Estimator):
             ImageReadError: images that can no longer be read.
         """
         fitted, console = self._single_label_or_raise("suspicious_labels"), Console(verbose)
-        split = _split_of_fit(fitted, "suspicious_labels").undivided()
+        split = fitted.split_of_fit("suspicious_labels").undivided()
         count = None if n is None else check_count("n", n, example=25)
         features = self._features(_as_in_fit(fitted, self.history_, console), split.training.images, console)
         scaled = features * np.float32(fitted.network.feature_scale)
@@ -791,7 +754,7 @@ class TransferClassifier(Estimator):
         fitted = self._fitted_or_raise("save")
         saving.save(target, fitted.network, self._manifest(fitted), fitted.known, fitted.typicality)
 
-    def _manifest(self, fitted: _Fitted) -> saving.Manifest:
+    def _manifest(self, fitted: Fitted) -> saving.Manifest:
         # A path says nothing on another machine, and something about this one.
         portable = fitted.weights if fitted.weights in ("pretrained", "imagenet", None) else "pretrained"
         options = {name: getattr(fitted, name) for name in ("dropout", "seed", "split_seed")} | {"weights": portable}
@@ -888,7 +851,7 @@ class TransferClassifier(Estimator):
         arguments = manifest.weights, manifest.seed, manifest.split_seed, manifest.dropout
         typicality = saving.read_typicality(saved, network.features.shape[-1])
         known = manifest.class_weight_choice(), saved.known
-        fitted = _Fitted(network, classes, *arguments, *known, typicality=typicality)
+        fitted = Fitted(network, classes, *arguments, *known, typicality=typicality)
         self._become(fitted, manifest.history_record())
 
     def __getstate__(self) -> dict[str, Any]:
@@ -971,20 +934,20 @@ class TransferClassifier(Estimator):
             strategy=strategy,
         )
 
-    def _become(self, fitted: _Fitted, history: History, report: Report | None = None) -> None:
+    def _become(self, fitted: Fitted, history: History, report: Report | None = None) -> None:
         values = (fitted, fitted.classes, fitted.network.model, history)
         found: dict[str, object] = dict(zip(RESULTS, values, strict=False))
         if report is not None:
             found["report_"] = report
         vars(self).update(found)  # at once: neither Ctrl-C nor another thread comes between them
 
-    def _fitted_or_raise(self, method: str) -> _Fitted:
+    def _fitted_or_raise(self, method: str) -> Fitted:
         refuse_fork()
         if not self.__sklearn_is_fitted__():
             raise NotFittedError(f"{method} needs a fitted classifier. Call fit or load first.")
         return self._fitted
 
-    def _single_label_or_raise(self, method: str) -> _Fitted:
+    def _single_label_or_raise(self, method: str) -> Fitted:
         """What was fitted, for methods that know one label an image."""
         fitted = self._fitted_or_raise(method)
         if fitted.network.thresholds is not None:
@@ -1021,26 +984,6 @@ def _on_one_device(network: Network, options: FitOptions) -> Network:
     return network if options.strategy is None else network.copy()
 
 
-def _run_folder(
-    resume: object,
-    callbacks: Sequence[keras.callbacks.Callback],
-    phase: str,
-    strategy: tf.distribute.Strategy | None,
-) -> RunFolder | None:
-    if resume is None:
-        return None
-    if check_callbacks(callbacks):
-        raise InvalidInputError("resume was given with callbacks, whose state cannot be kept. Pass one of the two.")
-    return RunFolder(check_resume(resume), phase, writes=strategy is None or 0 in replicas_here(strategy))
-
-
-def _refuse_for_several(argument: str | None) -> None:
-    if argument is not None:
-        raise InvalidInputError(
-            f"{argument} was given for images with several labels: it takes images with one label each. Leave it out."
-        )
-
-
 def _check_views(views: int) -> int:
     if not is_whole(views) or views not in (1, 2):
         rule = "must be 1 (each image as it is) or 2 (and its mirror image)"
@@ -1048,30 +991,7 @@ def _check_views(views: int) -> int:
     return int(views)
 
 
-def _read_unlabelled(data: ImageData | None, options: FitOptions) -> Images | None:
-    if data is None:
-        return None
-    if not options.solves:
-        raise InvalidInputError(
-            "unlabelled was given for a head that is trained by steps: only a head that is solved for learns from such "
-            "images. Leave out epochs, learning_rate and callbacks, and use augmentation with views alone."
-        )
-    images = read_images(data, lenient=options.skip)
-    if not len(images):
-        raise InvalidInputError("unlabelled holds no images: at least one is needed. Check the path, or leave it out.")
-    return images
-
-
-def _split_of_fit(fitted: _Fitted, method: str) -> Split:
-    if fitted.split is None:
-        raise InvalidInputError(
-            f"{method} was called on a classifier that was loaded or copied, which does not contain the images of fit, and "
-            f"needs them. Call it on the classifier that was fitted, or fit again."
-        )
-    return fitted.split
-
-
-def _as_in_fit(fitted: _Fitted, history: History, console: Console) -> _Fitted:
+def _as_in_fit(fitted: Fitted, history: History, console: Console) -> Fitted:
     """The same with the network as it was before it was fine-tuned, whose features are stored."""
     if not any(phase.name == "fine_tune" and phase.kept for phase in history.phases):
         return fitted
@@ -1081,138 +1001,6 @@ def _as_in_fit(fitted: _Fitted, history: History, console: Console) -> _Fitted:
     shape = size, len(fitted.classes), fitted.dropout, seed, network.precision, network.resize
     before = assemble(record, backbone, *shape)
     return replace(fitted, network=before)
-
-
-def _intention(network: Network, data: TrainingData, in_folds: bool) -> str:
-    (height, width), count = network.size, len(data.images)
-    validated = f"{100 * data.share:g} % of them for validation" if data.share else "none for validation"
-    if data.validation is not None:
-        validated = f"{len(data.validation)} separate images for validation"
-    if in_folds:
-        validated = "which validate each other in folds"
-    return (
-        f"fit trains a head for {len(data.images.classes)} classes on {network.record.name} at {height} x {width} px: "
-        f"{count} images, {validated}."
-    )
-
-
-def _images_to_tune_on(
-    fitted: _Fitted,
-    data: ImageData | None,
-    labels: Labels | None,
-    validation: Validation,
-    options: FitOptions,
-    was_tuned: bool,
-) -> CheckedImages:
-    """New images, checked and split, or those of `fit` as they are."""
-    if data is not None:
-        images = read_labelled(
-            data, labels, fitted.classes, "data to fine-tune on", lenient=options.skip, kind=fitted.kind
-        )
-    elif fitted.split is None:
-        raise InvalidInputError(
-            "fine_tune was called without data on a classifier that was loaded or copied, which does not contain the "
-            "images of fit. Pass data."
-        )
-    else:
-        keeps_division = _keeps_division(validation, fitted.share)
-        checked = _images_of_fit(fitted.split, options)
-        if keeps_division:
-            return checked
-        images = checked.split.training
-    read = read_training_data(images, 0.0 if _is_auto(validation) else validation, options.skip)
-    inspection = inspect(read.all_images, fitted.network.size, options.store, options.console, options.skip)
-    # Folds compare heads that are trained on these images alone, so these must be all that the classifier knows.
-    may_fold = not was_tuned and _holds_known(fitted, inspection.keys)
-    if _is_auto(validation) and _validation(validation, len(images), may_fold):
-        read = read_training_data(images, VALIDATION, options.skip)
-    return check(read, inspection, fitted.split_seed, options.console, fitted.known)
-
-
-def _holds_known(fitted: _Fitted, keys: npt.NDArray[Any]) -> bool:
-    """Whether all images that the classifier was trained on are among those with these keys."""
-    return bool(np.isin(fitted.known, trained_on(keys) if keys.ndim > 1 else keys).all())
-
-
-def _images_of_fit(split: Split, options: FitOptions) -> CheckedImages:
-    """The images of `fit` that can still be read, split as they were; none may have changed."""
-    inspection = reread(split.all_images, options.store, options.console, options.skip)
-    skipped = inspection.reasons(split.all_images)
-    if skipped:
-        options.console.say(f"{len(skipped):,} images of fit cannot be read any more; history_.skipped says why.")
-    return CheckedImages(split.again(inspection.readable(), inspection.keys), None, skipped)
-
-
-def _validation(validation: Validation, count: int, may_fold: bool) -> Validation:
-    """`validation`, with ``"auto"`` as what it stands for: few images validate each other, in folds."""
-    if not _is_auto(validation):
-        return validation
-    return 0.0 if may_fold and count <= CROSS_VALIDATED else VALIDATION
-
-
-def _is_auto(validation: Validation) -> bool:
-    return isinstance(validation, str) and validation == "auto"
-
-
-def _keeps_division(validation: Validation, share: float) -> bool:
-    """Whether to train on the training images of `fit` as they are, with its validation images if it had any."""
-    if _is_auto(validation):
-        return True
-    wanted = validation_share(validation)
-    if wanted and wanted != share:
-        raise bad_argument(
-            "validation",
-            validation,
-            f"differs from the share that fit held out ({share:g}), and the head was trained on the other images",
-            "Leave it out to use the same validation images, or pass others"
-            if share
-            else "Leave it out, so that these images validate each other, or pass others",
-        )
-    return bool(wanted)
-
-
-def _selects(validation: Validation, split: Split, was_tuned: bool, console: Console) -> bool:
-    """Whether the tuned network is compared with the one before."""
-    if split.validation is not None:
-        return True
-    if _is_auto(validation) and was_tuned:
-        console.say(
-            "There are no images that the network was not tuned on, so the result cannot be compared with the classifier "
-            "from before, and is kept. Pass validation images to compare them."
-        )
-    return _is_auto(validation) and not was_tuned
-
-
-def _refuse_unlabelled(phases: Sequence[Phase]) -> None:
-    """Folds compare with heads of the labelled images alone, which are worse than a head that learnt from others too."""
-    if any(phase.selection is not None and phase.selection.kept == "unlabelled" for phase in phases):
-        raise InvalidInputError(
-            "The head learnt from unlabelled images, so folds of the labelled ones cannot tell whether fine_tune improves "
-            "it. Pass validation images, or validation=None to keep the tuned network as it comes."
-        )
-
-
-def _tuning(steps: int | None, options: FitOptions, layer_decay: float, label_smoothing: float) -> Tuning:
-    """The arguments of `fine_tune` alone, checked."""
-    if steps is not None and options.epochs is not None:
-        raise bad_argument("steps", steps, "was given together with epochs", "Pass one of them")
-    if options.epochs is None or options.rate is None:
-        remedy = "Pass epochs and learning_rate, for example epochs=5 and learning_rate=1e-5"
-        refuse_rate_setters(options.callbacks, "fine_tune", remedy)
-    decay = check_number("layer_decay", layer_decay, low=0, high=float("inf"), example=0.3, open_low=True)
-    if decay > 1:
-        raise bad_argument("layer_decay", layer_decay, "must be at most 1", "Pass for example layer_decay=0.3")
-    smoothing = check_number("label_smoothing", label_smoothing, low=0, high=1, example=0.1)
-    return Tuning(steps if steps is None else check_count("steps", steps, example=400), decay, smoothing)
-
-
-def _recorded(phase: Phase, checked: CheckedImages) -> Phase:
-    """The phase with what it was trained on."""
-    split = checked.split
-    held_out = 0 if split.validation is None else len(split.validation)
-    counts, data = split.class_counts(), split.fingerprint()
-    skipped = {**checked.skipped, **phase.skipped}
-    return replace(phase, skipped=skipped, images=counts, validation_images=held_out, data=data)
 
 
 def _registered(saved: saving.SavedClassifier) -> Backbone:

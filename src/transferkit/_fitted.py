@@ -1,0 +1,71 @@
+"""The result of training, as a classifier holds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._arguments import LabelKind
+from .backbones import WeightsChoice
+from .errors import InvalidInputError
+from .features import Predictor, Typicality
+from .images import ClassWeight, Known, Split, trained_on
+from .network import Network
+
+__all__ = ["Fitted"]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The result of training; replaced as a whole, so that a failure leaves the last one in place.
+
+    Attributes:
+        weights, seed: the arguments of the constructor, as they were in `fit`.
+        split_seed: divided the images of `fit`, and starts the order of training.
+        split: the images of `fit`; None after `load`.
+        share: how much of them `fit` held out; 0 if it was given validation images, or none.
+        known: stands for the contents of all images that the classifier was trained on.
+        typicality: of the training images of the last phase that changed the network.
+    """
+
+    network: Network
+    classes: npt.NDArray[Any]
+    weights: WeightsChoice
+    seed: int | None
+    split_seed: int
+    dropout: float
+    class_weight: ClassWeight
+    known: Known
+    split: Split | None = None
+    share: float = 0.0
+    typicality: Typicality | None = None
+
+    @property
+    def kind(self) -> LabelKind:
+        """Whether an image may have several labels."""
+        return "single" if self.network.thresholds is None else "multiple"
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        return Predictor(self.network, self.typicality)
+
+    def holds_known(self, keys: npt.NDArray[Any]) -> bool:
+        """Whether all images that the classifier was trained on are among those with these keys."""
+        return bool(np.isin(self.known, trained_on(keys) if keys.ndim > 1 else keys).all())
+
+    def split_of_fit(self, method: str) -> Split:
+        """The images of `fit`.
+
+        Raises:
+            InvalidInputError: the classifier was loaded or copied; `method` is what needs them.
+        """
+        if self.split is None:
+            raise InvalidInputError(
+                f"{method} was called on a classifier that was loaded or copied, which does not contain the images of fit, "
+                f"and needs them. Call it on the classifier that was fitted, or fit again."
+            )
+        return self.split

@@ -1,0 +1,211 @@
+"""What `fit` and `fine_tune` decide before they train: which images train, which validate, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import keras
+
+from ._arguments import check_count, check_number
+from ._console import Console
+from ._fitted import Fitted
+from .errors import InvalidInputError, bad_argument
+from .features import inspect, reread
+from .images import (
+    VALIDATION,
+    ImageData,
+    Images,
+    Labels,
+    Split,
+    TrainingData,
+    Validation,
+    read_images,
+    read_labelled,
+    read_training_data,
+    validation_share,
+)
+from .network import Network
+from .results import Phase
+from .training import (
+    CROSS_VALIDATED,
+    CheckedImages,
+    FitOptions,
+    RunFolder,
+    Tuning,
+    check,
+    check_callbacks,
+    check_resume,
+    refuse_rate_setters,
+    replicas_here,
+)
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+__all__ = [
+    "images_to_tune_on", "intention", "is_auto", "read_unlabelled", "recorded", "refuse_for_several", "refuse_unlabelled",
+    "run_folder", "selects_best", "tuning_options", "validation_of",
+]  # fmt: skip
+
+
+def run_folder(
+    resume: object,
+    callbacks: Sequence[keras.callbacks.Callback],
+    phase: str,
+    strategy: tf.distribute.Strategy | None,
+) -> RunFolder | None:
+    if resume is None:
+        return None
+    if check_callbacks(callbacks):
+        raise InvalidInputError("resume was given with callbacks, whose state cannot be kept. Pass one of the two.")
+    return RunFolder(check_resume(resume), phase, writes=strategy is None or 0 in replicas_here(strategy))
+
+
+def read_unlabelled(data: ImageData | None, options: FitOptions) -> Images | None:
+    if data is None:
+        return None
+    if not options.solves:
+        raise InvalidInputError(
+            "unlabelled was given for a head that is trained by steps: only a head that is solved for learns from such "
+            "images. Leave out epochs, learning_rate and callbacks, and use augmentation with views alone."
+        )
+    images = read_images(data, lenient=options.skip)
+    if not len(images):
+        raise InvalidInputError("unlabelled holds no images: at least one is needed. Check the path, or leave it out.")
+    return images
+
+
+def refuse_for_several(argument: str | None) -> None:
+    if argument is not None:
+        raise InvalidInputError(
+            f"{argument} was given for images with several labels: it takes images with one label each. Leave it out."
+        )
+
+
+def intention(network: Network, data: TrainingData, in_folds: bool) -> str:
+    (height, width), count = network.size, len(data.images)
+    validated = f"{100 * data.share:g} % of them for validation" if data.share else "none for validation"
+    if data.validation is not None:
+        validated = f"{len(data.validation)} separate images for validation"
+    if in_folds:
+        validated = "which validate each other in folds"
+    return (
+        f"fit trains a head for {len(data.images.classes)} classes on {network.record.name} at {height} x {width} px: "
+        f"{count} images, {validated}."
+    )
+
+
+def tuning_options(steps: int | None, options: FitOptions, layer_decay: float, label_smoothing: float) -> Tuning:
+    """The arguments of `fine_tune` alone, checked."""
+    if steps is not None and options.epochs is not None:
+        raise bad_argument("steps", steps, "was given together with epochs", "Pass one of them")
+    if options.epochs is None or options.rate is None:
+        remedy = "Pass epochs and learning_rate, for example epochs=5 and learning_rate=1e-5"
+        refuse_rate_setters(options.callbacks, "fine_tune", remedy)
+    decay = check_number("layer_decay", layer_decay, low=0, high=float("inf"), example=0.3, open_low=True)
+    if decay > 1:
+        raise bad_argument("layer_decay", layer_decay, "must be at most 1", "Pass for example layer_decay=0.3")
+    smoothing = check_number("label_smoothing", label_smoothing, low=0, high=1, example=0.1)
+    return Tuning(steps if steps is None else check_count("steps", steps, example=400), decay, smoothing)
+
+
+def images_to_tune_on(
+    fitted: Fitted,
+    data: ImageData | None,
+    labels: Labels | None,
+    validation: Validation,
+    options: FitOptions,
+    was_tuned: bool,
+) -> CheckedImages:
+    """New images, checked and split, or those of `fit` as they are."""
+    if data is not None:
+        images = read_labelled(
+            data, labels, fitted.classes, "data to fine-tune on", lenient=options.skip, kind=fitted.kind
+        )
+    elif fitted.split is None:
+        raise InvalidInputError(
+            "fine_tune was called without data on a classifier that was loaded or copied, which does not contain the "
+            "images of fit. Pass data."
+        )
+    else:
+        keeps_division = _keeps_division(validation, fitted.share)
+        checked = _images_of_fit(fitted.split, options)
+        if keeps_division:
+            return checked
+        images = checked.split.training
+    read = read_training_data(images, 0.0 if is_auto(validation) else validation, options.skip)
+    inspection = inspect(read.all_images, fitted.network.size, options.store, options.console, options.skip)
+    # Folds compare heads that are trained on these images alone, so these must be all that the classifier knows.
+    may_fold = not was_tuned and fitted.holds_known(inspection.keys)
+    if is_auto(validation) and validation_of(validation, len(images), may_fold):
+        read = read_training_data(images, VALIDATION, options.skip)
+    return check(read, inspection, fitted.split_seed, options.console, fitted.known)
+
+
+def _images_of_fit(split: Split, options: FitOptions) -> CheckedImages:
+    """The images of `fit` that can still be read, split as they were; none may have changed."""
+    inspection = reread(split.all_images, options.store, options.console, options.skip)
+    skipped = inspection.reasons(split.all_images)
+    if skipped:
+        options.console.say(f"{len(skipped):,} images of fit cannot be read any more; history_.skipped says why.")
+    return CheckedImages(split.again(inspection.readable(), inspection.keys), None, skipped)
+
+
+def validation_of(validation: Validation, count: int, may_fold: bool) -> Validation:
+    """`validation`, with ``"auto"`` as what it stands for: few images validate each other, in folds."""
+    if not is_auto(validation):
+        return validation
+    return 0.0 if may_fold and count <= CROSS_VALIDATED else VALIDATION
+
+
+def is_auto(validation: Validation) -> bool:
+    return isinstance(validation, str) and validation == "auto"
+
+
+def _keeps_division(validation: Validation, share: float) -> bool:
+    """Whether to train on the training images of `fit` as they are, with its validation images if it had any."""
+    if is_auto(validation):
+        return True
+    wanted = validation_share(validation)
+    if wanted and wanted != share:
+        raise bad_argument(
+            "validation",
+            validation,
+            f"differs from the share that fit held out ({share:g}), and the head was trained on the other images",
+            "Leave it out to use the same validation images, or pass others"
+            if share
+            else "Leave it out, so that these images validate each other, or pass others",
+        )
+    return bool(wanted)
+
+
+def selects_best(validation: Validation, split: Split, was_tuned: bool, console: Console) -> bool:
+    """Whether the tuned network is compared with the one before."""
+    if split.validation is not None:
+        return True
+    if is_auto(validation) and was_tuned:
+        console.say(
+            "There are no images that the network was not tuned on, so the result cannot be compared with the classifier "
+            "from before, and is kept. Pass validation images to compare them."
+        )
+    return is_auto(validation) and not was_tuned
+
+
+def refuse_unlabelled(phases: Sequence[Phase]) -> None:
+    """Folds compare with heads of the labelled images alone, which are worse than a head that learnt from others too."""
+    if any(phase.selection is not None and phase.selection.kept == "unlabelled" for phase in phases):
+        raise InvalidInputError(
+            "The head learnt from unlabelled images, so folds of the labelled ones cannot tell whether fine_tune improves "
+            "it. Pass validation images, or validation=None to keep the tuned network as it comes."
+        )
+
+
+def recorded(phase: Phase, checked: CheckedImages) -> Phase:
+    """The phase with what it was trained on."""
+    split = checked.split
+    held_out = 0 if split.validation is None else len(split.validation)
+    counts, data = split.class_counts(), split.fingerprint()
+    skipped = {**checked.skipped, **phase.skipped}
+    return replace(phase, skipped=skipped, images=counts, validation_images=held_out, data=data)
