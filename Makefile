@@ -8,7 +8,7 @@ WORKERS ?= --numprocesses 2 --dist worksteal
 COVERAGE ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: quickstart test test-table test-slow test-engines test-web test-newest check docs audit bench clean
+.PHONY: quickstart test test-table test-docs test-slow test-engines test-web test-newest check docs audit bench clean
 
 # The main job, on drawn shapes, or on photos: make quickstart PHOTOS=folder
 # (the shell gets the folder's name as a variable, so that no character in it means anything else)
@@ -25,6 +25,10 @@ test: $(VENV)/installed-dev
 # Each fact of the larger backbones, asked of Keras: some minutes.
 test-table: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(WORKERS) -m table
+
+# Every block of code of the documentation, and the example programs.
+test-docs: $(VENV)/installed-dev
+	$(BIN)/python -m pytest $(WORKERS) -m docs
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow

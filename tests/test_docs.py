@@ -104,6 +104,7 @@ def run_page(page: Path) -> Iterator[dict[str, Any]]:
         yield namespace
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != "export.md"], ids=lambda page: page.name)
 def test_the_blocks_of_a_page_run(page: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
@@ -111,6 +112,7 @@ def test_the_blocks_of_a_page_run(page: Path, workplace: Path, monkeypatch: pyte
         pass
 
 
+@pytest.mark.docs
 def test_the_programs_of_the_page_of_export_answer_as_predict(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("tf2onnx", "onnxruntime", "ai_edge_litert", "openvino"):
         pytest.importorskip(
@@ -128,6 +130,7 @@ def test_the_programs_of_the_page_of_export_answer_as_predict(workplace: Path, m
     assert programs == 4
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize("example", EXAMPLES, ids=[example.name for example in EXAMPLES])
 def test_the_examples_of_a_docstring_run(
     example: doctest.DocTest, workplace: Path, monkeypatch: pytest.MonkeyPatch

@@ -54,6 +54,7 @@ def pictures(folder: Path, count: int, target: Path) -> Path:
     return target
 
 
+@pytest.mark.docs
 def test_quickstart_without_a_folder_and_predictions_from_its_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,6 +120,7 @@ def test_quickstart_says_what_it_takes_of_a_folder(
     assert f"{tmp_path} holds" in capsys.readouterr().err
 
 
+@pytest.mark.docs
 def test_quickstart_on_photos(tmp_path: Path, assets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos = pictures(assets / "data" / "cats_dogs" / "train", 10, tmp_path)
     main_of("quickstart.py", photos, "--output", "pets.keras")
