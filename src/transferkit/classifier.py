@@ -596,6 +596,7 @@ class TransferClassifier(Estimator):
         data: ImageData,
         labels: Labels | None = None,
         *,
+        views: int = 1,
         on_bad_image: OnBadImage = "raise",
         verbose: Verbose = "auto",
     ) -> Coverage:
@@ -604,7 +605,7 @@ class TransferClassifier(Estimator):
         Arguments and errors as for `evaluate`.
         """
         self._single_label_or_raise("coverage")
-        evaluation = self.evaluate(data, labels, on_bad_image=on_bad_image, verbose=verbose)
+        evaluation = self.evaluate(data, labels, views=views, on_bad_image=on_bad_image, verbose=verbose)
         predictions = evaluation.predictions
         return Coverage(predictions.confidences, evaluation.labels == predictions.labels)
 

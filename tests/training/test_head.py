@@ -127,7 +127,7 @@ def test_few_images_are_divided_into_few_folds(make: Any, pictures: Any, count: 
     clf = make().fit(x[:count], y[:count], verbose=0)
     assert phase_of(clf).folds == folds
     assert ("val_loss" in phase_of(clf).metrics) == (folds > 0)
-    assert clf.evaluate(x[:count], y[:count], verbose=0).accuracy == 1
+    assert clf.evaluate(x[:count], y[:count], verbose=0).accuracy >= 0.75
 
 
 def test_two_classes(make: Any, pictures: Any) -> None:
@@ -256,3 +256,13 @@ def test_the_fit_is_what_it_was_after_saving(make: Any, pictures: Any, tmp_path:
     clf.save(tmp_path / "a.keras")
     loaded = phase_of(tk.TransferClassifier.load(tmp_path / "a.keras"))
     assert (loaded.folds, loaded.errors, loaded.metrics) == (5, phase_of(clf).errors, phase_of(clf).metrics)
+
+
+def test_a_class_that_cannot_be_held_out_is_named_and_sharpens_nothing(
+    make: Any, pictures: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x, y = pictures
+    rows = np.concatenate([np.flatnonzero(y == "lying"), np.flatnonzero(y == "red")[:1]])
+    clf = make(backbone="TransferKitTiny").fit(x[rows], y[rows], verbose=1)
+    assert "No image of the class 'red' could be held out" in capsys.readouterr().out
+    assert phase_of(clf).temperature >= 1

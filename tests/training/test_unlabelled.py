@@ -93,3 +93,10 @@ def test_a_head_trained_by_steps_takes_none(make: Any, pictures: Any, given: dic
 def test_an_empty_folder_is_refused(make: Any, pictures: Any, tmp_path: Path) -> None:
     with refused(tk.InvalidInputError, "holds no images"):
         make().fit(*pictures, unlabelled=tmp_path, verbose=0)
+
+
+def test_images_that_train_or_validate_are_not_taken_as_unlabelled(make: Any, pictures: Any) -> None:
+    images, labels = pictures
+    test = drawn(4, seed=9)
+    clf = make(seed=0).fit(images, labels, unlabelled=np.concatenate([images, test[0]]), validation=test, verbose=0)
+    assert clf.history_.phases[0].selection is None

@@ -100,7 +100,7 @@ def grid(images: Sequence[npt.NDArray[np.uint8 | np.float32] | None], titles: Se
     columns = min(6, max(1, len(images)))
     rows = -(-len(images) // columns)
     lines = max((title.count("\n") for title in titles), default=0)
-    figure = _figure(2 * columns, (2.3 + 0.15 * lines) * max(1, rows))
+    figure = _figure(2 * columns, (2.4 + 0.2 * lines) * max(1, rows))
     for number, (image, title) in enumerate(zip(images, titles, strict=True)):
         axes = figure.add_subplot(rows, columns, number + 1)
         if image is None:

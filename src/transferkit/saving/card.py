@@ -98,7 +98,11 @@ def _training(manifest: Manifest) -> str:
     head = ["phase", "first trained layer", "epochs", "training images", "held-out images", "SHA-256 of the images"]
     rows = []
     for phase in manifest.history_record().phases:
-        counts = [phase.epochs, sum(phase.images.values()), phase.validation_images]
+        counts = [
+            phase.epochs,
+            sum(phase.images.values()) if manifest.thresholds is None else "-",
+            phase.validation_images,
+        ]
         rows.append([phase.name, _plain(phase.first_layer), *counts, phase.data[:16]])
     return _table(head, rows)
 

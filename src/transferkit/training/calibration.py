@@ -38,7 +38,7 @@ def calibrated(head: Head, codes: Codes, folds: Indices) -> Head:
     if not head.fold_heads:
         return head
     logits, codes, folds = head.logits[head.held_out], codes[head.held_out], folds[head.held_out]
-    factor = np.float32(temperature(logits, codes))
+    factor = np.float32(min(temperature(logits, codes), 1.0 if head.unmeasured else np.inf))
     scaled = {fold: (kernel * factor, bias * factor) for fold, (kernel, bias) in head.fold_heads.items()}
     scores = cross_fitted(logits, codes, folds)
     kernel, bias = head.kernel * factor, head.bias * factor

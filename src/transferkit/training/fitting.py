@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import some_of
 from ..features import Extraction, StoredValues, Values
-from ..images import Split, image_weights
+from ..images import Indices, Split, image_weights, trained_on
 from ..network import Network
 from ..results import Phase, Selection
 from .calibration import calibrated
@@ -57,10 +58,13 @@ def solve_head(
     folds, n_classes = split.folds(FOLDS, options.seed), len(split.training.classes)
     known = features, shown, data.codes, image_weights(weights, data.codes), folds
     head, selection = fit_head(*known, n_classes, options.console), None
-    if unlabelled is not None and len(rows := unlabelled.inspection.readable()):
+    if unlabelled is not None and len(rows := _new_rows(unlabelled, split)):
         others = np.asarray(unlabelled.values[0][rows], np.float32) * np.float32(network.feature_scale)
         head, selection = learn_unlabelled(head, *known, others, options.console)
     head = calibrated(head, data.codes, folds)
+    if head.unmeasured and in_folds:
+        names = split.training.classes[list(head.unmeasured)].tolist()
+        options.console.say(f"No image of the class {some_of(names)} could be held out: the figures say nothing of it.")
     network.head[-1].kernel.assign(head.kernel)
     network.head[-1].bias.assign(head.bias)
     if network.thresholds is not None and len(head.fold_heads):
@@ -75,6 +79,12 @@ def solve_head(
         scores["val_"] = head.scores
     phase = _phase(scores, len(head.fold_heads) if is_folded else 0, selection)
     return replace(phase, temperature=head.temperature, seconds=time.monotonic() - started)
+
+
+def _new_rows(unlabelled: Extraction, split: Split) -> Indices:
+    """Unlabelled images that can be read and that neither train nor validate."""
+    rows = unlabelled.inspection.readable()
+    return rows[~np.isin(trained_on(unlabelled.inspection.keys[rows]), np.concatenate(split.keys))]
 
 
 def _phase(scores: dict[str, Scores], folds: int, selection: Selection | None) -> Phase:

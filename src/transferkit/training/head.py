@@ -36,6 +36,7 @@ class Head:
         held_out: positions of the images that a fold held out.
         scores: of the images that were held out.
         fold_heads: kernel and bias of the head that was trained without each fold.
+        unmeasured: classes without an image that a fold held out, so that nothing is known of them.
         temperature: what the logits of all these heads were divided by; `logits` are as they were before.
     """
 
@@ -47,6 +48,7 @@ class Head:
     scores: Scores
     fold_heads: dict[int, tuple[Array, Array]] = field(default_factory=dict)
     temperature: float = 1.0
+    unmeasured: tuple[int, ...] = ()
 
 
 def fit_head(
@@ -74,9 +76,12 @@ def fit_head(
     weights, codes_of_all, folds_of_all = (np.concatenate([array] * views) for array in (weights, codes, folds))
     held_out = np.flatnonzero(folds >= 0)
     solvers = {fold: HeadSolver(center, n_classes) for fold in np.unique(folds[held_out]).tolist()}
+    unmeasured = _unmeasured(codes, held_out)
+    # A choice by a part of the classes suits that part alone.
+    strengths = (STRENGTH,) if len(unmeasured) > n_classes / 10 else STRENGTHS
     best = _Trial(STRENGTH, np.zeros((len(codes), n_classes), np.float32))
     with console.bar("solving for the head", len(STRENGTHS), "penalties") as bar:
-        for strength in STRENGTHS if solvers else ():
+        for strength in strengths if solvers else ():
             trial = _Trial(strength, np.zeros((len(codes), n_classes), np.float32))
             for fold, solver in solvers.items():
                 inside = folds_of_all != fold
@@ -94,7 +99,15 @@ def fit_head(
             1 - len(held_out) / len(codes) / max(1, len(solvers))
         )  # the share that a fold trains on
         kernel, bias = HeadSolver(center, n_classes).head(strength, features, codes_of_all, weights)
-    return Head(kernel, bias, best.strength, best.logits, held_out, best.scores, best.heads)
+    found = best.strength, best.logits, held_out, best.scores, best.heads
+    return Head(kernel, bias, *found, unmeasured=unmeasured)
+
+
+def _unmeasured(codes: Codes, held_out: Indices) -> tuple[int, ...]:
+    """Classes of which no image is held out, although others are; with several labels an image, none."""
+    if codes.ndim > 1 or not len(held_out):
+        return ()
+    return tuple(np.setdiff1d(codes, codes[held_out]).tolist())
 
 
 def head_of_strength(

@@ -177,7 +177,8 @@ def _unlabelled(cut: Cut, images: Images, options: FitOptions) -> Extraction:
         drawn = np.random.default_rng(options.seed).choice(len(images), MOST_UNLABELLED, replace=False)
         images = images.subset(np.sort(drawn).tolist())
     title = "computing features of unlabelled images"
-    return extract(cut.extractor, Plan(images), Storage(options.store), options.console, title, options.skip)
+    storage = Storage(options.store)
+    return extract(cut.extractor, Plan(images), storage, options.console, title, options.skip, inspects=True)
 
 
 def cross_validated(features: npt.NDArray[np.float32], split: Split, seed: int, console: Console) -> Scores:
