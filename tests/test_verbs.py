@@ -8,7 +8,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,14 @@ VERBS: dict[str, Callable[[tk.TransferClassifier], object]] = {
     "summary": lambda clf: clf.summary(),
     "card": lambda clf: clf.card(),
 }
+
+
+@pytest.fixture(autouse=True)
+def _listens_to_ctrl_c() -> Iterator[None]:
+    """A process that a shell starts in the background ignores SIGINT, and so do the tests in it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def new() -> tk.TransferClassifier:

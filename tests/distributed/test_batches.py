@@ -106,6 +106,12 @@ def test_columns_that_do_not_fit_are_refused(
         tk.PredictBatch(loaded, **options)(columns)
 
 
+def test_columns_of_other_lengths_are_refused(loaded: tk.TransferClassifier, batch: dict[str, Any]) -> None:
+    image = next(iter(batch))
+    with refused(tk.InvalidInputError, "The column 'ids'", "one value per image"):
+        tk.PredictBatch(loaded, image=image)({**batch, "ids": [1]})
+
+
 def test_bad_arguments_are_refused(tmp_path: Path) -> None:
     number: Any = 3
     nothing: Any = None

@@ -114,6 +114,11 @@ def split_columns(batch: Batch, image: str, own: Iterable[str]) -> tuple[list[An
             f"The batch has the column {some_of(taken)}, which the answer has too. Rename it, or pass prefix='predicted_'."
         )
     items = list(batch[image])
+    if uneven := [name for name in batch if len(batch[name]) != len(items)]:
+        raise InvalidInputError(
+            f"The column {some_of(uneven)} of the batch is not as long as {image!r}: every column must hold one value per "
+            f"image. Check what the engine hands over."
+        )
     are_names = any(isinstance(item, str) for item in items) and all(
         isinstance(item, (str, type(None))) for item in items
     )

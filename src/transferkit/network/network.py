@@ -142,7 +142,7 @@ class Network:
                 f"stage. Correct the record, or pass a layer's name or index."
             )
         near = difflib.get_close_matches(at, [*stages, *names], n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise bad_argument("at", at, f"is neither a layer nor a stage of {self.record.name!r}{hint}", remedy)
 
     def default_cut(self) -> int:
