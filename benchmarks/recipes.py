@@ -91,10 +91,10 @@ def main() -> None:
     clf = tk.TransferClassifier("MobileNetV2", weights=MOBILENET, seed=0).fit(paths, labels, verbose=0)
     print(f"{asked.data}, {len(paths)} photos, MobileNetV2 at 224 px; head alone {clf.score(folder / 'test'):.4f}")
     tuned = copy.deepcopy(clf)
-    seconds, _ = timed(lambda: tuned.fine_tune(paths, labels, verbose=0))
-    seconds = asked.seconds or seconds
+    spent, _ = timed(lambda: tuned.fine_tune(paths, labels, verbose=0))
+    seconds = asked.seconds or spent
     print(
-        f"  transferkit  {seconds:5.0f} s  {tuned.score(folder / 'test'):.4f}  ({tuned.history_.phases[-1].selection})",
+        f"  transferkit  {spent:5.0f} s  {tuned.score(folder / 'test'):.4f}  ({tuned.history_.phases[-1].selection})",
         flush=True,
     )
     x = np.stack([keras.utils.img_to_array(keras.utils.load_img(path, target_size=(224, 224))) for path in paths])
