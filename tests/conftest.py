@@ -86,6 +86,22 @@ def pictures() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.str_]]:
 
 
 @pytest.fixture
+def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files at URLs that are read from here on."""
+    from transferkit._remote import Remote
+
+    names: list[str] = []
+    read = Remote.read
+
+    def noting(file: Remote) -> bytes:
+        names.append(file.url)
+        return read(file)
+
+    monkeypatch.setattr(Remote, "read", noting)
+    return names
+
+
+@pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images the frozen part computes from here on, call by call."""
     from transferkit.network.extractor import FeatureExtractor

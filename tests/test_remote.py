@@ -12,7 +12,7 @@ from conftest import Make
 from helpers import refused
 
 import transferkit as tk
-from transferkit._remote import Remote, located
+from transferkit._remote import located
 
 fsspec = pytest.importorskip("fsspec")
 
@@ -32,20 +32,6 @@ def bucket(photos: Path) -> str:
     for path in sorted(photos.rglob("*.png")):
         put(f"memory://bucket/{path.relative_to(photos).as_posix()}", path.read_bytes())
     return "memory://bucket"
-
-
-@pytest.fixture
-def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The files at URLs that are read from here on."""
-    names: list[str] = []
-    read = Remote.read
-
-    def noting(file: Remote) -> bytes:
-        names.append(file.url)
-        return read(file)
-
-    monkeypatch.setattr(Remote, "read", noting)
-    return names
 
 
 def put(url: str, content: bytes) -> None:

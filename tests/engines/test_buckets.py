@@ -14,7 +14,6 @@ from conftest import Make
 from helpers import refused
 
 import transferkit as tk
-from transferkit._remote import Remote
 
 moto_server = pytest.importorskip("moto.server")
 pytest.importorskip("s3fs")
@@ -37,20 +36,6 @@ def bucket(photos: Path) -> Iterator[str]:
         files.put(str(photos), "bucket/photos", recursive=True)
         yield "s3://bucket/photos"
     server.stop()
-
-
-@pytest.fixture
-def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The files at URLs that are read from here on."""
-    names: list[str] = []
-    read = Remote.read
-
-    def noting(file: Remote) -> bytes:
-        names.append(file.url)
-        return read(file)
-
-    monkeypatch.setattr(Remote, "read", noting)
-    return names
 
 
 def test_a_bucket_equals_a_folder_and_a_warm_fit_downloads_nothing(
