@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from sides import MOBILENET, folder_of, in_turns, print_table, timed
 
 import transferkit as tk
-from transferkit.training import phases
+from transferkit.training import inputs
 
 
 def fine_tuned(data: str, at: str, half: bool, seed: int) -> Mapping[str, float]:
-    phases.is_kept = lambda *given, wanted=half: (len(given) > 4 and given[4]) is wanted
+    inputs.is_kept = lambda *given, wanted=half: (len(given) > 4 and given[4]) is wanted
     folder = folder_of(data)
     clf = tk.TransferClassifier("MobileNetV2", weights=MOBILENET, seed=seed)
     clf.fit(folder / "train", verbose=0)

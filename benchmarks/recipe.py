@@ -34,7 +34,7 @@ from transferkit.images.reading import read_labelled
 from transferkit.images.splits import stratified_split
 from transferkit.network.extractor import FeatureExtractor
 from transferkit.network.network import Network, assemble
-from transferkit.training import phases
+from transferkit.training import inputs
 from transferkit.training.loop import train
 from transferkit.training.steps import Data, Settings
 
@@ -88,7 +88,7 @@ def run(
     for layer in network.head:
         for weight in layer.weights:
             weight.assign(np.zeros(weight.shape))
-    network.set_feature_scale(phases._unit_scale(values[0][np.arange(len(data))]))
+    network.set_feature_scale(inputs.unit_scale(values[0][np.arange(len(data))]))
     epochs, build = RECIPES[name]
     optimizer = build(epochs * -(-len(data) // 32))
     ones = np.ones(len(everything.classes), np.float32)

@@ -22,7 +22,7 @@ from helpers import fresh_python
 import transferkit as tk
 from transferkit.images.decoding import decode
 from transferkit.network.extractor import FeatureExtractor
-from transferkit.training import phases
+from transferkit.training import inputs
 
 # A rate that goes beyond all bounds after the first steps.
 JUMP = keras.optimizers.schedules.PiecewiseConstantDecay([1], [1e-3, 1e30])
@@ -268,7 +268,7 @@ class TestFineTune:
     def test_stored_and_live_values_train_alike(self, make, photos, monkeypatch):
         results = []
         for limit in (2**30, 0):
-            monkeypatch.setattr(phases, "ACTIVATION_BYTES", limit)
+            monkeypatch.setattr(inputs, "ACTIVATION_BYTES", limit)
             clf = make(dropout=0, cache=False).fit(photos / "train", epochs=2, verbose=0)
             clf.fine_tune(at="stage2", epochs=3, learning_rate=1e-3, validation=0, verbose=0)
             results.append(clf.predict_proba(photos / "test", verbose=0))
@@ -276,7 +276,7 @@ class TestFineTune:
 
     def test_says_when_activations_are_too_large_to_store(self, fitted, monkeypatch, capsys):
         fitted.set_params(cache=False)
-        monkeypatch.setattr(phases, "ACTIVATION_BYTES", 1000)
+        monkeypatch.setattr(inputs, "ACTIVATION_BYTES", 1000)
         fitted.fine_tune(at="stage2", epochs=1)
         assert "more than the limit of 1 kB" in capsys.readouterr().out
 

@@ -19,7 +19,7 @@ import transferkit as tk
 from transferkit import comparison
 from transferkit.features import forecast
 from transferkit.results import BackboneScores, judged
-from transferkit.training import phases
+from transferkit.training import fitting
 
 Pictures = tuple[Any, Any]
 
@@ -46,7 +46,7 @@ def names(found: tk.Comparison) -> list[str]:
 def test_with_one_division_the_figures_are_those_of_fit(
     pictures: Pictures, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(phases, "REPEATS", 1)
+    monkeypatch.setattr(fitting, "REPEATS", 1)
     row = tk.compare(*pictures, make(), seed=3, verbose=0).rows[0]
     phase = make(seed=3).fit(*pictures, verbose=0).history_.phases[0]
     assert row.accuracy == phase.metrics["val_accuracy"][0]
@@ -64,7 +64,7 @@ def test_the_figures_are_means_over_three_divisions(
 ) -> None:
     data = pictures[0], np.random.default_rng(0).permutation(pictures[1])  # labels that nothing can learn
     row = tk.compare(*data, make(), seed=5, verbose=0).rows[0]
-    monkeypatch.setattr(phases, "REPEATS", 1)
+    monkeypatch.setattr(fitting, "REPEATS", 1)
     single = [tk.compare(*data, make(), seed=seed, verbose=0).rows[0] for seed in (5, 6, 7)]
     assert len({one.accuracy for one in single}) > 1
     assert row.accuracy == pytest.approx(np.mean([one.accuracy for one in single]), abs=0.03)

@@ -72,7 +72,7 @@ def workplace(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         patch.setenv("TRANSFERKIT_WEIGHTS", str(weights))
         patch.chdir(folder)
         # The pages call fine_tune with its defaults; what they show does not depend on how long it trains.
-        patch.setattr("transferkit.training.phases.TUNING_STEPS", 2)
+        patch.setattr("transferkit.training.tuning.TUNING_STEPS", 2)
         # The pages go on from the one that saves this file.
         tk.TransferClassifier("MobileNetV2", seed=0).fit("photos/train", epochs=5, verbose=0).save("pets.keras")
         yield folder

@@ -397,9 +397,9 @@ class TransferClassifier(Estimator):
             labels: one per image; needed unless `data` contains them.
             at: the first trained layer: its index in ``backbone.layers`` (negative counts from the end), its
                 name, or a stage of the backbone's record. 0 trains the whole backbone, from pixels. None = the stage
-                that begins where the feature maps shrink to a sixteenth of the image.
+                that begins where the feature maps shrink to a sixteenth of the image, or to 14 pixels if that is earlier.
             validation: ``"auto"`` = the validation images of `fit`, or 15 % of new data. Where `fit` had none, and where data
-                of up to 1,000 images holds all that the classifier was trained on, one to five more runs (the fewer
+                of up to 1,000 images holds all that the classifier was trained on, one to five shorter runs (the fewer
                 images, the more) with a new head each leave out a fifth of the images and are measured on it; then all
                 images are trained on. Or the share that `fit` held out; or a share of new data; or data; None or 0 =
                 nothing is compared and the tuned network is kept.

@@ -19,8 +19,8 @@ import transferkit as tk
 from transferkit.results import Selection
 from transferkit.training import tuning
 from transferkit.training.loop import train
-from transferkit.training.optimizer import LayerwiseAdam
-from transferkit.training.recipe import epochs_for, layer_rates, peak_rate, runs_for, schedule
+from transferkit.training.optimizer import LayerwiseAdam, WarmUpCosine
+from transferkit.training.recipe import epochs_for, fold_epochs, layer_rates, peak_rate, runs_for
 from transferkit.training.scores import temperature
 from transferkit.training.selection import select
 
@@ -90,7 +90,12 @@ def test_what_it_chose_is_printed(make: Make, small: Pictures, capsys: pytest.Ca
 
 @pytest.mark.parametrize(
     ("backbone", "size", "layer"),
-    [("TinyNet", 32, "stage2_conv"), ("TransferKitTiny", 96, "block_5"), ("MobileNetV2", 96, "block_6_expand")],
+    [
+        ("TinyNet", 32, "stage2_conv"),
+        ("TransferKitTiny", 96, "block_3"),
+        ("MobileNetV2", 96, "block_3_expand"),
+        ("MobileNetV2", 224, "block_6_expand"),
+    ],
 )
 def test_it_chooses_where_to_cut(make: Make, small: Pictures, backbone: str, size: int, layer: str) -> None:
     from transferkit.network import assemble
@@ -114,7 +119,7 @@ def test_a_backbone_without_stages_is_cut_where_it_shrinks_or_half_way(make: Mak
     record = tk.Backbone("Mine", builder=build, preprocessing="tf", default_size=32, min_size=8, feature_dim=8)
     clf = make(backbone=record).fit(*small, verbose=0)
     clf.fine_tune(steps=2, validation=0, verbose=0)
-    assert clf.history_.phases[-1].first_layer == "conv2"
+    assert clf.history_.phases[-1].first_layer == "conv1"
 
 
 # ---- what is kept ----
@@ -279,17 +284,20 @@ def test_layer_decay_reaches_the_layers(make: Make, small: Pictures) -> None:
 
 
 def test_rates_rise_fall_and_suit_the_weights() -> None:
-    rate = schedule(0.5, 100)
+    rate = WarmUpCosine(0.5)
+    rate.steps.assign(100)
     assert [float(rate(step)) for step in (0, 5, 10, 100)] == pytest.approx([0, 0.25, 0.5, 0], abs=1e-6)
     assert float(rate(55)) == pytest.approx(0.25, abs=0.01)
-    assert float(schedule(0.5, 1)(0)) == 0
+    rate.steps.assign(1)
+    assert float(rate(0)) == 0
     assert peak_rate([0.05]) == pytest.approx(4e-4)
     assert (peak_rate([]), peak_rate([1e-6]), peak_rate([1e3])) == (3e-5, 3e-5, 2e-3)
 
 
 def test_few_images_take_whole_epochs_and_all_folds() -> None:
     assert [epochs_for(400, count, 32) for count in (10, 32 * 100, 32 * 1000)] == [25, 4, 1]
-    assert [runs_for(count) for count in (2, 150, 300, 750, 10_000)] == [5, 5, 3, 1, 1]
+    assert [runs_for(count) for count in (2, 100, 250, 500, 10_000)] == [5, 5, 2, 1, 1]
+    assert [fold_epochs(epochs) for epochs in (1, 3, 25)] == [1, 2, 17]
 
 
 # ---- new data ----

@@ -11,7 +11,7 @@ from drawing import drawn
 from helpers import refused
 
 import transferkit as tk
-from transferkit.training import phases
+from transferkit.training import inputs
 
 
 def few(assets: Path) -> tuple[list[Path], list[str], list[Path]]:
@@ -65,7 +65,7 @@ def test_the_same_seed_gives_the_same_head(taught: tk.TransferClassifier, assets
 def test_very_many_are_drawn_from(
     make: Any, pictures: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(phases, "MOST_UNLABELLED", 6)
+    monkeypatch.setattr(inputs, "MOST_UNLABELLED", 6)
     make().fit(*pictures, unlabelled=drawn(4, 1)[0], verbose=1)
     assert "6 of the 12 unlabelled images are used" in capsys.readouterr().out
 

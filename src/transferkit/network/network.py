@@ -28,6 +28,8 @@ __all__ = ["At", "Cut", "Network", "assemble"]
 
 At: TypeAlias = int | str
 
+SMALL_MAPS = 14  # a sixteenth of 224 pixels
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -148,14 +150,15 @@ class Network:
     def default_cut(self) -> int:
         """Where `fine_tune` starts by default, as an index into ``backbone.layers``.
 
-        It is the stage that begins where feature maps shrink to a sixteenth of the image: what comes before finds edges
-        and colours, which all photos share. Without such maps (transformers), it is the stage or layer half-way.
+        It is the stage that begins where feature maps shrink to a sixteenth of the image, or to 14 pixels in small images,
+        where a sixteenth is coarse: what comes before finds edges and colours, which all photos share. Without such maps
+        (transformers), it is the stage or layer half-way.
         """
         layers = self.backbone.layers
         starts = [self.resolve(stage) for stage in self.record.stages] or [
             number for number, layer in enumerate(layers) if layer.weights
         ]
-        most = -(-max(self.size) // 16)
+        most = max(SMALL_MAPS, -(-max(self.size) // 16))
         small = [number for number, layer in enumerate(layers) if 1 < _height(layer) <= most]
         if not small or small[0] <= starts[0]:
             return starts[len(starts) // 2]

@@ -1,32 +1,38 @@
-"""The phase of `fit` where the head is solved for: the head, its figures, and what it learns from unlabelled images."""
+"""The head of `fit`: solved for, with its figures and what it learns from unlabelled images, or trained by steps."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
 
+import keras
 import numpy as np
 import numpy.typing as npt
 
+from .._console import Console
 from ..errors import some_of
 from ..features import Extraction, StoredValues, Values
 from ..images import Indices, Split, image_weights, trained_on
-from ..network import Network
+from ..network import Cut, Network
 from ..results import Phase, Selection
-from .calibration import calibrated
-from .head import fit_head
+from .calibration import calibrate, calibrated, cross_fitted
+from .head import fit_head, head_of_strength
+from .inputs import unit_scale
+from .loop import loop_for, train
 from .options import FitOptions
 from .pseudo_labels import learn_unlabelled
 from .recipe import FOLDS
 from .scores import Scores
 from .solver import Array
-from .steps import Data
+from .steps import Data, Settings
 from .thresholds import best_thresholds
 
-__all__ = ["is_solvable", "solve_head"]
+__all__ = ["cross_validated", "is_solvable", "solve_head", "train_by_steps"]
 
 # Features of more bytes than this are not copied into memory at once, so the head is trained by steps.
 SOLVED_BYTES = 2**30
+REPEATS = 3  # divisions into folds, where backbones are compared
+HEAD_EPOCHS, HEAD_RATE = 30, 1e-3  # of a head that is trained by steps: benchmarks/recipe.py
 
 
 def is_solvable(values: Values) -> bool:
@@ -79,6 +85,57 @@ def solve_head(
         scores["val_"] = head.scores
     phase = _phase(scores, len(head.fold_heads) if is_folded else 0, selection)
     return replace(phase, temperature=head.temperature, seconds=time.monotonic() - started)
+
+
+def train_by_steps(
+    network: Network,
+    cut: Cut,
+    data: Data,
+    validation: Data | None,
+    weights: npt.NDArray[np.float32],
+    options: FitOptions,
+) -> Phase:
+    """Train the head with Adam, scale its logits by the validation images, and keep the last epoch."""
+    settings = Settings(
+        keras.optimizers.Adam(HEAD_RATE if options.rate is None else options.rate),
+        HEAD_EPOCHS if options.epochs is None else options.epochs,
+        options.batch_size,
+        options.seed,
+        weights,
+        options.callbacks,
+        title="fit",
+        console=options.console,
+        checkpoint=options.checkpoint,
+    )
+    loop = loop_for(cut.trainable, settings, cut.whole, options.strategy)
+    result = train(cut.trainable, data, validation, settings, loop)
+    if validation is not None:
+        logits = loop.logits(validation)
+        result.temperature = calibrate(network.head[-1], logits, validation.codes)
+        if network.thresholds is not None:
+            network.thresholds = best_thresholds(logits / np.float32(result.temperature), validation.codes)
+    return Phase("fit", "", result.metrics, result.kept, result.seconds, temperature=result.temperature)
+
+
+def cross_validated(features: npt.NDArray[np.float32], split: Split, seed: int, console: Console) -> Scores:
+    """The out-of-fold scores of the head that `fit` would solve for, on features `(n, d)` of the training images.
+
+    Each image's are means over several divisions into folds: two backbones may differ by points in a single one.
+    """
+    features, codes = features * np.float32(unit_scale(features)), split.training.codes
+    weights, n_classes = np.ones(len(codes), np.float32), len(split.training.classes)
+    folds = split.folds(FOLDS, seed)
+    head = fit_head(features, features, codes, weights, folds, n_classes, console)
+    rows = head.held_out
+    found = [cross_fitted(head.logits[rows], codes[rows], folds[rows])]
+    for repeat in range(1, REPEATS):
+        folds, logits = split.folds(FOLDS, seed + repeat), np.zeros_like(head.logits)
+        for fold in np.unique(folds[rows]):
+            kept, out = folds != fold, folds == fold
+            kernel, bias = head_of_strength(features[kept], codes[kept], weights[kept], n_classes, head.strength)
+            logits[out] = features[out] @ kernel + bias
+        found.append(cross_fitted(logits[rows], codes[rows], folds[rows]))
+    return Scores(*(np.mean(column, axis=0) for column in zip(*found, strict=True)))
 
 
 def _new_rows(unlabelled: Extraction, split: Split) -> Indices:

@@ -97,6 +97,8 @@ class _Run:
 
     def run(self) -> TrainingResult:
         settings, steps = self.settings, -(-len(self.data) // self.settings.batch_size)
+        if settings.course is not None:
+            settings.course.steps.assign(settings.epochs * steps)
         callbacks = keras.callbacks.CallbackList(
             list(settings.callbacks), model=self.shown, epochs=settings.epochs, steps=steps, verbose=0
         )

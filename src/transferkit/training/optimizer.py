@@ -1,13 +1,17 @@
-"""Adam with a rate of its own for each variable."""
+"""Adam with a rate of its own for each variable, and the course of the rate over a run."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
-__all__ = ["LayerwiseAdam"]
+__all__ = ["LayerwiseAdam", "WarmUpCosine"]
+
+WARM_UP = 0.1  # of all steps: Adam knows nothing of the gradients yet
 
 
 class LayerwiseAdam(keras.optimizers.Adam):  # type: ignore[misc]  # Keras has no types
@@ -22,3 +26,22 @@ class LayerwiseAdam(keras.optimizers.Adam):  # type: ignore[misc]  # Keras has n
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         super().update_step(gradient, variable, learning_rate * self.rates[self._get_variable_index(variable)])
+
+
+class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # Keras has no types
+    """From zero to `peak` in a tenth of the steps, then down to zero along a cosine.
+
+    After Loshchilov and Hutter (2017), "SGDR"; the warm-up after Goyal et al. (2017). A compiled step reads `steps`, which
+    each run sets to its own length.
+    """
+
+    def __init__(self, peak: float) -> None:
+        self.peak, self.steps = peak, tf.Variable(1.0, trainable=False)
+
+    def __call__(self, step: Any) -> Any:
+        done, warm_up = tf.cast(step, tf.float32), tf.maximum(1.0, tf.round(WARM_UP * self.steps))
+        falling = tf.clip_by_value((done - warm_up) / tf.maximum(1.0, self.steps - warm_up), 0.0, 1.0)
+        return self.peak * tf.where(done < warm_up, done / warm_up, 0.5 * (1 + tf.cos(math.pi * falling)))
+
+    def get_config(self) -> dict[str, float]:
+        return {"peak": self.peak}

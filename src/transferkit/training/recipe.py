@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import keras
 import numpy as np
 
 __all__ = [
-    "CROSS_VALIDATED", "FOLDS", "START_STRENGTH", "TUNING_STEPS", "epochs_for", "layer_rates", "peak_rate", "runs_for",
-    "schedule",
+    "CROSS_VALIDATED", "FOLDS", "START_STRENGTH", "TUNING_STEPS", "epochs_for", "fold_epochs", "layer_rates",
+    "peak_rate", "runs_for",
 ]  # fmt: skip
 
 # Up to so many images, every one of them both trains and validates, in turns. From there on, 15 % of them say enough.
@@ -21,14 +20,14 @@ TUNING_STEPS = 400
 START_STRENGTH = 0.01
 # Few images are learnt by heart in fewer steps.
 MOST_EPOCHS = 25
-# Each fold of fine-tuning costs a training run on four fifths of the images. So many images that were held out say which
-# of two classifiers is better wherever the difference matters.
-MEASURED = 150
+# Each fold of fine-tuning costs a training run on four fifths of the images. So many images that were held out, by runs of
+# two thirds of the length, choose as well as all of them by whole runs: benchmarks/selection.py.
+MEASURED = 100
+FOLD_LENGTH = 2 / 3
 # Adam moves a weight by about the rate in a step, so the rate is a share of the size of the weights. With kernels of
 # MobileNetV2's size (a root mean square of 0.05) it is 4e-4; 3e-4 and 5e-4 gain the same within a point.
 RATE_SHARE = 0.008
 RATES = (3e-5, 2e-3)
-WARM_UP = 0.1  # of all steps: Adam knows nothing of the gradients yet
 
 
 def epochs_for(steps: int, count: int, batch_size: int) -> int:
@@ -41,20 +40,14 @@ def runs_for(count: int) -> int:
     return int(np.clip(np.ceil(MEASURED * FOLDS / count), 1, FOLDS))
 
 
+def fold_epochs(epochs: int) -> int:
+    """How many epochs a run takes that only measures what the run of `epochs` on all images will be worth."""
+    return max(1, round(FOLD_LENGTH * epochs))
+
+
 def peak_rate(sizes: Sequence[float]) -> float:
     """The highest rate of fine-tuning, for kernels of these sizes (root mean squares)."""
     return float(np.clip(RATE_SHARE * np.median(sizes), *RATES)) if len(sizes) else RATES[0]
-
-
-def schedule(peak: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """From zero to the peak in a tenth of the steps, then down to zero along a cosine.
-
-    After Loshchilov and Hutter (2017), "SGDR"; the warm-up after Goyal et al. (2017).
-    """
-    warm_up = max(1, round(WARM_UP * steps))
-    return keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warm_up), warmup_target=peak, warmup_steps=warm_up
-    )
 
 
 def layer_rates(depths: Sequence[float], decay: float) -> list[float]:

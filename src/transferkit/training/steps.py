@@ -20,6 +20,7 @@ from .._console import Console
 from ..features import Values
 from ..images import Codes, Images, Indices
 from .checkpoints import Checkpoint
+from .optimizer import WarmUpCosine
 
 __all__ = ["CORRECT", "LOSS", "RATE", "WEIGHTS", "Data", "Inference", "Loop", "Settings"]
 
@@ -63,6 +64,7 @@ class Settings:
         also: variables to train besides the trainable ones of the model.
         checkpoint: keeps the state of the run, so that it can go on after a kill; None = nothing is kept.
         start_strength: solve first for a head with this C, and start from it; None = start from what is there.
+        course: what the rate follows over the length of a run; None = the optimizer's rate has no such length.
     """
 
     optimizer: keras.optimizers.Optimizer
@@ -77,6 +79,7 @@ class Settings:
     also: Sequence[keras.Variable] = ()
     start_strength: float | None = None
     checkpoint: Checkpoint | None = None
+    course: WarmUpCosine | None = None
 
 
 class Inference:

@@ -17,14 +17,51 @@ from .calibration import calibrated, scale_logits
 from .checkpoints import RunFolder
 from .head import fit_head, head_of_strength
 from .loop import State, TrainingResult, loop_for, restore, state_of, train
-from .recipe import runs_for
+from .optimizer import LayerwiseAdam, WarmUpCosine
+from .options import FitOptions, Tuning
+from .recipe import (
+    START_STRENGTH,
+    TUNING_STEPS,
+    epochs_for,
+    fold_epochs,
+    layer_rates,
+    peak_rate,
+    runs_for,
+)
 from .selection import select
 from .steps import Data, Inference, Settings
 from .thresholds import best_thresholds
 
-__all__ = ["TuningRun"]
+__all__ = ["TuningRun", "tuning_settings"]
 
 Logits = Mapping[str, npt.NDArray[np.float32]]  # "before", "half-way" and "tuned" -> (n, n_classes)
+
+
+def tuning_settings(
+    cut: Cut,
+    trained: list[tuple[keras.Variable, float]],
+    count: int,
+    weights: npt.NDArray[np.float32],
+    options: FitOptions,
+    tuning: Tuning,
+) -> Settings:
+    """The plain recipe for a number of epochs at a constant rate; else the recipe that pays."""
+    common = options.batch_size, options.seed, weights, options.callbacks, "fine_tune", options.console
+    if options.epochs is not None and options.rate is not None:
+        return Settings(keras.optimizers.Adam(options.rate), options.epochs, *common)
+    steps = TUNING_STEPS if tuning.steps is None else tuning.steps
+    epochs = epochs_for(steps, count, options.batch_size) if options.epochs is None else options.epochs
+    sizes = [float(np.sqrt(np.mean(np.square(v.numpy())))) for v, depth in trained if len(v.shape) > 1 and depth < 1]
+    rate: Any = peak_rate(sizes) if options.rate is None else options.rate
+    course = WarmUpCosine(rate) if isinstance(rate, float) else None
+    places = {id(variable): depth for variable, depth in trained}
+    own = cut.trainable.trainable_variables
+    also = [variable for variable, _ in trained if id(variable) not in set(map(id, own))]
+    depths = [places[id(variable)] for variable in (*own, *also)]
+    optimizer = LayerwiseAdam(course or rate, layer_rates(depths, tuning.layer_decay))
+    smoothing = tuning.label_smoothing
+    strength = START_STRENGTH if tuning.new_head else None
+    return Settings(optimizer, epochs, *common, smoothing=smoothing, also=also, start_strength=strength, course=course)
 
 
 class TuningRun:
@@ -109,8 +146,9 @@ class TuningRun:
             self._start_head(part, features[inside])
             title = f"fine_tune, fold {fold + 1} of {len(runs)}"
             checkpoint = self.folder.checkpoint(f"fold-{fold + 1}") if self.folder is not None else None
-            # Fewer steps: the rate ends a little above zero.
             settings = replace(self.settings, callbacks=[], title=title, checkpoint=checkpoint)
+            if settings.course is not None:  # else the user says how long a run is
+                settings = replace(settings, epochs=fold_epochs(settings.epochs))
             train(self.model, part, None, settings, self.loop)
             for name, logits in self._candidates(held_out, fold_start).items():
                 found[name][outside] = logits
