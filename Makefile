@@ -8,7 +8,7 @@ WORKERS ?= --numprocesses 2 --dist worksteal
 COVERAGE ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: quickstart test test-table test-docs test-slow test-engines test-web test-newest check docs audit bench clean
+.PHONY: quickstart test test-thorough test-table test-docs test-slow test-engines test-web test-newest check docs audit bench clean
 
 # The main job, on drawn shapes, or on photos: make quickstart PHOTOS=folder
 # (the shell gets the folder's name as a variable, so that no character in it means anything else)
@@ -21,6 +21,10 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-dev
 	COVERAGE_CORE=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') \
 		$(BIN)/python -m pytest $(WORKERS) --cov $(COVERAGE)
+
+# Whole rounds that take seconds each: all forms of data, copies, processes, kills, full disks.
+test-thorough: $(VENV)/installed-dev
+	$(BIN)/python -m pytest $(WORKERS) -m thorough
 
 # Each fact of the larger backbones, asked of Keras: some minutes.
 test-table: $(VENV)/installed-dev

@@ -69,6 +69,7 @@ class TestFit:
         make(cache=False).fit(photos / "train", epochs=7, verbose=0)
         assert sum(seen) == 36
 
+    @pytest.mark.thorough
     def test_the_same_seed_gives_the_same_head_with_or_without_the_store(self, make, photos):
         clfs = [make(cache=cache).fit(photos / "train", epochs=3, verbose=0) for cache in (True, True, False)]
         first, *others = [network_weights(clf) for clf in clfs]
@@ -117,6 +118,7 @@ class TestFit:
         rates = clf.history_["learning_rate"]
         assert rates[0] > rates[1] > rates[2]
 
+    @pytest.mark.thorough
     def test_validation_may_be_data_of_any_form(self, make, photos):
         paths, labels = listing(photos / "test")
         frame = pd.DataFrame({"path": paths, "label": labels})
@@ -127,6 +129,7 @@ class TestFit:
         assert scores[0] == pytest.approx(scores[1], abs=1e-5)
         assert scores[0] == pytest.approx(scores[2], abs=1e-5)
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("validation", [None, 0, 0.0, False])
     def test_without_validation_all_images_train(self, make, photos, validation):
         clf = make().fit(photos / "train", validation=validation, epochs=1, verbose=0)
@@ -157,6 +160,7 @@ class TestForms:
         one = fitted.predict_proba(kind(photos / "new" / "red.png"), verbose=0)
         assert one == pytest.approx(expected[1:2], abs=1e-5)
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("container", [list, tuple, np.array, pd.Series])
     def test_several_paths(self, fitted, photos, expected, container):
         paths = container([str(path) for path in sorted((photos / "new").iterdir())])
@@ -188,12 +192,14 @@ class TestForms:
         x = np.stack([resize(decoded(path), (32, 32)) for path in sorted((photos / "new").iterdir())])
         assert fitted.network_.predict(x, verbose=0) == pytest.approx(expected, abs=1e-5)
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("kind", ["list", "array", "folder"])
     def test_nothing_gives_nothing(self, fitted, tmp_path, kind):
         nothing = {"list": [], "array": np.zeros((0, 32, 32, 3), np.uint8), "folder": tmp_path}[kind]
         assert len(fitted.predict(nothing, verbose=0)) == 0
         assert fitted.predict_proba(nothing, verbose=0).shape == (0, 3)
 
+    @pytest.mark.thorough
     def test_training_data_of_all_forms_gives_the_same_head(self, make, photos):
         paths, labels = listing(photos / "train")
         arrays = np.stack([decoded(Path(path)) for path in paths])
@@ -223,6 +229,7 @@ class TestForms:
         assert clf.classes_.tolist() == ["lying", "red", "standing"]
         assert clf.score(photos / "test") >= 0.8
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize(
         ("labels", "classes"),
         [
@@ -242,6 +249,7 @@ class TestForms:
 
 
 class TestFineTune:
+    @pytest.mark.thorough
     @pytest.mark.parametrize(
         ("at", "moved"),
         [
@@ -265,6 +273,7 @@ class TestFineTune:
         trainable = {weight.path.split("/")[-2] for weight in fitted.network_.trainable_weights}
         assert trainable == moved
 
+    @pytest.mark.thorough
     def test_stored_and_live_values_train_alike(self, make, photos, monkeypatch):
         results = []
         for limit in (2**30, 0):
@@ -274,6 +283,7 @@ class TestFineTune:
             results.append(clf.predict_proba(photos / "test", verbose=0))
         assert results[0] == pytest.approx(results[1], abs=1e-4)
 
+    @pytest.mark.thorough
     def test_says_when_activations_are_too_large_to_store(self, fitted, monkeypatch, capsys):
         fitted.set_params(cache=False)
         monkeypatch.setattr(inputs, "ACTIVATION_BYTES", 1000)
@@ -289,6 +299,7 @@ class TestFineTune:
         assert "'stage2_conv'" in text.splitlines()[0]
         assert "2 layers" in text.splitlines()[0]
 
+    @pytest.mark.thorough
     def test_keeps_the_better_classifier(self, fitted, photos, capsys):
         before = fitted.predict_proba(photos / "test", verbose=0)
         fitted.fine_tune(at="stage1", epochs=2, learning_rate=0.3)
@@ -302,6 +313,7 @@ class TestFineTune:
         clf.fine_tune(at=0, epochs=8, learning_rate=1e-2, verbose=0)
         assert clf.evaluate(photos / "test", verbose=0).loss < before
 
+    @pytest.mark.thorough
     def test_an_error_in_training_brings_back_the_state_before(self, fitted, photos):
         class Stop(keras.callbacks.Callback):
             def on_epoch_end(self, epoch, logs=None):
@@ -319,6 +331,7 @@ class TestFineTune:
         assert len(fitted.network_.trainable_weights) == trainable + 2  # those of stage2
         assert len(fitted.history_.phases) == 2
 
+    @pytest.mark.thorough
     def test_goes_on_with_the_class_weights_of_fit(self, make, pictures):
         x, _ = pictures
         noise = np.random.default_rng(0).integers(0, 256, x.shape).astype(np.uint8)
@@ -361,6 +374,7 @@ class TestFineTune:
         with pytest.raises(tk.InvalidInputError, match=r"`validation=0\.15` differs from the share .* held out \(0\)"):
             clf.fine_tune(at="stage2", validation=0.15, verbose=0)
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize(
         ("at", "message"),
         [
@@ -402,12 +416,14 @@ class TestAugmentation:
         changed = make(augmentation="light").fit(photos / "train", epochs=2, verbose=0)
         assert plain.history_["loss"] != changed.history_["loss"]
 
+    @pytest.mark.thorough
     def test_is_reproducible(self, make, photos):
         losses = [
             make(augmentation="light").fit(photos / "train", epochs=2, verbose=0).history_["loss"] for _ in range(2)
         ]
         assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
+    @pytest.mark.thorough
     def test_an_identity_changes_nothing(self, make, photos):
         identity = keras.layers.Identity()
         clfs = [make(augmentation=a).fit(photos / "train", epochs=3, verbose=0) for a in (None, identity)]
@@ -482,6 +498,7 @@ class TestCallbacks:
             make().fit(photos / "train", callbacks=["stop"], verbose=0)
 
 
+@pytest.mark.thorough
 def test_mixed_precision_trains_and_answers_in_float32(make, photos, tmp_path):
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("mixed_float16")
@@ -500,6 +517,7 @@ def test_mixed_precision_trains_and_answers_in_float32(make, photos, tmp_path):
 
 
 class TestEvaluate:
+    @pytest.mark.thorough
     def test_figures_agree_with_the_predictions(self, fitted, photos):
         paths, labels = listing(photos / "test")
         report = fitted.evaluate(photos / "test", verbose=0)
@@ -624,6 +642,7 @@ class TestErrors:
 
 
 class TestOutput:
+    @pytest.mark.thorough
     def test_silent_with_verbose_0(self, make, photos, capfd):
         clf = make().fit(photos / "train", epochs=1, verbose=0)
         clf.fine_tune(at="stage2", epochs=1, verbose=0)
@@ -633,6 +652,7 @@ class TestOutput:
         assert captured.out == ""
         assert captured.err == ""
 
+    @pytest.mark.thorough
     def test_no_bars_where_nobody_watches(self, make, photos, capfd):
         make().fit(photos / "train", epochs=1).fine_tune(at="stage2", epochs=1)
         captured = capfd.readouterr()
@@ -662,6 +682,7 @@ class TestEstimator:
         with pytest.raises(tk.InvalidInputError, match="dropuot"):
             clf.set_params(dropuot=0.5)
 
+    @pytest.mark.thorough
     def test_scikit_learn_can_clone_and_cross_validate(self, make, pictures):
         from sklearn.base import clone, is_classifier
         from sklearn.model_selection import cross_val_score
@@ -677,6 +698,7 @@ class TestEstimator:
         with pytest.raises(Exception, match="not fitted"):
             check_is_fitted(clf)
 
+    @pytest.mark.thorough
     def test_scikit_learn_passes_on_the_arguments_of_fit(self, make, photos):
         from sklearn.model_selection import GridSearchCV, cross_val_score
 
@@ -707,6 +729,7 @@ def dumped(clf: tk.TransferClassifier) -> tk.TransferClassifier:
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickled, dumped])
 class TestCopies:
+    @pytest.mark.thorough
     def test_of_a_fitted_classifier_predict_the_same(self, make, photos, copied):
         clf = make(cache=False).fit(photos / "train", epochs=2, learning_rate=0.02, verbose=0)
         clf.fine_tune(at="stage2", epochs=1, learning_rate=1e-3, validation=0, verbose=0)
@@ -727,6 +750,7 @@ class TestCopies:
         with pytest.raises(tk.NotFittedError):
             twin.predict([])
 
+    @pytest.mark.thorough
     def test_work_with_a_record_that_is_not_registered(self, make, photos, copied):
         record = dataclasses.replace(tk.get_backbone("TinyNet"), name="Other")
         clf = make(backbone=record).fit(photos / "train", epochs=1, verbose=0)
@@ -818,6 +842,7 @@ def small_file(folder: Path) -> None:
     clf.save(folder / "pets.keras")
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_classifier_passed_to_forked_workers_is_an_error_there_and_does_not_hang(tmp_path):
     """An error while it is unpickled ends a worker of a Pool, which starts another one, and another one."""
@@ -835,6 +860,7 @@ def test_a_classifier_passed_to_processes_of_their_own_works_there(tmp_path):
     assert done.stdout.splitlines()[3:] == ["spawn True", "loky True"], done.stderr[-2000:]
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_fork_of_a_process_that_used_tensorflow_is_refused_and_does_not_hang(tmp_path):
     small_file(tmp_path)

@@ -85,6 +85,7 @@ def test_predict_skips_what_cannot_be_read_and_names_it(
     assert "Traceback" not in err
 
 
+@pytest.mark.thorough
 def test_fit_saves_a_classifier_with_the_options_given(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--weights", "none", "--seed", "3", "--input-size", "32x40", "--validation", "0.25", "--dropout", "0.2"]
     more = ["--epochs", "2", "--batch-size", "8", "--learning-rate", "0.01", "--class-weight", "balanced", "--no-cache"]
@@ -135,6 +136,7 @@ def test_check_exits_with_1_where_there_are_serious_faults(capsys: pytest.Captur
     assert "broken.png" in Path("page.html").read_text()
 
 
+@pytest.mark.thorough
 def test_compare_prints_the_comparison(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", str(photos / "train"), "--backbones", "TransferKitTiny", "--seed", "1", "--quiet"]) == 0
     out = capsys.readouterr().out

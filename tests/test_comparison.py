@@ -43,6 +43,7 @@ def names(found: tk.Comparison) -> list[str]:
 # ---- what is measured ----
 
 
+@pytest.mark.thorough
 def test_with_one_division_the_figures_are_those_of_fit(
     pictures: Pictures, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +73,7 @@ def test_the_figures_are_means_over_three_divisions(
     assert row.accuracy_error < np.mean([one.accuracy_error for one in single])
 
 
+@pytest.mark.thorough
 def test_features_seen_before_are_not_computed_again(
     pictures: Pictures, both: Any, computed: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +124,7 @@ def test_rows_are_judged_against_each_other() -> None:
 # ---- the best ----
 
 
+@pytest.mark.thorough
 def test_the_best_is_fitted_and_may_be_the_cheapest_of_the_good_ones(pictures: Pictures, both: Any) -> None:
     found = tk.compare(*pictures, both, verbose=0)
     best = found.best(verbose=0)
@@ -161,12 +164,14 @@ def test_what_fails_is_a_row_and_the_others_go_on(
     assert "compare: good, 32 x 32 px: accuracy" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_without_names_it_takes_what_is_here(pictures: Pictures) -> None:
     found = tk.compare(*pictures, verbose=0)
     assert names(found)[0] == "TransferKitTiny"
     assert set(names(found)) == set(comparison.DEFAULTS)
 
 
+@pytest.mark.thorough
 def test_the_budget_ends_it_between_backbones(
     pictures: Pictures, both: Any, computed: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +236,7 @@ def test_images_that_cannot_be_read_are_named_or_left_out(
 # ---- how it is shown ----
 
 
+@pytest.mark.thorough
 def test_it_is_shown_as_a_table_a_frame_and_a_figure(pictures: Pictures, both: Any) -> None:
     found = tk.compare(*pictures, {**both, "weightless": "TinyNet"}, verbose=0)
     assert repr(found) == "<Comparison: 3 backbones on 36 images>"

@@ -80,6 +80,7 @@ def test_of_two_patterns_it_shows_the_one_that_is_asked_for(clf: tk.TransferClas
     assert left[1] < 0.4
 
 
+@pytest.mark.thorough
 def test_with_random_weights_the_heatmap_is_another(clf: tk.TransferClassifier, tmp_path: Path) -> None:
     """The sanity check of Adebayo et al. (2018): a map of edges would stay as it is."""
     clf.save(tmp_path / "copy.keras")
@@ -107,6 +108,7 @@ def test_the_places_add_up_to_the_logit_of_the_image(clf: tk.TransferClassifier)
     np.testing.assert_allclose(places.mean(axis=(1, 2)), wanted[np.arange(6), codes], atol=0.02)
 
 
+@pytest.mark.thorough
 def test_grad_cam_is_the_class_activation_map_where_both_are_defined(clf: tk.TransferClassifier) -> None:
     """Maps of one place say nothing, so those before them are explained."""
     pooled = train(variant("Pooled", keras.layers.GlobalAveragePooling2D(keepdims=True)))
@@ -115,6 +117,7 @@ def test_grad_cam_is_the_class_activation_map_where_both_are_defined(clf: tk.Tra
     np.testing.assert_allclose(found, exact, atol=0.02)
 
 
+@pytest.mark.thorough
 def test_tokens_are_explained_by_gradients_of_the_pixels() -> None:
     def tokens(maps: Any) -> Any:
         return keras.layers.GlobalAveragePooling1D()(keras.layers.Reshape((36, 640))(maps))
@@ -170,6 +173,7 @@ def test_nothing_gives_no_explanations(clf: tk.TransferClassifier) -> None:
     assert clf.explain([], verbose=0).heatmaps.shape == (0,)
 
 
+@pytest.mark.thorough
 def test_it_works_after_fine_tune(fitted: tk.TransferClassifier, photos: Path) -> None:
     fitted.fine_tune(steps=2, validation=None, verbose=0)
     found = fitted.explain(photos / "new", verbose=0)

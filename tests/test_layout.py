@@ -24,6 +24,7 @@ MODULES = ["transferkit", *(module.name for module in pkgutil.walk_packages([str
 MOST_MODULES = 43
 
 
+@pytest.mark.thorough
 def test_fit_on_a_folder_enters_few_modules(make: Make, photos: Path) -> None:
     house = f"{HOUSE}/"
     entered: set[str] = set()

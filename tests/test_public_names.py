@@ -40,6 +40,7 @@ def test_all_is_sorted_and_each_name_can_be_imported() -> None:
         assert getattr(tk, name) is not None
 
 
+@pytest.mark.thorough
 def test_all_names_what_the_modules_mark_as_public() -> None:
     marked = set()
     for path in HOUSE.rglob("*.py"):

@@ -51,6 +51,7 @@ def test_a_photo_gives_the_same_probabilities_however_it_comes_in(small, assets)
         assert small.predict_proba(form, verbose=0) == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.thorough
 def test_fine_tuning_from_a_stage_saving_and_loading(small, assets, tmp_path):
     test = some(assets / "data/cats_dogs/test", 30)
     statistics = {w.path: w.numpy() for w in small.network_.non_trainable_weights if "moving" in w.path}

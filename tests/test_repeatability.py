@@ -63,6 +63,7 @@ def fitted_on_the_folder(odd_photos: Path) -> tk.TransferClassifier:
     return fitted_tiny(False, odd_photos)
 
 
+@pytest.mark.thorough
 @settings(steady, max_examples=8, phases=[Phase.generate])  # smaller examples would say no more, and take minutes
 @given(
     order=st.permutations(range(FILES)),
@@ -159,6 +160,7 @@ def test_the_seed_reaches_an_augmentation_of_the_users_own(make: Any, photos: Pa
     assert np.array_equal(*results)
 
 
+@pytest.mark.thorough
 def test_fine_tuning_after_load_is_fine_tuning_without_it(make: Any, photos: Path, tmp_path: Path) -> None:
     clf = make(dropout=0.5).fit(photos / "train", epochs=2, verbose=0)
     clf.save(tmp_path / "clf.keras")
@@ -184,6 +186,7 @@ def test_images_known_from_training_do_not_validate(
     assert validated(capsys) == held_out  # though 30 % would be more
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("validation", [None, "photos"])
 def test_nothing_is_left_to_validate_on_is_an_error(make: Any, photos: Path, validation: str | None) -> None:
     given = None if validation is None else photos / "test"
@@ -194,6 +197,7 @@ def test_nothing_is_left_to_validate_on_is_an_error(make: Any, photos: Path, val
     clf.fine_tune(photos / "train", at="stage2", epochs=1, validation=photos / "test", verbose=0)
 
 
+@pytest.mark.thorough
 def test_class_weights_are_saved_and_can_be_given_to_fine_tune(make: Any, photos: Path, tmp_path: Path) -> None:
     weights = {"red": 5.0, "lying": 0.1}
     options: dict[str, Any] = {"at": "stage2", "epochs": 2, "learning_rate": 1e-2, "validation": 0, "verbose": 0}
@@ -209,6 +213,7 @@ def test_class_weights_are_saved_and_can_be_given_to_fine_tune(make: Any, photos
         make().fit(photos / "train", class_weight=dict.fromkeys(clf.classes_.tolist(), 0), verbose=0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("monitor", ["accuracy", "val_accuracy", "loss", "val_loss"])
 @pytest.mark.parametrize("kind", [keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau])
 def test_callbacks_may_monitor_each_metric(make: Any, photos: Path, kind: Any, monitor: str) -> None:
@@ -220,6 +225,7 @@ def test_callbacks_may_monitor_each_metric(make: Any, photos: Path, kind: Any, m
         assert clf.history_.epochs == 2
 
 
+@pytest.mark.thorough
 def test_many_fits_in_a_process_do_not_warn_of_retracing(
     make: Any, photos: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

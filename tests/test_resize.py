@@ -34,6 +34,7 @@ def panoramas() -> tuple[np.ndarray, list[str]]:
     return np.stack(images), ["dark", "bright"] * 12
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("rule", RULES)
 def test_the_network_sees_images_by_the_rule_in_fit_and_predict(make, panoramas, rule):
     clf = make(resize=rule).fit(*panoramas, validation=None, verbose=0)

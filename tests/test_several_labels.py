@@ -109,6 +109,7 @@ def test_predictions_are_tuples_of_names_above_their_thresholds(several: tk.Tran
     assert predictions.to_dataframe()["label"].tolist() == list(predictions.labels)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("weight", ["balanced", {"red": 5.0}])
 def test_weights_raise_the_probability_of_a_label_that_few_images_have(weight: Any, few_red: Any, make: Make) -> None:
     (images, labels), test, plain = few_red
@@ -127,6 +128,7 @@ def few_red() -> Any:
     return (images, labels), test, clf.predict_proba(test, verbose=0)[:, 1].mean()
 
 
+@pytest.mark.thorough
 def test_rare_labels_are_on_both_sides_and_keep_their_threshold(make: Make) -> None:
     images, labels = side_by_side(40, seed=7)
     labels = [[*names, *["rare"] * (number < 5), *["once"] * (number == 9)] for number, names in enumerate(labels)]
@@ -206,6 +208,7 @@ def test_a_saved_classifier_gives_the_same_labels_here_and_in_plain_keras(
     assert plain == pytest.approx(several.predict_proba(same_size, verbose=0), abs=1e-4)
 
 
+@pytest.mark.thorough
 def test_the_command_line_writes_all_labels_of_an_image(
     several: tk.TransferClassifier, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

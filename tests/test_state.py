@@ -38,6 +38,7 @@ class EachEpoch(keras.callbacks.Callback):  # type: ignore[misc]
         self.results.append(self.function(self.model))
 
 
+@pytest.mark.thorough
 def test_other_threads_get_the_classifier_from_before_until_a_phase_ends(
     tiny: tk.TransferClassifier, pictures: Any, tmp_path: Path
 ) -> None:
@@ -58,6 +59,7 @@ def test_other_threads_get_the_classifier_from_before_until_a_phase_ends(
     assert np.abs(tiny.decision_function(images, verbose=0) - logits).max() > 1e-2  # probabilities are close to 0 and 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("part", ["backbone", "head"])
 def test_weights_set_by_hand_reach_predict_and_fine_tune(tiny: tk.TransferClassifier, pictures: Any, part: str) -> None:
     images = pictures[0]
@@ -84,6 +86,7 @@ def test_layers_without_names_keep_those_that_keras_gave_them(make: Any, picture
     assert [phase.first_layer for phase in clf.history_.phases[1:]] == [name, name]
 
 
+@pytest.mark.thorough
 def test_the_model_of_a_callback_takes_images(tiny: tk.TransferClassifier, pictures: Any) -> None:
     images, labels = pictures
     codes = np.searchsorted(tiny.classes_, labels)
@@ -117,6 +120,7 @@ class TestImagesOfFit:
 
     options: dict[str, Any] = {"at": "stage2", "epochs": 1, "verbose": 0}  # noqa: RUF012
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("validation", [None, 0])
     @pytest.mark.parametrize("augmentation", [None, "light"])
     def test_arrays_that_were_scaled_in_place_are_refused(
@@ -139,6 +143,7 @@ class TestImagesOfFit:
         with refused(tk.InvalidInputError, "Images changed since fit", str(Path("lying", "003.png"))):
             clf.fine_tune(on_bad_image=on_bad_image, **self.options)
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("augmentation", [None, "light"])
     def test_photos_that_are_gone_are_left_out_or_named(self, make: Any, folder: Path, augmentation: Any) -> None:
         clf = make(augmentation=augmentation).fit(folder, validation=folder, epochs=1, verbose=0)

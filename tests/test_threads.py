@@ -37,6 +37,7 @@ def asked(clf: tk.TransferClassifier, calls: int, first: int) -> list[tuple[int,
     return [(start, clf.predict_proba(IMAGES[start : start + BATCH], verbose=0)) for start in starts]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("calls", [3, pytest.param(CALLS, marks=pytest.mark.slow)])
 def test_eight_threads_predict_while_another_one_trains(calls: int) -> None:
     clf = new().fit(IMAGES, LABELS, verbose=0)
@@ -58,6 +59,7 @@ def test_eight_threads_predict_while_another_one_trains(calls: int) -> None:
     assert wrong == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("calls", [3, pytest.param(CALLS, marks=pytest.mark.slow)])
 def test_answers_are_of_one_state_of_a_classifier_that_another_thread_trains(calls: int) -> None:
     """The network before or the one after, never one in between."""

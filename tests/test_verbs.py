@@ -200,6 +200,7 @@ MOMENTS: dict[str, tuple[Any, Any, str, int]] = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("moment", "resume"), list(zip(MOMENTS, [None, "run", None, "run", None], strict=True)))
 def test_ctrl_c_leaves_the_classifier_and_a_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], moment: str, resume: str | None

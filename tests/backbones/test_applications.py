@@ -130,6 +130,7 @@ def built(request: pytest.FixtureRequest) -> tuple[tk.Backbone, keras.Model]:
     return record, record.build((record.min_size, record.min_size + 9))
 
 
+@pytest.mark.thorough
 def test_a_row_agrees_with_the_network_that_keras_builds(built: tuple[tk.Backbone, keras.Model]) -> None:
     record, ours = built
     assert ours.output_shape[-1] == record.feature_dim
@@ -140,6 +141,7 @@ def test_a_row_agrees_with_the_network_that_keras_builds(built: tuple[tk.Backbon
         record.build((record.min_size - 1, record.min_size))
 
 
+@pytest.mark.thorough
 def test_a_row_names_the_file_that_keras_fills_the_same_network_from(built: tuple[tk.Backbone, keras.Model]) -> None:
     record, ours = built
     keras.utils.clear_session()
@@ -174,6 +176,7 @@ def test_the_file_for_a_size_is_the_one_that_keras_takes(name: str, size: int) -
 # ---- at work ----
 
 
+@pytest.mark.thorough
 def test_every_stage_cuts_the_network_in_two_that_give_the_whole(built: tuple[tk.Backbone, keras.Model]) -> None:
     record, backbone = built
     size = backbone.input_shape[1:3]
@@ -208,6 +211,7 @@ def test_every_stage_cuts_the_network_in_two_that_give_the_whole(built: tuple[tk
         np.testing.assert_array_equal(after, before[name], err_msg=name)
 
 
+@pytest.mark.thorough
 def test_stored_equals_unstored(built: tuple[tk.Backbone, keras.Model], tmp_path: Path) -> None:
     """What the compiled network computed, and the store gives back, is what the network as it is computes."""
     record, backbone = built

@@ -222,6 +222,7 @@ FAULTS: dict[str, tuple[Callable[[bytes], Answer], str, int]] = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_faulty_server_leaves_an_error_and_nothing_else(server, content, cache, fault, monkeypatch):
     make, reason, requests = FAULTS[fault]

@@ -103,6 +103,7 @@ def test_without_a_class_token_tokens_are_averaged(tmp_path: Path) -> None:
     assert features(record, IMAGES) == pytest.approx(np.asarray(tokens).mean(axis=1), abs=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("kind", "at"), [("vit_preset", "block_2"), ("resnet_preset", "stack1")])
 def test_fit_fine_tune_save_and_load(kind: str, at: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     record = tk.register_backbone(tk.keras_hub_backbone(request.getfixturevalue(kind)))
@@ -126,6 +127,7 @@ def test_fit_fine_tune_save_and_load(kind: str, at: str, request: pytest.Fixture
         tk.TransferClassifier.load(tmp_path / "own.keras")
 
 
+@pytest.mark.thorough
 def test_an_encoder_with_an_embedding_for_each_position_takes_one_size(vit_preset: str) -> None:
     record = tk.keras_hub_backbone(vit_preset)
     with refused(tk.InvalidInputError, "32 px only"):
@@ -138,6 +140,7 @@ def test_an_encoder_with_an_embedding_for_each_position_takes_one_size(vit_prese
         tk.TransferClassifier(larger).fit(IMAGES, LABELS, epochs=1, verbose=0)
 
 
+@pytest.mark.thorough
 def test_dinov2_is_cut_between_its_blocks(tmp_path: Path) -> None:
     sizes = {"patch_size": 8, "num_layers": 3, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
     encoder = keras_hub.models.DINOV2Backbone(image_shape=(32, 32, 3), **sizes)
@@ -154,6 +157,7 @@ def test_dinov2_is_cut_between_its_blocks(tmp_path: Path) -> None:
     assert again.predict(IMAGES.astype(np.float32), verbose=0) == pytest.approx(clf.predict_proba(IMAGES), abs=1e-5)
 
 
+@pytest.mark.thorough
 def test_a_transformer_is_explained_by_gradients(vit_preset: str) -> None:
     clf = tk.TransferClassifier(tk.keras_hub_backbone(vit_preset), seed=0, cache=False).fit(IMAGES, LABELS, verbose=0)
     heatmaps = clf.explain(IMAGES[:2], ["a", "b"], verbose=0).heatmaps
@@ -162,6 +166,7 @@ def test_a_transformer_is_explained_by_gradients(vit_preset: str) -> None:
     assert heatmaps.std(axis=(1, 2)).min() > 0.01
 
 
+@pytest.mark.thorough
 def test_of_an_encoder_of_images_and_texts_the_images_part_is_taken(tmp_path: Path) -> None:
     models = keras_hub.models
     sizes = {"hidden_dim": 16, "num_layers": 1, "num_heads": 2, "intermediate_dim": 32}

@@ -41,6 +41,7 @@ def test_a_file_of_weights_is_loaded_at_any_size(tmp_path):
     assert same_weights(source, build_with_weights(TINY, (48, 40), path, 0))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("save", [save_as_keras_2, save_as_keras_3])
 @pytest.mark.parametrize("name", ["w.h5", "w.weights.h5", "w.hdf5", "w"])
 def test_the_format_is_known_by_the_content_whatever_the_name(tmp_path, save, name):
@@ -114,6 +115,7 @@ def test_a_file_that_points_to_others_is_refused(tmp_path):
 # ---- against Keras ----
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [MOBILENET])
 def test_real_weights_are_those_that_keras_loads(assets, name):
     path = assets / "weights" / name
@@ -131,6 +133,7 @@ def set_normalization(model, mean, variance):
             layer.finalize_state()
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square")
 @pytest.mark.parametrize(
     "name",
@@ -162,6 +165,7 @@ def test_the_network_computes_what_that_of_keras_with_imagenet_weights_computes(
     assert ours(images, training=False).numpy() == pytest.approx(expected, abs=1e-4 * float(np.abs(expected).max()))
 
 
+@pytest.mark.thorough
 def test_a_network_inside_a_model_is_mended_too(tmp_path):
     def build(input_shape):
         inputs = keras.Input(input_shape)

@@ -25,6 +25,7 @@ def network():
     return build_with_weights(TINY, SIZE, TINY.pretrained, 0)
 
 
+@pytest.mark.thorough
 def test_the_record_tells_the_truth(network):
     assert tk.get_backbone("transferkittiny") is TINY
     assert network.count_params() == TINY.parameters <= 600_000
@@ -63,6 +64,7 @@ def test_imagenet_is_refused_since_they_are_its_own():
         clf.fit(np.zeros((4, 96, 96, 3), np.uint8), ["a", "b"] * 2)
 
 
+@pytest.mark.thorough
 def test_another_size_takes_the_same_weights_and_says_so(capsys):
     clf = tk.TransferClassifier("TransferKitTiny", input_size=(64, 48), seed=0)
     clf.fit(np.zeros((8, 96, 96, 3), np.uint8), ["a", "b"] * 4, epochs=1, validation=None, verbose=2)
@@ -74,6 +76,7 @@ def test_its_record_is_had_without_tensorflow():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 
 
+@pytest.mark.thorough
 def test_it_sees_more_than_random_weights_do(rng):
     images, labels = textures(rng, 90)
     test, truth = textures(rng, 120)
@@ -84,6 +87,7 @@ def test_it_sees_more_than_random_weights_do(rng):
     assert scores[0] >= max(0.8, scores[1] + 0.1)
 
 
+@pytest.mark.thorough
 def test_a_whole_round_without_network_or_photos(rng, tmp_path):
     images, labels = textures(rng, 30)
     clf = tk.TransferClassifier("TransferKitTiny", seed=0).fit(images, labels, epochs=2, verbose=0)
@@ -93,6 +97,7 @@ def test_a_whole_round_without_network_or_photos(rng, tmp_path):
     assert np.array_equal(loaded.predict_proba(images, verbose=0), clf.predict_proba(images, verbose=0))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("data", "least"),
     [pytest.param("cats_dogs", 0.8, marks=pytest.mark.slow), ("flowers", 0.62), ("cifar10", 0.5)],

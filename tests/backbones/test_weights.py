@@ -78,6 +78,7 @@ def test_a_size_without_a_file_of_its_own_says_which_is_used():
     assert size_note(record, None, (100, 100)) == ""
 
 
+@pytest.mark.thorough
 def test_fit_says_which_file_is_used(tmp_path, monkeypatch, photos, capsys):
     TINY.build(SIZE).save_weights(tmp_path / "far.weights.h5")
     monkeypatch.setenv("TRANSFERKIT_WEIGHTS", str(tmp_path))

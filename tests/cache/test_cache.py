@@ -83,6 +83,7 @@ def test_renamed_moved_and_relabelled_photos_are_found(make, photos, tmp_path, c
     assert not computed
 
 
+@pytest.mark.thorough
 def test_a_changed_photo_is_computed_anew(make, photos, tmp_path, computed):
     clf = make().fit(photos / "train", epochs=1, verbose=0)
     write_png(tmp_path / "x.png", draw("red", np.random.default_rng(0)))
@@ -93,6 +94,7 @@ def test_a_changed_photo_is_computed_anew(make, photos, tmp_path, computed):
     assert sum(computed) == 1
 
 
+@pytest.mark.thorough
 def test_fine_tuning_changes_the_weights_and_so_the_features(make, photos, computed):
     clf = make().fit(photos / "train", epochs=1, verbose=0)
     clf.fine_tune(at="stage2", epochs=1, learning_rate=1e-2, validation=0, verbose=0)
@@ -124,6 +126,7 @@ print(fixed_views("light", (32, 32), 2).draw(keras.ops.convert_to_numpy(keras.op
 """
 
 
+@pytest.mark.thorough
 def test_another_process_computes_nothing_again(make, photos):
     """The network, each photo and each view of it have keys that do not depend on the process; nor do the views."""
     loss = make(augmentation="light", views=2).fit(photos / "train", epochs=2, verbose=0).history_["loss"][-1]
@@ -160,6 +163,7 @@ def test_clear_frees_what_was_stored(make, photos, computed):
     assert sum(computed) == 36
 
 
+@pytest.mark.thorough
 def test_a_limit_of_nothing_stores_nothing(make, photos):
     tk.cache.set_limit(0)
     make().fit(photos / "train", epochs=1, verbose=0)
@@ -177,6 +181,7 @@ def test_a_limit_is_a_number_of_bytes(size):
         tk.cache.set_limit(size)
 
 
+@pytest.mark.thorough
 def test_a_small_limit_costs_nothing_but_time(make, photos, computed, capsys):
     results = []
     for cache_limit in (10**9, 0):
@@ -300,6 +305,7 @@ def limited(size: int) -> AbstractContextManager[None]:
     return limit()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", [0, 2000])
 def test_a_full_disk_costs_a_line_and_no_result(make, photos, computed, capsys, size):
     expected = make(cache=False).fit(photos / "train", epochs=1, verbose=0).predict_proba(photos / "test", verbose=0)
@@ -332,6 +338,7 @@ def replace_by_a_file(folder: Path) -> None:
     folder.write_text("mine")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("fire", "folder"), [(cut_off, "store"), (replace_by_a_file, "store"), (flip, None), (shutil.rmtree, None)]
 )

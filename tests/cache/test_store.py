@@ -202,6 +202,7 @@ def test_numpy_opens_a_shard(store):
 # ---- damage ----
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [0, 1], ids=["keys", "rows"])
 def test_any_flipped_bit_is_seen_and_what_is_found_is_right(tmp_path, kind):
     rng = np.random.default_rng(0)
@@ -535,6 +536,7 @@ for round in range(40):
 """
 
 
+@pytest.mark.thorough
 def test_two_processes_write_while_a_third_reads(store):
     writers = [
         subprocess.Popen(

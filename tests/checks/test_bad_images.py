@@ -94,6 +94,7 @@ WAYS: dict[str, dict[str, Any]] = {
 # ---- refused ----
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", ["as it is", "augmented in each epoch", "two views"])
 def test_fit_names_all_bad_images_of_both_sets_before_the_first_epoch(make: Make, spoilt: Spoilt, way: str) -> None:
     root, training, validation = spoilt
@@ -114,6 +115,7 @@ def test_one_bad_image_is_named_with_the_way_to_go_on(make: Make, clean: Path) -
         make().fit(clean / "train", epochs=1, verbose=0)
 
 
+@pytest.mark.thorough
 def test_a_classifier_that_was_fitted_before_is_still_what_it_was(make: Make, clean: Path, spoilt: Spoilt) -> None:
     clf = make().fit(clean / "train", epochs=2, verbose=0)
     weights, history, report = weights_of(clf), clf.history_, clf.report_
@@ -143,6 +145,7 @@ def test_another_policy_is_refused_before_any_work(make: Make, trained: tk.Trans
 # ---- left out ----
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("way", "given"), [*((way, False) for way in WAYS), ("as it is", True), ("augmented in each epoch", True)]
 )
@@ -170,6 +173,7 @@ def test_skipping_gives_the_classifier_of_the_clean_folder(
     assert known.history_.skipped == {}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("policy", ["raise", "skip"])
 def test_the_policy_changes_nothing_where_all_is_good(make: Make, clean: Path, policy: str) -> None:
     clf = make(cache=False).fit(clean / "train", epochs=2, on_bad_image=policy, verbose=0)
@@ -178,6 +182,7 @@ def test_the_policy_changes_nothing_where_all_is_good(make: Make, clean: Path, p
     assert clf.report_.ok
 
 
+@pytest.mark.thorough
 def test_skipping_works_where_features_lie_on_disk(
     make: Make, clean: Path, spoilt: Spoilt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +214,7 @@ def test_listed_files_that_are_missing_are_left_out(make: Make, clean: Path, tmp
         make().fit(listed, listed_labels, epochs=1, verbose=0)
 
 
+@pytest.mark.thorough
 def test_a_folder_that_cannot_be_looked_into_is_left_out_by_name(
     make: Make, clean: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +273,7 @@ def test_the_report_of_fit_can_be_written_as_a_page(make: Make, spoilt: Spoilt, 
     assert all(name in (tmp_path / "report.html").read_text(encoding="utf-8") for name in spoilt[1])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", ["as it is", "two views"])
 def test_copies_of_an_image_do_not_flatter_the_validation(make: Make, clean: Path, way: str) -> None:
     for path in sorted((clean / "train").glob("*/*.png")):
@@ -303,6 +310,7 @@ def test_a_report_is_of_the_last_fit_and_not_of_a_file(make: Make, clean: Path, 
 # ---- fine-tuning ----
 
 
+@pytest.mark.thorough
 def test_fine_tuning_on_new_data_leaves_bad_images_out(make: Make, clean: Path, spoilt: Spoilt) -> None:
     root, _, named = spoilt
     known, clf = (make(cache=False).fit(clean / "train", epochs=1, verbose=0) for _ in range(2))
@@ -322,6 +330,7 @@ def test_fine_tuning_on_new_data_leaves_bad_images_out(make: Make, clean: Path, 
     assert {fault.where for fault in clf.report_.faults if fault.serious} == named.keys()
 
 
+@pytest.mark.thorough
 def test_fine_tuning_goes_on_without_what_fit_left_out(make: Make, clean: Path, spoilt: Spoilt) -> None:
     options: dict[str, Any] = {"at": "stage2", "epochs": 1, "learning_rate": 1e-3, "verbose": 0}
     known = make().fit(clean / "train", epochs=1, verbose=0).fine_tune(**options)
@@ -345,6 +354,7 @@ def test_fine_tuning_with_other_validation_data_looks_at_them(make: Make, spoilt
     assert clf.history_.phases[1].skipped.keys() == named.keys()
 
 
+@pytest.mark.thorough
 def test_a_loaded_classifier_leaves_bad_images_of_new_data_out(make: Make, clean: Path, spoilt: Spoilt) -> None:
     make().fit(clean / "train", epochs=1, verbose=0).save("clf.keras")
     clf = tk.TransferClassifier.load("clf.keras")

@@ -132,6 +132,7 @@ def test_bad_arguments_are_refused(tmp_path: Path) -> None:
         tk.FeatureBatch(unfitted, store=tmp_path)({"image": [b""]})
 
 
+@pytest.mark.thorough
 def test_a_process_loads_a_classifier_once_and_keeps_to_its_cpus(saved_file: Path, batch: dict[str, Any]) -> None:
     code = """
 import pickle, sys

@@ -95,6 +95,7 @@ def test_onnx_keeps_preprocessing_by_means(make: Make, pictures: Any) -> None:
     np.testing.assert_allclose(opened(Path("pets.onnx"))(pixels), clf.predict_proba(pixels, verbose=0), atol=1e-4)
 
 
+@pytest.mark.thorough
 def test_onnx_and_openvino_files_contain_the_class_names(loaded: tk.TransferClassifier) -> None:
     needed("ONNX")
     needed("OpenVINO")
@@ -125,11 +126,13 @@ def test_quantized_files_of_real_photos_are_as_accurate(quantize: Any, assets: P
 # ---- what it is compared on ----
 
 
+@pytest.mark.thorough
 def test_without_check_it_is_compared_on_validation_images(fitted: tk.TransferClassifier) -> None:
     report = fitted.export("pets", verbose=0)  # a quarter was held out
     assert (report.images, report.note) == (9, "The images are validation images of fit.")
 
 
+@pytest.mark.thorough
 def test_without_validation_images_it_is_compared_on_training_images(make: Make, pictures: Any) -> None:
     images, names = pictures
     numbers = [10 if name == "red" else 2 for name in names]
@@ -140,6 +143,7 @@ def test_without_validation_images_it_is_compared_on_training_images(make: Make,
     assert json.loads(Path("digits_v1.2.labels.json").read_text())["labels"] == [2, 10]
 
 
+@pytest.mark.thorough
 def test_without_any_photos_it_is_compared_on_noise_and_says_so(loaded: tk.TransferClassifier) -> None:
     report = loaded.export("pets", verbose=0)
     assert report.accuracy is None is report.accuracy_before
@@ -147,6 +151,7 @@ def test_without_any_photos_it_is_compared_on_noise_and_says_so(loaded: tk.Trans
     assert report.note in str(report)
 
 
+@pytest.mark.thorough
 def test_photos_without_labels_are_compared_without_accuracy(
     loaded: tk.TransferClassifier, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,6 +163,7 @@ def test_photos_without_labels_are_compared_without_accuracy(
     assert repr(report).startswith("<ExportReport: pets (SavedModel, ")
 
 
+@pytest.mark.thorough
 def test_photos_may_come_with_labels(loaded: tk.TransferClassifier, photos: Path) -> None:
     report = loaded.export("pets", check=[photos / "new" / "red.png"], labels=["lying"], verbose=0)
     assert (report.images, report.accuracy, report.note) == (1, 0.0, "")
@@ -178,6 +184,7 @@ def test_a_photo_that_cannot_be_read_is_named_before_anything_is_written(
 # ---- what is refused ----
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("path", "options", "parts"),
     [
@@ -241,6 +248,7 @@ def test_an_unfitted_classifier_cannot_be_exported(make: Make) -> None:
 # ---- what a failure leaves ----
 
 
+@pytest.mark.thorough
 def test_a_file_is_replaced_but_not_by_one_that_gives_other_probabilities(
     loaded: tk.TransferClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,6 +308,7 @@ def test_a_full_disk_is_an_error_that_names_the_path(
         loaded.export("pets", verbose=0)
 
 
+@pytest.mark.thorough
 def test_a_quantized_file_that_is_less_accurate_warns(
     loaded: tk.TransferClassifier, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

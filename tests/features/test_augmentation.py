@@ -90,6 +90,7 @@ def test_views_without_augmentation_are_refused(make, photos):
         make(views=2).fit(photos / "train", verbose=0)
 
 
+@pytest.mark.thorough
 def test_views_are_computed_once(make, photos, computed):
     first = make(augmentation="light", views=3).fit(photos / "train", validation=0.25, epochs=7, verbose=0)
     assert sum(computed) == 27 * 3 + 9
@@ -101,6 +102,7 @@ def test_views_are_computed_once(make, photos, computed):
     assert sum(computed) == 27 * 2  # two views more
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("data", ["files", "arrays"])
 def test_validation_images_are_never_changed(make, photos, pictures, data, computed):
     black = layers.RandomBrightness((-1.0, -1.0))  # all views are black
@@ -115,6 +117,7 @@ def test_validation_images_are_never_changed(make, photos, pictures, data, compu
     assert result.loss <= clf.history_["val_loss"][-1] + 1e-4  # which is from before the logits were scaled
 
 
+@pytest.mark.thorough
 def test_epochs_go_through_the_views_in_turn(make, photos):
     clf = make(augmentation="light", views=2, dropout=0.0)
     clf.fit(photos / "train", validation=None, epochs=4, learning_rate=1e-9, verbose=0)
@@ -126,6 +129,7 @@ def test_epochs_go_through_the_views_in_turn(make, photos):
     ).history_["loss"] == pytest.approx(losses, abs=1e-6)
 
 
+@pytest.mark.thorough
 def test_fine_tuning_takes_the_views_too(make, photos, computed):
     clf = make(augmentation="light", views=2).fit(photos / "train", validation=0.25, epochs=1, verbose=0)
     computed.clear()
@@ -133,12 +137,14 @@ def test_fine_tuning_takes_the_views_too(make, photos, computed):
     assert sum(computed) == 27 * 2 + 9
 
 
+@pytest.mark.thorough
 def test_fine_tuning_from_pixels_says_what_becomes_of_views(make, photos, capsys):
     clf = make(augmentation="light", views=2).fit(photos / "train", epochs=1, verbose=0)
     clf.fine_tune(at=0, epochs=1)
     assert "every epoch sees newly changed images" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_live_augmentation_tells_of_views(make, photos, capsys):
     make(augmentation="light").fit(photos / "train", epochs=1)
     assert "views=8" in capsys.readouterr().out

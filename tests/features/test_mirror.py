@@ -39,6 +39,7 @@ def test_images_as_they_are_come_from_the_store(make: Any, pictures: Any, comput
     assert sum(computed) - before == len(pictures[0])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("views", [0, 3, 1.5, "2", True])
 def test_one_or_two(clf: tk.TransferClassifier, views: Any) -> None:
     with refused(tk.InvalidInputError, "views", "mirror image"):

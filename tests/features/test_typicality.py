@@ -102,6 +102,7 @@ def test_each_way_of_training_measures_it(make: Any, pictures: Any, given: dict[
     assert np.isfinite(clf.predict(pictures[0][:3], verbose=0).typicalities).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("at", [0, "stage2"])
 def test_fine_tune_measures_it_again(make: Any, pictures: Any, at: Any) -> None:
     clf = make().fit(*pictures, verbose=0)

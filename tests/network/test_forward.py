@@ -183,6 +183,7 @@ def residual(kind: str) -> keras.Model:
     return scrambled(keras.Model(inputs, layers.Rescaling(2.0)(layers.Add()([y, x]))))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "kind", ["bias", "normalization", "dropout", "linear", "sequential", "no function", "no activation", "hidden"]
 )

@@ -68,6 +68,7 @@ def record(request: pytest.FixtureRequest) -> tk.Backbone:
     return tk.register_backbone(tk.Backbone("Own", request.param, "tf", default_size=32, min_size=8))
 
 
+@pytest.mark.thorough
 def test_every_cut_gives_what_the_whole_network_gives(record: tk.Backbone) -> None:
     keras.utils.set_random_seed(0)
     backbone = record.build((32, 32))
@@ -86,6 +87,7 @@ def test_every_cut_gives_what_the_whole_network_gives(record: tk.Backbone) -> No
         assert keras.ops.softmax(logits).numpy() == pytest.approx(expected, abs=1e-5), layer.name
 
 
+@pytest.mark.thorough
 def test_fit_fine_tune_save_and_load(record: tk.Backbone, tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     record.build((32, 32)).save_weights(tmp_path / "own.weights.h5")

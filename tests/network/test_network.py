@@ -108,6 +108,7 @@ def test_vgg16_at_15_trains_the_fifth_block_and_the_head():
     ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "size", "cuts"),
     [

@@ -72,6 +72,7 @@ def test_the_card_is_the_same_after_loading(fitted):
     assert tk.TransferClassifier.load(buffer).card() == fitted.card()
 
 
+@pytest.mark.thorough
 def test_folds_errors_and_the_choice_of_fine_tuning_are_told(make, photos):
     clf = make().fit(photos / "train", verbose=0).fine_tune(at="stage2", steps=1, verbose=0)
     card = clf.card()

@@ -107,6 +107,7 @@ def killed(path: Path, count: int, seed: int = 0) -> None:
     assert names == [path.name], "a later save removes what the killed ones left"
 
 
+@pytest.mark.thorough
 def test_a_kill_while_saving_leaves_a_whole_file(saved_file: Path) -> None:
     killed(saved_file, 12)
 

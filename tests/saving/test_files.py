@@ -38,6 +38,7 @@ class TestBinaryFiles:
         expected = loaded.predict_proba(photos / "test", verbose=0)
         assert again.predict_proba(photos / "test", verbose=0) == pytest.approx(expected, abs=1e-6)
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("buffering", [0, 100, -1])
     def test_an_open_file(self, loaded, tmp_path, buffering):
         with (tmp_path / "any name").open("wb", buffering) as file:

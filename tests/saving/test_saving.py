@@ -52,6 +52,7 @@ def test_a_loaded_classifier_goes_on_with_new_data(loaded, photos):
     assert [phase.name for phase in loaded.history_.phases] == ["fit", "fine_tune"]
 
 
+@pytest.mark.thorough
 def test_the_same_folder_is_divided_as_it_was(make, photos, tmp_path):
     clf = make(seed=None).fit(photos / "train", epochs=1, verbose=0)
     clf.save(tmp_path / "pets.keras")
@@ -65,6 +66,7 @@ def test_the_same_folder_is_divided_as_it_was(make, photos, tmp_path):
     assert loaded.seed is None
 
 
+@pytest.mark.thorough
 def test_after_fine_tuning_too(loaded, photos, tmp_path):
     loaded.fine_tune(photos / "train", at="stage1", epochs=2, learning_rate=1e-3, validation=0, verbose=0)
     loaded.save(tmp_path / "tuned.keras")
@@ -73,6 +75,7 @@ def test_after_fine_tuning_too(loaded, photos, tmp_path):
     assert again.predict_proba(photos / "test", verbose=0) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("labels", [[3, 5], [False, True], ["a ñ", "猫"]])
 def test_class_names_keep_their_type(make, pictures, tmp_path, labels):
     x, y = pictures
@@ -85,6 +88,7 @@ def test_class_names_keep_their_type(make, pictures, tmp_path, labels):
     assert loaded.predict_proba(x, verbose=0) == pytest.approx(clf.predict_proba(x, verbose=0), abs=1e-6)
 
 
+@pytest.mark.thorough
 def test_the_file_tells_nothing_of_this_machine(make, photos, tmp_path):
     weights = tmp_path / "secret-folder.weights.h5"
     tk.get_backbone("TinyNet").build((32, 32)).save_weights(weights)

@@ -78,6 +78,7 @@ TWO_DEVICES = textwrap.dedent("""
 """)
 
 
+@pytest.mark.thorough
 def test_two_devices_give_the_weights_of_one() -> None:
     found = json.loads(fresh_python(SHARED + TWO_DEVICES))
     assert found["fit"] <= TOLERANCE

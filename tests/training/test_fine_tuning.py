@@ -78,6 +78,7 @@ def test_it_needs_no_arguments(make: Make, small: Pictures, capsys: pytest.Captu
         assert selection_of(same) == selection
 
 
+@pytest.mark.thorough
 def test_what_it_chose_is_printed(make: Make, small: Pictures, capsys: pytest.CaptureFixture[str]) -> None:
     clf = make().fit(*small, validation=drawn(2, seed=8), verbose=0)
     clf.fine_tune(steps=STEPS)
@@ -88,6 +89,7 @@ def test_what_it_chose_is_printed(make: Make, small: Pictures, capsys: pytest.Ca
     assert str(selection).startswith("validation loss ")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("backbone", "size", "layer"),
     [
@@ -125,6 +127,7 @@ def test_a_backbone_without_stages_is_cut_where_it_shrinks_or_half_way(make: Mak
 # ---- what is kept ----
 
 
+@pytest.mark.thorough
 def test_the_classifier_from_before_is_kept_with_its_bits(make: Make, small: Pictures, hard: Pictures) -> None:
     clf = make().fit(*small, validation=hard, verbose=0)
     before = weights_of(clf)
@@ -134,6 +137,7 @@ def test_the_classifier_from_before_is_kept_with_its_bits(make: Make, small: Pic
     assert changed(before, weights_of(clf)) == set()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("rate", [1e-6, 1e-3, 1.0])
 def test_no_rate_leaves_a_classifier_that_is_worse_on_the_compared_images(
     make: Make, small: Pictures, hard: Pictures, rate: float
@@ -147,6 +151,7 @@ def test_no_rate_leaves_a_classifier_that_is_worse_on_the_compared_images(
     assert after == pytest.approx(before if selection.kept == "before" else selection.loss, abs=1e-3)
 
 
+@pytest.mark.thorough
 def test_what_was_tuned_on_all_images_cannot_be_compared_on_them(
     make: Make, small: Pictures, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,6 +181,7 @@ class Noise(keras.layers.Layer):  # type: ignore[misc]
         return keras.random.uniform(keras.ops.shape(images), 0, 255, seed=self.generator)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("views", [None, 2])
 def test_images_are_compared_as_they_are(make: Make, pictures: Pictures, views: int | None) -> None:
     x, y = pictures
@@ -188,6 +194,7 @@ def test_images_are_compared_as_they_are(make: Make, pictures: Pictures, views: 
 # ---- arguments ----
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -224,6 +231,7 @@ def test_callbacks_that_set_rates_go_with_the_plain_recipe(make: Make, small: Pi
     assert clf.history_.phases[-1].metrics["learning_rate"] == pytest.approx([5e-4, 2.5e-4])
 
 
+@pytest.mark.thorough
 def test_callbacks_see_the_run_on_all_images_alone(make: Make, small: Pictures) -> None:
     seen: list[int] = []
     counter = keras.callbacks.LambdaCallback(
@@ -237,6 +245,7 @@ def test_callbacks_see_the_run_on_all_images_alone(make: Make, small: Pictures) 
 # ---- what is trained ----
 
 
+@pytest.mark.thorough
 def test_gamma_and_beta_move_and_the_statistics_do_not(make: Make, small: Pictures) -> None:
     """With validation=0, nothing is compared and the tuned network is kept."""
     clf = make().fit(*small, verbose=0)

@@ -193,6 +193,7 @@ def test_the_same_seed_gives_the_same_bits_in_any_order(make: Any, pictures: Any
 # ---- when steps are taken instead ----
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "given",
     [{"epochs": 30}, {"learning_rate": 1e-3}, {"callbacks": [keras.callbacks.Callback()]}],

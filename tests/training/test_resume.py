@@ -80,6 +80,7 @@ def test_fit_goes_on(
     assert equal(again, whole)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("saves", [1, 3, 5])
 @pytest.mark.parametrize("given", [{"steps": 6}, {"epochs": 3, "learning_rate": 1e-3}], ids=["recipe", "plain"])
 def test_fine_tune_goes_on_in_a_fold_and_after_them(
@@ -135,6 +136,7 @@ def test_another_argument_is_named(make: Any, pictures: Any, tmp_path: Path, nam
         make(seed=0).fit(images, labels, **{"epochs": 2} | CHANGES[name], resume=tmp_path, verbose=0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("what", ["training images", "labels", "classes", "backbone", "seed"])
 def test_other_data_and_backbones_are_named(make: Any, pictures: Any, tmp_path: Path, what: str) -> None:
     images, labels = pictures
@@ -184,6 +186,7 @@ def test_files_of_the_user_stay(make: Any, pictures: Any, tmp_path: Path) -> Non
     assert all(name.startswith(("transferkit-fit.", "transferkit-fine_tune-1.")) for name in others)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text"])
 def test_a_damaged_state_is_not_used(make: Any, pictures: Any, tmp_path: Path, damage: str) -> None:
     whole = make(seed=0).fit(*pictures, epochs=3, verbose=0)
@@ -196,6 +199,7 @@ def test_a_damaged_state_is_not_used(make: Any, pictures: Any, tmp_path: Path, d
     assert equal(make(seed=0).fit(*pictures, epochs=3, resume=tmp_path, verbose=0), whole)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_a_full_disk_is_named_and_the_state_from_before_stays(
     make: Any, pictures: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float

@@ -139,6 +139,7 @@ class Idle(keras.layers.Layer):  # type: ignore[misc]
         return values * self.scale[0]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("hook", "epoch", "message"),
     [
@@ -294,6 +295,7 @@ def test_a_rate_of_a_million_is_refused_before_anything_is_done(trained: Any, gi
     is_unchanged()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "rates",
     [
@@ -345,6 +347,7 @@ def test_an_augmentation_that_gives_nan_names_the_files_of_the_batch(make: Make,
     assert repr(caught.value.images[0]) in str(caught.value)
 
 
+@pytest.mark.thorough
 def test_fine_tuning_stopped_by_an_augmentation_leaves_the_classifier_as_it_was(
     make: Make, with_white: Path, photos: Path
 ) -> None:
@@ -381,6 +384,7 @@ class _SpoilsWhatIsNotTrained(keras.callbacks.Callback):
                 variable.assign(variable * np.nan)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_weights_that_are_not_trained_are_looked_at_and_come_back_too(make, photos, epochs: int) -> None:
     clf = make().fit(photos / "train", epochs=1, verbose=0)

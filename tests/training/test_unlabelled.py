@@ -48,6 +48,7 @@ def test_it_helps_on_images_that_it_has_not_seen(taught: tk.TransferClassifier, 
     assert taught.score(test) > alone.score(test) + 0.02
 
 
+@pytest.mark.thorough
 def test_images_of_other_things_leave_the_head_as_it_was(make: Any, pictures: Any) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), np.uint8)
     clf = make().fit(*pictures, unlabelled=noise, verbose=0)
@@ -56,6 +57,7 @@ def test_images_of_other_things_leave_the_head_as_it_was(make: Any, pictures: An
     assert np.array_equal(clf.predict_proba(noise), make().fit(*pictures, verbose=0).predict_proba(noise))
 
 
+@pytest.mark.thorough
 def test_the_same_seed_gives_the_same_head(taught: tk.TransferClassifier, assets: Path) -> None:
     images, labels, others = few(assets)
     again = tiny().fit(images, labels, unlabelled=others, verbose=0)

@@ -38,6 +38,7 @@ def test_labels_that_are_wrong_are_found(make: Any, exchanged: Any, given: dict[
     assert [one.self_confidence for one in found] == sorted(one.self_confidence for one in found)
 
 
+@pytest.mark.thorough
 def test_so_many_as_wanted_are_listed(make: Any, exchanged: Any) -> None:
     x, y, wrong = exchanged
     clf = make(backbone="TransferKitTiny", weights="pretrained").fit(x, y, verbose=0)
