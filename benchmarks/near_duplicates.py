@@ -19,7 +19,7 @@ import numpy as np  # isort: skip  # after sides, which quiets TensorFlow
 from PIL import Image, ImageEnhance
 
 from transferkit.checks.near_duplicates import pairs_alike
-from transferkit.features.thumbnails import THUMBNAIL_BYTES, thumbnail
+from transferkit.features.inspection import THUMBNAIL_BYTES, thumbnail
 from transferkit.images.decoding import decode
 from transferkit.images.resizing import resize
 

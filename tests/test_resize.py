@@ -13,7 +13,7 @@ from helpers import refused
 
 import transferkit as tk
 from transferkit._console import Console
-from transferkit.features.inspection import ImageReader, inspect
+from transferkit.features.reader import ImageReader, inspect
 from transferkit.images.images import Images
 from transferkit.images.resizing import Resizing, resize
 
@@ -66,7 +66,7 @@ def test_values_that_are_computed_in_each_epoch_follow_the_rule(make, panoramas)
 def test_the_data_check_sees_whole_images_under_each_rule(make, panoramas, monkeypatch):
     make().fit(*panoramas, verbose=0)
     decoded = []
-    monkeypatch.setattr("transferkit.features.inspection.thumbnail", lambda pixels: decoded.append(pixels))
+    monkeypatch.setattr("transferkit.features.reader.thumbnail", lambda pixels: decoded.append(pixels))
     clf = make(resize="crop").fit(*panoramas, verbose=0)
     assert not decoded, "thumbnails are shared"
     assert clf.report_.counts == {"bright": 12, "dark": 12}

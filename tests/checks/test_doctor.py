@@ -18,7 +18,7 @@ from PIL import Image
 
 import transferkit as tk
 from transferkit.checks.checks import Fault, Report
-from transferkit.features import inspection as findings
+from transferkit.features import reader
 
 
 @pytest.fixture
@@ -30,13 +30,13 @@ def folder(tmp_path: Path) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the images that are decoded from here on."""
     names: list[str] = []
-    original = findings.to_pixels
+    original = reader.to_pixels
 
     def noting(data: bytes, name: str, *rest: object) -> npt.NDArray[np.uint8]:
         names.append(name)
         return original(data, name, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(findings, "to_pixels", noting)
+    monkeypatch.setattr(reader, "to_pixels", noting)
     return names
 
 

@@ -16,7 +16,7 @@ from helpers import lock, refused
 from transferkit._console import Console
 from transferkit.checks import Report, diagnose
 from transferkit.errors import ImageReadError, InvalidInputError
-from transferkit.features.inspection import inspect
+from transferkit.features.reader import inspect
 from transferkit.images.images import LabelledImages
 from transferkit.images.reading import read_labelled
 from transferkit.images.splits import read_training_data

@@ -18,7 +18,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageEnhance
 
 from transferkit.checks.near_duplicates import contrast, pairs_alike, spread
-from transferkit.features.thumbnails import THUMBNAIL_BYTES, thumbnail
+from transferkit.features.inspection import THUMBNAIL_BYTES, thumbnail
 from transferkit.images.decoding import decode
 from transferkit.images.resizing import resize
 

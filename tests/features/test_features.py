@@ -17,8 +17,7 @@ from transferkit.cache import tables
 from transferkit.cache.store import Store
 from transferkit.cache.tables import RowsOnDisk, Session
 from transferkit.features import extraction as features
-from transferkit.features import forecast
-from transferkit.features import inspection as findings
+from transferkit.features import forecast, reader
 from transferkit.features.augmentation import augmenter
 from transferkit.features.extraction import Extraction, Plan, Storage, extract
 from transferkit.features.values import LiveValues, StoredValues
@@ -59,9 +58,9 @@ def values_of(part, images, store=None, **storage):
 
 def count_decodings(monkeypatch):
     calls = []
-    original = findings.to_pixels
+    original = reader.to_pixels
     monkeypatch.setattr(
-        findings, "to_pixels", lambda data, name, *rest: calls.append(name) or original(data, name, *rest)
+        reader, "to_pixels", lambda data, name, *rest: calls.append(name) or original(data, name, *rest)
     )
     return calls
 
@@ -172,7 +171,7 @@ def test_a_look_names_every_bad_file_and_decodes_the_good_ones_once(tmp_path, ph
         paths.append(tmp_path / name)
     calls = count_decodings(monkeypatch)
     for _ in range(2):
-        seen = findings.inspect(read_images(paths), (32, 32), store, Console(0))
+        seen = reader.inspect(read_images(paths), (32, 32), store, Console(0))
         assert sorted(seen.failures) == [len(paths) - 2, len(paths) - 1]
         assert seen.readable().tolist() == list(range(len(paths) - 2))
         assert seen.keys[:-2].any(axis=1).all() and seen.thumbnails[:-2].any(axis=1).all()
@@ -232,7 +231,7 @@ def part_model(part):
 
 
 def test_what_was_computed_before_a_bad_file_is_kept(part, photos, tmp_path, store, monkeypatch):
-    monkeypatch.setattr(findings, "thread_count", lambda: 2)
+    monkeypatch.setattr(reader, "thread_count", lambda: 2)
     paths = sorted(photos.glob("t*/*/*.png"))
     (tmp_path / "bad.png").write_bytes(b"")
     with pytest.raises(tk.ImageReadError):

@@ -14,9 +14,9 @@ from helpers import refused
 from transferkit._console import Console
 from transferkit.cache.store import Store
 from transferkit.errors import ImageReadError
-from transferkit.features import inspection as findings
-from transferkit.features.inspection import ImageReader, Inspection, OpenedImage, inspect, refuse_unreadable
-from transferkit.features.thumbnails import thumbnail
+from transferkit.features import reader
+from transferkit.features.inspection import Inspection, refuse_unreadable, thumbnail
+from transferkit.features.reader import ImageReader, OpenedImage, inspect
 from transferkit.images.images import Images
 from transferkit.images.reading import read_images
 from transferkit.images.resizing import Resizing, resize
@@ -34,13 +34,13 @@ def work(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Each reading and each decoding from here on."""
     calls: list[str] = []
     for name in ("content_of", "to_pixels"):
-        original = getattr(findings, name)
+        original = getattr(reader, name)
 
         def noting(*args: object, name: str = name, original: object = original) -> object:
             calls.append(name)
             return original(*args)  # type: ignore[operator]
 
-        monkeypatch.setattr(findings, name, noting)
+        monkeypatch.setattr(reader, name, noting)
     return calls
 
 

@@ -3,10 +3,10 @@
 from .augmentation import Augmentation, Augmenter, FixedViews, augmenter, fixed_views
 from .extraction import Extraction, NoRoomError, Plan, Storage, extract, is_kept
 from .forecast import count_new, milliseconds_per_image
-from .inspection import Inspection, inspect, refuse_unreadable, reread
+from .inspection import COLOURS, GRID, Inspection, refuse_unreadable
 from .neighbours import nearest
 from .prediction import Predictor
-from .thumbnails import COLOURS, GRID
+from .reader import inspect, reread
 from .typicality import Typicality, sample
 from .values import LiveValues, StoredValues, Values
 

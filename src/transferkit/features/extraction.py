@@ -22,7 +22,8 @@ from ..images import Images, Pixels
 from ..network import FeatureExtractor, thread_count
 from .augmentation import FixedViews, MirrorViews
 from .forecast import Forecast
-from .inspection import ImageReader, Inspection, OpenedImage, refuse_unreadable
+from .inspection import Inspection, refuse_unreadable
+from .reader import ImageReader, OpenedImage
 from .values import Rows
 from .workers import in_background
 

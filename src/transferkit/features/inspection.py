@@ -1,47 +1,28 @@
-"""What is seen of images while they are read: their contents, thumbnails, and what is odd about each one."""
+"""What was seen of images while they were read: which cannot be read, what is odd about each one, and thumbnails."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import astuple, replace
+from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from .._console import Console
-from .._remote import READERS, Remote
-from ..cache import KEY, KEY_BYTES, Store, content_key
+from ..cache import KEY_BYTES
 from ..errors import ImageReadError
-from ..images import (
-    EXTENSIONS,
-    PIXEL_RULE,
-    Content,
-    Header,
-    Images,
-    Pixels,
-    Resizing,
-    Size,
-    content_of,
-    header_of,
-    open_image,
-    to_pixels,
-    unreadable,
-)
-from ..network import thread_count
-from .addresses import Addresses
-from .thumbnails import THUMBNAIL_BYTES, thumbnail
-from .workers import in_background
+from ..images import EXTENSIONS, Header, Images, Pixels, resize
 
-__all__ = ["ImageReader", "Inspection", "OpenedImage", "inspect", "refuse_unreadable", "reread"]
+__all__ = [
+    "COLOURS", "GRID", "THUMBNAIL_BYTES", "Inspection", "Oddity", "Seen", "oddities_of", "refuse_unreadable", "thumbnail",
+]  # fmt: skip
+
+GRID = 9  # areas along each side of the grey thumbnail
+COLOURS = 3  # along each side of the coloured one
+THUMBNAIL_BYTES = GRID * GRID + COLOURS * COLOURS * 3
 
 # How the error of images that cannot be read ends where they can be left out.
 REMEDY = " Pass on_bad_image='skip' to go on without them."
-CHUNK = 8  # images that are read together
 TINY = 32  # pixels of the shorter side
 NAMED = 20  # images that an error names
 
@@ -58,6 +39,20 @@ class Seen(NamedTuple):
 
     thumbnail: npt.NDArray[np.uint8]
     header: Header
+
+
+def thumbnail(pixels: Pixels) -> npt.NDArray[np.uint8]:
+    """Pixels `(h, w, 3)`, 0-255 -> uint8 `(THUMBNAIL_BYTES,)`: 9 x 9 grey areas, then 3 x 3 coloured ones."""
+    if min(pixels.shape[:2]) < GRID:
+        pixels = resize(pixels, (GRID, GRID))
+    height, width = pixels.shape[:2]
+    top, left = (np.arange(GRID) * length // GRID for length in (height, width))
+    # Down the columns first: rows are contiguous in memory.
+    rows = np.add.reduceat(pixels.reshape(height, width * 3), top, axis=0).reshape(GRID, width, 3)
+    areas = np.add.reduceat(rows, left, axis=1)
+    areas /= np.outer(np.diff(top, append=height), np.diff(left, append=width))[..., np.newaxis]
+    coloured = areas.reshape(COLOURS, GRID // COLOURS, COLOURS, GRID // COLOURS, 3).mean(axis=(1, 3))
+    return np.concatenate([areas.mean(axis=2).ravel(), coloured.ravel()]).round().astype(np.uint8)
 
 
 class Inspection:
@@ -105,205 +100,6 @@ class Inspection:
         return part
 
 
-class OpenedImage:
-    """One image, read at most once, decoded at most once.
-
-    Args:
-        key: of its content, if that is known, which is then only read if it has to be; None = it is read now.
-        address: the file at a URL that it comes from, with its version, if that is to be remembered.
-
-    Attributes:
-        seen: what was seen of it, if anybody looked.
-        is_new: whether that was not known before.
-    """
-
-    def __init__(
-        self,
-        images: Images,
-        index: int,
-        resizing: Resizing,
-        keyed: bool,
-        key: bytes | None = None,
-        address: Remote | None = None,
-    ) -> None:
-        self.index, self.address, self._images, self._resizing = index, address, images, resizing
-        self._read: Content | None = content_of(images, index) if key is None else None
-        self._opened: Image.Image | None = None
-        self._pixels: dict[Resizing, Pixels] = {}
-        self.key = key or (content_key(self.content()) if keyed else index.to_bytes(KEY_BYTES, "big"))
-        self.seen: Seen | None = None
-        self.is_new = False
-
-    def content(self) -> Content:
-        if self._read is None:
-            self._read = content_of(self._images, self.index)
-        return self._read
-
-    def pixels(self) -> Pixels:
-        """float32 `(height, width, 3)`, RGB 0-255, upright, of the wanted size."""
-        return self._resized(self._resizing)
-
-    def _resized(self, resizing: Resizing) -> Pixels:
-        if resizing not in self._pixels:
-            name = self._images.name(self.index)
-            self._pixels[resizing] = to_pixels(self.content(), name, resizing, self._opened)
-        return self._pixels[resizing]
-
-    def look(self) -> Seen:
-        """What the data check needs."""
-        content, name = self.content(), self._images.name(self.index)
-        if isinstance(content, bytes):
-            self._opened = open_image(content, name)
-            header = header_of(self._opened, content, name)
-        else:
-            header = Header("", *content.shape[:2])
-        whole = self._resized(Resizing(self._resizing.size))
-        return Seen(thumbnail(whole), header)
-
-    def close(self) -> None:
-        """Free the memory of what was read."""
-        self._read, self._opened, self._pixels = b"", None, {}
-
-    def oddities(self, header: Header) -> tuple[Oddity, ...]:
-        source = self._images.sources[self.index]
-        return _oddities(header, source.suffix.lower() if isinstance(source, (Path, Remote)) else None)
-
-
-class ImageReader:
-    """Opens images, a few at a time and on any thread; notes which cannot be read and, if it inspects, all else.
-
-    Args:
-        store: where thumbnails are found and kept, and what is at which URL. Thumbnails depend a little on the size that
-            an image is reduced to, so each size has its own. They show the whole image, so all rules share them.
-        store_from: the contents of so many new URLs are remembered.
-
-    Attributes:
-        threads: how many may open images at once.
-    """
-
-    def __init__(
-        self, images: Images, resizing: Resizing, store: Store | None, inspects: bool = True, store_from: int = 0
-    ) -> None:
-        self.images, self.resizing, self.inspects = images, resizing, inspects
-        self.inspection = Inspection(len(images), inspects)
-        name, tensors = f"thumbnails/2/{resizing.size}/{PIXEL_RULE}", (("uint8", (THUMBNAIL_BYTES,)), ("S64", ()))
-        self._thumbnails = store.session(name, tensors) if store is not None and inspects else None
-        self._addresses = Addresses(store, store_from) if store is not None and images.are_remote else None
-        self.threads = READERS if images.are_remote else thread_count()
-
-    def open(self, indices: Iterable[int], keyed: bool = True) -> list[OpenedImage]:
-        """Those that can be read; they are decoded only if they are inspected and not known."""
-        opened: list[OpenedImage] = []
-        for index in indices:
-            with self.noting_failure(index):
-                opened.append(self._open(index, keyed))
-        if not self.inspects:
-            return opened
-        for image, seen in zip(opened, self._known(opened), strict=True):
-            with self.noting_failure(image.index):
-                image.seen, image.is_new = seen or image.look(), seen is None
-                self._note(image, image.seen)
-        return [image for image in opened if image.seen is not None]
-
-    def _open(self, index: int, keyed: bool) -> OpenedImage:
-        source = self.images.sources[index]
-        if self._addresses is None or not isinstance(source, Remote):
-            return OpenedImage(self.images, index, self.resizing, keyed)
-        try:
-            address = source.stat()
-        except OSError as error:
-            raise unreadable(self.images.name(index), str(error)) from error
-        key = self._addresses.find(address)
-        return OpenedImage(self.images, index, self.resizing, True, key, None if key else address)
-
-    @contextmanager
-    def noting_failure(self, index: int) -> Iterator[None]:
-        """A block that may fail to read an image."""
-        try:
-            yield
-        except ImageReadError as error:
-            self.inspection.failures[index] = error
-
-    def keep(self, opened: Iterable[OpenedImage]) -> None:
-        """Store what is new; from one thread."""
-        opened = list(opened)
-        if self._addresses is not None:
-            self._addresses.keep((image.address, image.key) for image in opened if image.address is not None)
-        new = [(image.key, image.seen) for image in opened if image.is_new and image.seen is not None]
-        if self._thumbnails is not None and new:
-            rows = [(seen.thumbnail, "|".join(map(str, astuple(seen.header)))) for _, seen in new]
-            keys = np.frombuffer(b"".join(key for key, _ in new), KEY)
-            self._thumbnails.put(keys, np.array(rows, self._thumbnails.table.dtype))
-
-    def close(self) -> None:
-        """Store the rest."""
-        if self._thumbnails is not None:
-            self._thumbnails.flush()
-        if self._addresses is not None:
-            self._addresses.close()
-
-    def _known(self, opened: Sequence[OpenedImage]) -> list[Seen | None]:
-        if self._thumbnails is None or not opened:
-            return [None] * len(opened)
-        rows, found = self._thumbnails.read(np.frombuffer(b"".join(image.key for image in opened), KEY))
-        stored = zip(rows["f0"], rows["f1"].tolist(), found.tolist(), strict=True)
-        return [Seen(thumbnail, _header(text)) if is_there else None for thumbnail, text, is_there in stored]
-
-    def _note(self, image: OpenedImage, seen: Seen) -> None:
-        self.inspection.keys[image.index] = np.frombuffer(image.key, np.uint8)
-        self.inspection.thumbnails[image.index] = seen.thumbnail
-        if oddities := image.oddities(seen.header):
-            self.inspection.oddities[image.index] = oddities
-
-
-def inspect(images: Images, size: Size, store: Store | None, console: Console, skip: bool = True) -> Inspection:
-    """Read every image once, and decode those whose thumbnails the store does not hold.
-
-    Raises:
-        ImageReadError: files cannot be read, all named together; not with `skip`.
-    """
-    chunks = [range(start, min(start + CHUNK, len(images))) for start in range(0, len(images), CHUNK)]
-    with (
-        closing(ImageReader(images, Resizing(size), store)) as reader,
-        console.bar("checking images", len(images), "images") as bar,
-    ):
-        work = in_background(reader.open, chunks, reader.threads, 2 * reader.threads)
-        for opened, chunk in zip(work, chunks, strict=True):
-            reader.keep(opened)
-            bar.advance(len(chunk))
-    if not skip:
-        refuse_unreadable(reader.inspection.failures)
-    return reader.inspection
-
-
-def reread(images: Images, store: Store | None, console: Console, skip: bool) -> Inspection:
-    """Read images that were inspected before, and decode none: notes their keys, and which cannot be read.
-
-    What is at a URL is not read if the store knows it.
-
-    Raises:
-        ImageReadError: as for `inspect`.
-    """
-    inspection = Inspection(len(images))
-    sources = [Remote(source.url) if isinstance(source, Remote) else source for source in images.sources]
-    images = replace(images, sources=sources)  # with the versions of now
-    with (
-        closing(ImageReader(images, Resizing((1, 1)), store, inspects=False)) as reader,
-        console.bar("checking images", len(images), "images") as bar,
-    ):
-        for opened in in_background(
-            lambda index: reader.open([index]), range(len(images)), reader.threads, reader.threads
-        ):
-            for image in opened:
-                inspection.keys[image.index] = np.frombuffer(image.key, np.uint8)
-            reader.keep(opened)
-            bar.advance(1)
-    inspection.failures = reader.inspection.failures
-    if not skip:
-        refuse_unreadable(inspection.failures)
-    return inspection
-
-
 def refuse_unreadable(failures: Mapping[int, ImageReadError], remedy: str = REMEDY) -> None:
     """One error that names all images that cannot be read, in the order of the data.
 
@@ -329,14 +125,8 @@ def refuse_unreadable(failures: Mapping[int, ImageReadError], remedy: str = REME
     )
 
 
-def _header(text: bytes) -> Header:
-    """A header as `ImageReader.keep` wrote it."""
-    kind, height, width, oddity, frames, orientation = text.decode().split("|")
-    return Header(kind, int(height), int(width), oddity, int(frames), int(orientation))
-
-
 @lru_cache(maxsize=4096)  # images that are odd in the same way share one tuple: there may be many
-def _oddities(header: Header, suffix: str | None) -> tuple[Oddity, ...]:
+def oddities_of(header: Header, suffix: str | None) -> tuple[Oddity, ...]:
     found = []
     if 0 < min(header.height, header.width) < TINY:
         found.append(("tiny", f"{header.width} x {header.height} pixels"))
