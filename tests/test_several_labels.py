@@ -285,6 +285,23 @@ def test_labels_that_break_a_rule_are_refused(kind: Any, labels: Any, parts: lis
         make(labels=kind).fit(side_by_side(4, seed=1)[0], labels)
 
 
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"date": ["2024", "2025"] * 2}, ["column 'date' holds '2024' at 0", "Drop columns that are not labels"]),
+        ({"red": [1, 0, np.nan, 1]}, ["column 'red' holds nan at 2", "fill in"]),
+        ({"red": [1, 0, 0, 2]}, ["column 'red' holds 2 at 3", "correct"]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["auto", "multiple"])
+def test_a_column_that_is_not_0_and_1_is_named(kind: Any, changes: Any, parts: list[str], make: Make) -> None:
+    table = pd.DataFrame({"lying": [1, 1, 0, 0], "red": [1, 0, 1, 1], **changes})
+    with refused(InvalidInputError, *parts, "in a DataFrame must be one column, or a column of 0 and 1 for each class"):
+        make(labels=kind).fit(side_by_side(4, seed=1)[0], table)
+    with refused(InvalidInputError, *parts, "beside 'Path'", "a column called 'label', or a column of 0 and 1"):
+        make(labels=kind).fit(table.assign(Path=list("abcd")))
+
+
 def test_a_folder_has_one_label_an_image(make: Make, photos: Path, several: tk.TransferClassifier) -> None:
     with refused(InvalidInputError, "folder", "list of labels per image"):
         make(labels="multiple").fit(photos / "train")

@@ -50,10 +50,23 @@ def label_sets(labels: Any, count: int, kind: LabelKind, has_names: bool) -> lis
     return rows
 
 
-def label_columns(frame: Any) -> tuple[npt.NDArray[np.int64], list[str]] | None:
-    """A DataFrame of 0 and 1 with two columns or more -> its values, and the names of its columns; else None."""
-    if frame.shape[1] < 2 or not frame.isin([0, 1]).to_numpy().all():
+def label_columns(frame: Any, rule: str) -> tuple[npt.NDArray[np.int64], list[str]] | None:
+    """A DataFrame of 0 and 1 with two columns or more -> its values, and the names of its columns; of one column None.
+
+    Raises:
+        InvalidInputError: a column holds something else; `rule` says what there must be.
+    """
+    if frame.shape[1] < 2:
         return None
+    is_other = ~frame.isin([0, 1]).to_numpy()
+    if is_other.any():
+        column, row = np.argwhere(is_other.T)[0].tolist()
+        value = frame.iloc[row, column]
+        value = value.item() if isinstance(value, np.generic) else value
+        raise InvalidInputError(
+            f"The column {shown(frame.columns[column])} holds {shown(value)} at {row}: {rule}. Drop columns that are not "
+            f"labels, and correct or fill in what is not 0 or 1."
+        )
     return frame.to_numpy(np.int64), [str(column) for column in frame.columns]
 
 

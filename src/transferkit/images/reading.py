@@ -91,8 +91,9 @@ def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, ob
     if _is_frame(data):
         _no_labels(labels, "a DataFrame has its labels in the column 'label'")
         data, labels, names = _labelled_columns(data)
-    elif _is_frame(labels) and _is_pandas(labels) and (found := label_columns(labels)):
-        labels, names = found
+    elif _is_frame(labels) and _is_pandas(labels):
+        rule = "labels in a DataFrame must be one column, or a column of 0 and 1 for each class"
+        labels, names = label_columns(labels, rule) or (labels, None)
     images = _sequence([data] if isinstance(data, ONE_IMAGE) else data, what)
     if labels is None and len(images):
         form = f"an array of shape {data.shape}" if isinstance(data, np.ndarray) else f"a {type(data).__name__}"
@@ -267,8 +268,11 @@ def _labelled_columns(frame: Any) -> tuple[list[Any], Any, Sequence[str] | None]
     if _is_pandas(frame):
         spelled = {str(column).lower(): column for column in frame.columns}
         own = next(spelled[name] for name in IMAGE_COLUMNS if name in spelled)
-        if not spelled.keys() & set(LABEL_COLUMNS) and (found := label_columns(frame.drop(columns=own))):
-            return images, *found
+        others = frame.drop(columns=own)
+        if not spelled.keys() & set(LABEL_COLUMNS) and others.isin([0, 1]).all().any():
+            rule = f"beside {own!r} there must be a column called 'label', or a column of 0 and 1 for each class"
+            if found := label_columns(others, rule):
+                return images, *found
     return images, _column(frame, LABEL_COLUMNS), _class_names(frame)
 
 
