@@ -53,7 +53,15 @@ def test_a_classifier_is_a_step_of_a_pipeline(make: Any, pictures: Any) -> None:
     assert cross_val_score(pipeline, *pictures, cv=2).mean() > 0.7
 
 
-@pytest.mark.parametrize("method", ["decision_function", "transform"])
+@pytest.mark.parametrize("method", ["decision_function", "neighbours", "predict_proba", "transform"])
+def test_the_error_of_an_image_names_no_argument_that_the_method_lacks(fitted: Any, photos: Path, method: str) -> None:
+    Path("bad.png").write_bytes(b"")
+    with pytest.raises(tk.ImageReadError, match="Repair or remove it") as error:
+        getattr(fitted, method)(["bad.png", photos / "new" / "red.png"])
+    assert "on_bad_image" not in str(error.value)
+
+
+@pytest.mark.parametrize("method", ["decision_function", "predict_proba", "transform"])
 def test_fit_comes_first(make: Any, method: str) -> None:
     with pytest.raises(tk.NotFittedError, match=f"{method} needs a fitted classifier"):
         getattr(make(), method)("photos")

@@ -64,6 +64,7 @@ from .export import Quantization, check_target, export, photos_for, photos_to_ca
 from .features import (
     Augmentation,
     Inspection,
+    Scored,
     augmenter,
     fixed_views,
     nearest,
@@ -561,17 +562,21 @@ class TransferClassifier(Estimator):
 
         Arguments and errors as for `predict`; images that cannot be read are always an error.
         """
-        return self.predict(images, verbose=verbose).probabilities
+        return self._scored("predict_proba", images, verbose).probabilities
 
     def decision_function(self, images: ImageData | ImageLike, *, verbose: Verbose = "auto") -> npt.NDArray[np.float32]:
         """The logits, float32 `(n, n_classes)`; with two classes `(n,)`, by how much that of the second class is higher.
 
         Arguments and errors as for `predict_proba`.
         """
-        fitted = self._fitted_or_raise("decision_function")
-        store = open_store(self.cache, lenient=True)
-        logits = fitted.predictor(read_images(images), store, Console(verbose), "predicting", False).logits
-        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 and fitted.network.thresholds is None else logits
+        logits = self._scored("decision_function", images, verbose).logits
+        is_binary = logits.shape[1] == 2 and self._fitted.network.thresholds is None
+        return logits[:, 1] - logits[:, 0] if is_binary else logits
+
+    def _scored(self, method: str, images: ImageData | ImageLike, verbose: Verbose) -> Scored:
+        """What the network says of the images, all of which must be readable."""
+        fitted, store = self._fitted_or_raise(method), open_store(self.cache, lenient=True)
+        return fitted.predictor(read_images(images), store, Console(verbose), "predicting", None)
 
     def transform(
         self,
@@ -619,7 +624,7 @@ class TransferClassifier(Estimator):
             k: how many; all, if there are fewer.
 
         Returns:
-            A list of `Neighbour(path, label, similarity)` for each image, the most similar first.
+            A list of `Neighbour(path, label, similarity, position)` for each image, the most similar first.
 
         Raises:
             NotFittedError: `fit` comes first.
@@ -627,10 +632,10 @@ class TransferClassifier(Estimator):
             ImageReadError: images, or images of `fit`, that cannot be read.
         """
         fitted, console = self._fitted_or_raise("neighbours"), Console(verbose)
-        training, given = fitted.split_of_fit("neighbours").training, read_images(images)
+        split, given = fitted.split_of_fit("neighbours"), read_images(images)
         count = check_count("k", k)
-        known = self._features(fitted, training.images, console)
-        return nearest(self._features(fitted, given, console), known, training, count)
+        known = self._features(fitted, split.training.images, console)
+        return nearest(self._features(fitted, given, console), known, split, count)
 
     def suspicious_labels(self, n: int | None = None, *, verbose: Verbose = "auto") -> SuspiciousLabels:
         """The images of `fit`, validation images among them, whose labels look wrong, the most suspicious first.
@@ -653,7 +658,7 @@ class TransferClassifier(Estimator):
         count = None if n is None else check_count("n", n, example=25)
         features = self._features(_as_in_fit(fitted, self.history_, console), split.training.images, console)
         scaled = features * np.float32(fitted.network.feature_scale)
-        return suspicious_labels(scaled, split.training, split.folds(FOLDS, fitted.split_seed), count)
+        return suspicious_labels(scaled, split, split.folds(FOLDS, fitted.split_seed), count)
 
     def score(self, data: ImageData, labels: Labels | None = None) -> float:
         """The accuracy on labelled images, 0 to 1; arguments and errors as for `evaluate`."""

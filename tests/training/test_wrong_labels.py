@@ -14,13 +14,13 @@ import transferkit as tk
 
 
 @pytest.fixture
-def exchanged() -> tuple[Any, npt.NDArray[np.str_], set[str]]:
-    """60 pictures, the labels of which four are wrong, and how results name these four."""
+def exchanged() -> tuple[Any, npt.NDArray[np.str_], set[int]]:
+    """60 pictures, the labels of which four are wrong, and where these four are."""
     x, y = drawn(20, seed=4)
     y = y.copy()
     for row in (5, 22, 31, 48):
         y[row] = {"lying": "standing", "red": "lying", "standing": "red"}[y[row]]
-    return x, y, {"image 5", "image 22", "image 31", "image 48"}
+    return x, y, {5, 22, 31, 48}
 
 
 @pytest.mark.parametrize("given", [{}, {"validation": 0.25}, {"epochs": 2}])
@@ -28,12 +28,13 @@ def test_labels_that_are_wrong_are_found(make: Any, exchanged: Any, given: dict[
     x, y, wrong = exchanged
     clf = make(backbone="TransferKitTiny", weights="pretrained").fit(x, y, verbose=0, **given)
     found = clf.suspicious_labels(verbose=0)
-    assert {one.path for one in found} == wrong
+    assert {one.position for one in found} == wrong
     assert found.images == 60
-    right = dict(zip((f"image {row}" for row in range(60)), drawn(20, seed=4)[1].tolist(), strict=True))
+    right = drawn(20, seed=4)[1]
     for one in found:
-        assert one.label == y[int(one.path.split()[1])]
-        assert one.suggested == right[one.path]
+        assert one.path is None
+        assert one.label == y[one.position]
+        assert one.suggested == right[one.position]
         assert one.self_confidence < 0.4
     assert [one.self_confidence for one in found] == sorted(one.self_confidence for one in found)
 
@@ -44,10 +45,11 @@ def test_so_many_as_wanted_are_listed(make: Any, exchanged: Any) -> None:
     clf = make(backbone="TransferKitTiny", weights="pretrained").fit(x, y, verbose=0)
     found = clf.suspicious_labels(10, verbose=0)
     assert len(found) == 10
-    assert {one.path for one in found[:4]} == wrong
+    assert {one.position for one in found[:4]} == wrong
     assert len(clf.suspicious_labels(2, verbose=0)) == 2
     assert str(found).splitlines()[0].split() == ["image", "label", "suggested", "self-confidence"]
-    assert found.to_dataframe().columns.tolist() == ["path", "label", "suggested", "self_confidence"]
+    assert found.to_dataframe().columns.tolist() == ["path", "label", "suggested", "self_confidence", "position"]
+    assert str(found).splitlines()[2].split()[:2] == ["image", str(found[0].position)]
     assert repr(found) == "<SuspiciousLabels: 10 of 60 images>"
 
 
@@ -63,7 +65,15 @@ def test_what_is_in_several_classes_is_not_judged(make: Any, pictures: Any) -> N
     clf = make().fit(np.concatenate([x, x[:1]]), np.concatenate([y, y[1:2]]), verbose=0)
     found = clf.suspicious_labels(37, verbose=0)
     assert (len(found), found.images) == (35, 35)
-    assert not {"image 0", "image 36"} & {one.path for one in found}
+    assert not {0, 36} & {one.position for one in found}
+
+
+def test_positions_go_on_through_the_validation_data(make: Any, pictures: Any) -> None:
+    x, y = pictures
+    clf = make().fit(x[6:], y[6:], validation=(x[:6], y[:6]), verbose=0)
+    found = clf.suspicious_labels(36, verbose=0)
+    assert sorted(one.position for one in found) == list(range(36))
+    assert [one.label for one in found] == [np.concatenate([y[6:], y[:6]])[one.position] for one in found]
 
 
 def test_labels_of_numbers_and_two_classes(make: Any, exchanged: Any) -> None:
@@ -83,7 +93,7 @@ def test_a_training_photo_is_its_own_neighbour(fitted: tk.TransferClassifier, ph
     found, other = fitted.neighbours(given, k=3, verbose=0)
     training = fitted._fitted.split.training.images
     if str(path) in map(str, training.files):
-        assert found[0].path == str(path)
+        assert found[0].path == str(path) == str(sorted((photos / "train").glob("*/*"))[found[0].position])
         assert found[0].similarity == pytest.approx(1, abs=1e-5)
     assert {one.label for one in found} == {"red"}
     assert [one.similarity for one in other] == sorted((one.similarity for one in other), reverse=True)
@@ -94,7 +104,7 @@ def test_there_are_no_more_neighbours_than_photos(make: Any, pictures: Any) -> N
     clf = make().fit(*pictures, verbose=0)
     (found,) = clf.neighbours(pictures[0][7], k=99, verbose=0)
     assert len(found) == 36
-    assert found[0].path == "image 7"
+    assert (found[0].path, found[0].position) == (None, 7)
 
 
 @pytest.mark.parametrize("method", ["neighbours", "suspicious_labels"])

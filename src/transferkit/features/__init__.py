@@ -5,13 +5,13 @@ from .extraction import Extraction, NoRoomError, Plan, Storage, extract, is_kept
 from .forecast import count_new, milliseconds_per_image
 from .inspection import COLOURS, GRID, Inspection, refuse_unreadable
 from .neighbours import nearest
-from .prediction import Predictor
+from .prediction import Predictor, Scored
 from .reader import inspect, reread
 from .typicality import Typicality, sample
 from .values import LiveValues, StoredValues, Values
 
 __all__ = [
     "COLOURS", "GRID", "Augmentation", "Augmenter", "Extraction", "FixedViews", "Inspection", "LiveValues", "NoRoomError",
-    "Plan", "Predictor", "Storage", "StoredValues", "Typicality", "Values", "augmenter", "count_new", "extract",
+    "Plan", "Predictor", "Scored", "Storage", "StoredValues", "Typicality", "Values", "augmenter", "count_new", "extract",
     "fixed_views", "inspect", "is_kept", "milliseconds_per_image", "nearest", "refuse_unreadable", "reread", "sample",
 ]  # fmt: skip

@@ -22,7 +22,7 @@ from ..images import Images, Pixels
 from ..network import FeatureExtractor, thread_count
 from .augmentation import FixedViews, MirrorViews
 from .forecast import Forecast
-from .inspection import Inspection, refuse_unreadable
+from .inspection import REMEDY, Inspection, refuse_unreadable
 from .reader import ImageReader, OpenedImage
 from .values import Rows
 from .workers import in_background
@@ -111,14 +111,15 @@ def extract(
     storage: Storage,
     console: Console,
     title: str,
-    skip: bool = False,
+    skip: bool | None = False,
     inspects: bool = False,
 ) -> Extraction:
     """The values of every row of a plan.
 
     Args:
         title: of the progress bar.
-        skip: go on without images that cannot be read; `inspection` names them.
+        skip: go on without images that cannot be read; `inspection` names them. None = do not, and the error does not
+            name `on_bad_image`, which the caller lacks.
         inspects: look at all that the data check needs, too.
 
     Raises:
@@ -130,7 +131,7 @@ def extract(
     with closing(ImageReader(plan.images, extractor.resizing, storage.store, inspects, storage.store_from)) as reader:
         values = _Run(extractor, plan, storage, console, title, skip, reader).values()
     if not skip:
-        refuse_unreadable(reader.inspection.failures)
+        refuse_unreadable(reader.inspection.failures, "" if skip is None else REMEDY)
     return Extraction(values, reader.inspection, time.monotonic() - started)
 
 
@@ -177,7 +178,7 @@ class _Run:
     storage: Storage
     console: Console
     title: str
-    skip: bool
+    skip: bool | None
     reader: ImageReader
     session: Session | None = None
     has_lost: bool = False

@@ -14,7 +14,8 @@ from ..errors import ImageReadError
 from ..images import EXTENSIONS, Header, Images, Pixels, resize
 
 __all__ = [
-    "COLOURS", "GRID", "THUMBNAIL_BYTES", "Inspection", "Oddity", "Seen", "oddities_of", "refuse_unreadable", "thumbnail",
+    "COLOURS", "GRID", "REMEDY", "THUMBNAIL_BYTES", "Inspection", "Oddity", "Seen", "oddities_of", "refuse_unreadable",
+    "thumbnail",
 ]  # fmt: skip
 
 GRID = 9  # areas along each side of the grey thumbnail

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..images import LabelledImages
+from ..images import Split
 from ..results import Neighbour
 from .typicality import units_of
 
@@ -18,14 +18,17 @@ CHUNK = 1024  # images that are compared with all training images at a time
 
 
 def nearest(
-    features: npt.NDArray[np.float32], known: npt.NDArray[np.float32], training: LabelledImages, k: int
+    features: npt.NDArray[np.float32], known: npt.NDArray[np.float32], split: Split, k: int
 ) -> list[list[Neighbour]]:
-    """For each of the features `(n, d)`, the `k` of the `training` images with features `known` that are most alike."""
-    known = units_of(known)
+    """For each of the features `(n, d)`, the `k` of the training images with features `known` that are most alike."""
+    known, training = units_of(known), split.training
 
     def found(rows: Any, similarities: Any) -> Iterator[list[Neighbour]]:
         for closest, of_one in zip(rows.tolist(), similarities, strict=True):
-            yield [Neighbour(training.images.name(row), training.label(row), float(of_one[row])) for row in closest]
+            yield [
+                Neighbour(training.images.path(row), training.label(row), float(of_one[row]), int(split.rows[0][row]))
+                for row in closest
+            ]
 
     answers: list[list[Neighbour]] = []
     for start in range(0, len(features), CHUNK):

@@ -53,11 +53,12 @@ class Predictor:
         self._current: tuple[bytes, FeatureExtractor] | None = None
 
     def __call__(
-        self, images: Images, store: Store | None, console: Console, title: str, skip: bool, views: int = 1
+        self, images: Images, store: Store | None, console: Console, title: str, skip: bool | None, views: int = 1
     ) -> Scored:
         """Features, then the head.
 
         Args:
+            skip: as for `extract`.
             views: 2 = means over each image and its mirror image.
 
         Raises:
@@ -70,11 +71,11 @@ class Predictor:
 
     def features(self, images: Images, store: Store | None, console: Console) -> Array:
         """What the head gets, float32 `(n, d)`; all images must be readable. Errors as for a call."""
-        values, (rows,), _ = self._features(images, store, console, "computing features", False, 1)
+        values, (rows,), _ = self._features(images, store, console, "computing features", None, 1)
         return np.asarray(values[rows], np.float32)
 
     def _features(
-        self, images: Images, store: Store | None, console: Console, title: str, skip: bool, views: int
+        self, images: Images, store: Store | None, console: Console, title: str, skip: bool | None, views: int
     ) -> tuple[Rows, npt.NDArray[np.int64], Inspection]:
         """Features of all views, and the rows `(views, n)` of the images that can be read."""
         storage = Storage(store, store_from=STORE_FROM)

@@ -21,14 +21,16 @@ class Neighbour(NamedTuple):
     """A training photo that an image resembles.
 
     Attributes:
-        path: its file, or ``"image 7"`` for the one at this position of an array.
+        path: its file, or None if it came as an array.
         label: its class name; with several labels per image, a tuple of them.
         similarity: the cosine of the angle between the features of the two, at most 1.
+        position: where it is in the data of `fit`; validation data that `fit` was given is counted on from there.
     """
 
-    path: str
+    path: str | None
     label: Label
     similarity: float
+    position: int
 
 
 @public_in_room
@@ -36,16 +38,18 @@ class SuspiciousLabel(NamedTuple):
     """A training photo whose label looks wrong.
 
     Attributes:
-        path: its file, or ``"image 7"`` for the one at this position of an array.
+        path: its file, or None if it came as an array.
         label: the class name that it was given.
         suggested: the class name that fits better.
         self_confidence: the probability of the given label, 0 to 1, by a classifier that was not trained on the photo.
+        position: where it is in the data of `fit`; validation data that `fit` was given is counted on from there.
     """
 
-    path: str
+    path: str | None
     label: Label
     suggested: Label
     self_confidence: float
+    position: int
 
 
 @public_in_room
@@ -62,7 +66,7 @@ class SuspiciousLabels(Printed, Sequence[SuspiciousLabel]):
         self._found, self.images = list(found), images
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """A DataFrame with the columns path, label, suggested and self_confidence (extra ``pandas``)."""
+        """A DataFrame with the columns path, label, suggested, self_confidence and position (extra ``pandas``)."""
         columns = list(SuspiciousLabel._fields)
         return import_extra("pandas", "A DataFrame", "pandas").DataFrame(self._found, columns=columns)
 
@@ -73,7 +77,10 @@ class SuspiciousLabels(Printed, Sequence[SuspiciousLabel]):
         return len(self._found)
 
     def _parts(self) -> tuple[str, Table, str]:
-        rows = [[shown_url(p.path), str(p.label), str(p.suggested), f"{p.self_confidence:.3f}"] for p in self[:20]]
+        rows = [
+            [shown_url(p.path or f"image {p.position}"), str(p.label), str(p.suggested), f"{p.self_confidence:.3f}"]
+            for p in self[:20]
+        ]
         more = f"... and {len(self) - 20} more" if len(self) > 20 else ""
         return "", (["image", "label", "suggested", "self-confidence"], rows), more
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..images import Codes, Indices, LabelledImages
+from ..images import Codes, Indices, Split
 from ..results import SuspiciousLabel, SuspiciousLabels
 from .head import head_of_strength
 
@@ -21,7 +21,7 @@ ROUNDS = 2  # the later one does without the images that the one before suspects
 
 
 def suspicious_labels(
-    features: npt.NDArray[np.float32], images: LabelledImages, folds: Indices, n: int | None
+    features: npt.NDArray[np.float32], split: Split, folds: Indices, n: int | None
 ) -> SuspiciousLabels:
     """Labels that look wrong, those with the lowest probability first.
 
@@ -30,7 +30,7 @@ def suspicious_labels(
         folds: in which each image is held out, -1 for none: such images are not judged.
         n: how many to list; None = all that are suspicious.
     """
-    codes, names = images.codes, images.classes.tolist()
+    images, codes, names = split.training.images, split.training.codes, split.training.classes.tolist()
     suspicious = np.zeros(len(codes), bool)
     for _ in range(ROUNDS):
         probabilities = _out_of_fold(features, codes, folds, ~suspicious, len(names))
@@ -38,11 +38,14 @@ def suspicious_labels(
     confidence = probabilities[np.arange(len(codes)), codes]
     order = np.lexsort((confidence, ~suspicious))  # the suspicious ones first
     order = order[folds[order] >= 0][: int(suspicious.sum()) if n is None else n]
-    found = [
-        SuspiciousLabel(images.images.name(row), names[codes[row]], names[suggested[row]], float(confidence[row]))
-        for row in order.tolist()
-    ]
-    return SuspiciousLabels(found, int((folds >= 0).sum()))
+    columns = (
+        map(images.path, order.tolist()),
+        (names[code] for code in codes[order]),
+        (names[code] for code in suggested[order]),
+        confidence[order].tolist(),
+        split.rows[0][order].tolist(),
+    )
+    return SuspiciousLabels(list(map(SuspiciousLabel, *columns)), int((folds >= 0).sum()))
 
 
 def _out_of_fold(
