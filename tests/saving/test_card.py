@@ -82,6 +82,15 @@ def test_folds_errors_and_the_choice_of_fine_tuning_are_told(make, photos):
     assert f"- fine_tune: {clf.history_.phases[1].selection}" in card
 
 
+def test_validation_images_are_told_beside_the_choice_of_unlabelled_ones(make, pictures):
+    x, y = pictures
+    clf = make().fit(x, y, validation=0.25, unlabelled=255 - x, verbose=0)
+    (phase,) = clf.history_.phases
+    card = clf.card()
+    assert f"- fit: accuracy {phase.metrics['val_accuracy'][0]:.4f}" in card
+    assert f"on 9 images; {phase.selection}" in card
+
+
 def test_no_validation_is_told(make, photos):
     card = make().fit(photos / "train", validation=0, epochs=1, verbose=0).card()
     assert "- fit: not measured on images that were not trained on" in card

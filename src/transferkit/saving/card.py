@@ -108,12 +108,17 @@ def _training(manifest: Manifest) -> str:
 
 
 def _validation(phase: Phase) -> str:
-    """What was measured in a phase, in a sentence."""
-    if phase.selection is not None:
-        return f"{phase.name}: {phase.selection}"
+    """What was measured in a phase, and what was chosen by it."""
+    chosen = [] if phase.selection is None else [str(phase.selection)]
+    # The epochs of `fine_tune` are not of the network that was chosen.
+    measured = [] if chosen and phase.name == "fine_tune" else [_measured(phase)]
+    return f"{phase.name}: {'; '.join(measured + chosen)}"
+
+
+def _measured(phase: Phase) -> str:
     found = {name: values[phase.kept - 1] for name, values in phase.metrics.items() if phase.kept}
     if "val_loss" not in found:
-        return f"{phase.name}: not measured on images that were not trained on"
+        return "not measured on images that were not trained on"
     shown = {name: f"{found[name]:.4f}" for name in ("val_accuracy", "val_loss") if name in found}
     shown = {
         name: f"{text} (+-{phase.errors[name]:.4f})" if name in phase.errors else text for name, text in shown.items()
@@ -121,7 +126,7 @@ def _validation(phase: Phase) -> str:
     where = (
         f"in {phase.folds} folds of the training images" if phase.folds else f"on {phase.validation_images:,} images"
     )
-    return f"{phase.name}: accuracy {shown.get('val_accuracy', '-')}, loss {shown['val_loss']}, {where}"
+    return f"accuracy {shown.get('val_accuracy', '-')}, loss {shown['val_loss']}, {where}"
 
 
 def _limits(manifest: Manifest) -> str:
