@@ -42,10 +42,11 @@ def check_number(name: str, value: object, *, low: float, high: float, example: 
 
 def check_share(name: str, value: object, example: float = 0.9) -> float:
     """A real number of 0 to 1."""
-    number = check_number(name, value, low=0, high=float("inf"), example=example)
-    if number > 1:
+    number: Any = value
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not 0 <= number <= 1:  # NaN, too
         raise bad_argument(name, value, "must be a number of 0 to 1", f"Pass for example {name}={example:g}")
-    return number
+    return float(number)
 
 
 def check_seed(value: object) -> int | None:

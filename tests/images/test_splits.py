@@ -118,7 +118,7 @@ def test_one_file_that_is_listed_twice_falls_on_one_side(numbers, fraction, seed
 
 @pytest.mark.parametrize("counts", [[1], [1, 1, 1]])
 def test_classes_of_one_image_each_cannot_be_divided(counts: list[int]) -> None:
-    with refused(InvalidInputError, "`validation=0.5`", f"of {len(counts)} images", "Pass validation=None"):
+    with refused(InvalidInputError, f"A share of 0.5 of {len(counts)} images", "Pass validation=None"):
         stratified_split(*data_of(counts), 0.5, 0)
 
 
@@ -217,7 +217,7 @@ def test_an_unknown_class_in_the_validation_data_is_named(tmp_path: Path) -> Non
 
 def test_data_that_cannot_be_divided_is_refused_before_it_is_looked_at(tmp_path: Path) -> None:
     data = read_labelled(class_folder(tmp_path, {"cats": 1, "dogs": 1}))
-    with refused(InvalidInputError, "`validation=0.5`", "Pass validation=None"):
+    with refused(InvalidInputError, "A share of 0.5 of 2 images", "Pass validation=None"):
         read_training_data(data, 0.5)
 
 

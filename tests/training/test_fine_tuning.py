@@ -328,6 +328,15 @@ def test_new_data_of_one_class(
     assert clf.evaluate(*pictures, verbose=0).accuracy == 1
 
 
+def test_new_data_that_cannot_be_divided_is_not_called_an_argument(make: Make, pictures: Pictures) -> None:
+    x, y = pictures
+    clf = make().fit(x, y, verbose=0)
+    _, first = np.unique(y, return_index=True)
+    with refused(tk.InvalidInputError, "A share of 0.15 of 3 images leaves none for validation") as caught:
+        clf.fine_tune(255 - x[first], y[first], verbose=0)
+    assert "`validation" not in str(caught.value)
+
+
 def test_it_is_repeatable_and_silent(make: Make, small: Pictures, capfd: pytest.CaptureFixture[str]) -> None:
     one, other = (make().fit(*small, verbose=0).fine_tune(steps=STEPS, verbose=0) for _ in range(2))
     assert capfd.readouterr().out == ""

@@ -71,7 +71,7 @@ class Report:
         """Write one page with all faults and thumbnails of the images; it needs no other file.
 
         Args:
-            path: ends in ``.html``; an existing file is replaced.
+            path: ends in ``.html``, a URL too; an existing file is replaced.
 
         Raises:
             InvalidInputError: another ending, or a path that cannot be written to.
@@ -100,7 +100,7 @@ class Report:
             lines += [f"{'':10}{_one_line(fault.where)}: {_one_line(fault.detail)}" for fault in faults[:SHOWN]]
             if len(faults) > SHOWN:
                 lines.append(f"{'':10}... and {len(faults) - SHOWN:,} more in .faults")
-        return "\n".join([*lines, "", "! training would fail, or learn or measure something wrong"])
+        return "\n".join([*lines, "", "! serious: training would fail, or learn or measure something wrong"])
 
     def _by_kind(self) -> Iterable[tuple[str, list[Fault]]]:
         kinds: dict[str, list[Fault]] = {}

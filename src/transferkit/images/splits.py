@@ -298,7 +298,7 @@ def _too_few(share: float, count: int, classes_of: Mapping[str, int] | None = No
         )
         others = "other images"
     return InvalidInputError(
-        f"`validation={share}` of {count} images leaves none for validation: {lacking}. Pass validation=None, or {others}."
+        f"A share of {share:g} of {count} images leaves none for validation: {lacking}. Pass validation=None, or {others}."
     )
 
 

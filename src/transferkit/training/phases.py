@@ -133,8 +133,8 @@ def tune(
     phase = replace(phase, selection=selection, kept=kept, temperature=result.temperature)
     if selects and selection is None:
         options.console.say(
-            "No images could be left out to compare the result with the classifier from before, so it is kept: that takes "
-            "two classes, and two different images of one. Pass validation images to compare them."
+            "No images could be left out to compare the result with the classifier from before, so the result is kept: to "
+            "compare takes two classes, and two different images of one. Pass validation images."
         )
     options.console.say(_summary(phase))
     return Trained(phase, _typicality(cut, data, options) if kept else None)
