@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import threading
 import warnings
@@ -310,3 +311,12 @@ def test_a_bmp_with_the_header_of_os2_is_read_like_any_other() -> None:
     data = b"BM" + struct.pack("<IHHI", 26 + len(rows), 0, 0, 26) + struct.pack("<IHHHH", 12, 33, 24, 1, 24) + rows
     assert (header_of_bytes(data).height, header_of_bytes(data).width) == (24, 33)
     as_by_pillow(data, 0)
+
+
+def test_what_pillow_logs_is_not_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as in a program that has not set up logging
+    samples = struct.pack("<HHIH", 277, 3, 1, 3)
+    assert samples in WHOLE["TIFF"]
+    with refused(ImageReadError, "samples per pixel"):
+        decode(WHOLE["TIFF"].replace(samples, struct.pack("<HHIH", 277, 3, 1, 65535)))
+    assert capsys.readouterr().err == ""

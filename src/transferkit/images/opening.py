@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import threading
 import warnings
 from collections.abc import Iterator
@@ -96,7 +97,7 @@ def unreadable(name: str, reason: str, kind: str = "unreadable") -> ImageReadErr
 
 @contextlib.contextmanager
 def reading(name: str, data: bytes = b"") -> Iterator[None]:
-    """While Pillow reads: its errors become an `ImageReadError`, and its warnings, which name no file, are not shown.
+    """While Pillow reads: its errors become an `ImageReadError`; its warnings and its log, which name no file, are not shown.
 
     `data` are the bytes of the file, which tell whether it is truncated.
     """
@@ -120,6 +121,9 @@ def _quiet() -> Iterator[None]:
         if not _readers:
             _filters.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", module=r"PIL\.")
+            logger, handler = logging.getLogger("PIL"), logging.NullHandler()
+            logger.addHandler(handler)  # or Python prints its errors, if the user has not set up logging
+            _filters.callback(logger.removeHandler, handler)
         _readers.append(threading.get_ident())
     try:
         yield
