@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,6 +165,29 @@ def test_save_and_load_at_a_url(loaded: tk.TransferClassifier, photos: Path) -> 
     put("memory://models/bad.keras", b"PK")
     with refused(tk.BundleError, "'memory://models/bad.keras' cannot be read as a classifier"):
         tk.TransferClassifier.load("memory://models/bad.keras")
+
+
+def test_a_folder_that_must_be_on_this_machine_is_no_url(make: Make, pictures: Any) -> None:
+    url = "memory://bucket/folder"
+    calls: dict[str, Callable[[], object]] = {
+        "cache": lambda: make(cache=url).fit(*pictures, verbose=0),
+        "resume": lambda: make().fit(*pictures, resume=url, verbose=0),
+        "to": lambda: tk.download_weights("MobileNetV2", to=url),
+    }
+    for name, call in calls.items():
+        with refused(tk.InvalidInputError, f"`{name}='{url}'` is a URL", "on this machine"):
+            call()
+    assert list(Path().iterdir()) == []
+
+
+def test_a_page_is_written_to_a_url(loaded: tk.TransferClassifier, photos: Path) -> None:
+    evaluation = loaded.evaluate(photos / "test", verbose=0)
+    evaluation.html("memory://pages/evaluation.html")
+    evaluation.html("evaluation.html")
+    page = fsspec.filesystem("memory").cat_file("memory://pages/evaluation.html")
+    assert page == Path("evaluation.html").read_bytes()
+    with refused(tk.InvalidInputError, "scheme 'nowhere'"):
+        evaluation.html("nowhere://pages/evaluation.html")
 
 
 def test_weights_at_a_url_are_downloaded_once(make: Make, photos: Path, downloads: list[str], tmp_path: Path) -> None:

@@ -16,9 +16,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from .errors import InvalidInputError, MissingExtraError, TransferKitError, first_line, import_extra, shown_url, some_of
+from .errors import (
+    InvalidInputError,
+    MissingExtraError,
+    TransferKitError,
+    bad_argument,
+    first_line,
+    import_extra,
+    shown_url,
+    some_of,
+)
 
-__all__ = ["READERS", "Location", "Remote", "located"]
+__all__ = ["READERS", "Location", "Remote", "located", "refuse_url"]
 
 READERS = 32  # threads that wait for answers: a request takes far longer than the work on its answer
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # of two letters or more: C:// is a drive
@@ -154,6 +163,12 @@ def located(path: str | os.PathLike[str]) -> Location:
         package = "" if package == "fsspec" else package  # https needs a part of the extra
         raise MissingExtraError(f"Reading {str(remote)!r}", "remote", package) from error
     return remote
+
+
+def refuse_url(name: str, path: object) -> None:
+    """An argument that takes a path on this machine alone: a URL would become a folder here."""
+    if isinstance(path, str) and SCHEME.match(path):
+        raise bad_argument(name, path, "is a URL: this must be a path on this machine", "Pass such a path")
 
 
 @functools.lru_cache(maxsize=16)

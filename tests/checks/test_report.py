@@ -245,8 +245,8 @@ def test_another_ending_is_refused(path: object) -> None:
 
 
 def test_a_folder_that_is_missing_or_in_the_way_is_refused(tmp_path: Path) -> None:
-    with refused(tk.InvalidInputError, "No such file", "make the folder first"):
-        Report().html(tmp_path / "nowhere" / "report.html")
+    with refused(tk.InvalidInputError, "nowhere/report.html", "in a folder that does not exist", "Make the folder"):
+        Report().html("nowhere/report.html")
     (tmp_path / "folder.html").mkdir()
     with refused(tk.InvalidInputError, "folder.html", "Is a directory", "Pass another path"):
         Report().html(tmp_path / "folder.html")

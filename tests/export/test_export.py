@@ -191,6 +191,7 @@ def test_a_photo_that_cannot_be_read_is_named_before_anything_is_written(
         ("pets.h5", {}, ["pets.h5", "must end in .onnx, .tflite or .xml", "pets.onnx"]),
         ("pets.keras", {}, ["must end in"]),
         ("nowhere/pets.onnx", {}, ["is in a folder that does not exist"]),
+        ("s3://models/pets.onnx", {}, ["s3://models/pets.onnx", "is a URL", "on this machine"]),
         ("", {}, ["must be the path of a file or a folder"]),
         (7, {}, ["must be the path of a file or a folder"]),
         ("photos", {}, ["is a folder with other files"]),

@@ -18,7 +18,7 @@ from .._arguments import check_size
 from .._console import Console, Verbose
 from .._files import VARIABLE, cache_folders, expanded, is_private, make_private, replacing
 from .._public import public
-from .._remote import Remote, located
+from .._remote import Remote, located, refuse_url
 from ..errors import InvalidInputError, WeightsError, bad_argument, shown, shown_url, some_of
 from .downloads import fault_of, fetch, keep_digest
 from .record import Backbone, Loader, WeightsFile
@@ -137,6 +137,7 @@ def download_weights(
 
 
 def _made(to: object) -> Path:
+    refuse_url("to", to)
     if not isinstance(to, (str, os.PathLike)) or not str(to):
         raise bad_argument("to", to, "must be the path of a folder", "Pass for example to='weights'")
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from .._arguments import check_count
 from .._console import readable
 from .._files import expanded, values_folder
+from .._remote import refuse_url
 from ..errors import InvalidInputError, bad_argument
 from .store import Store
 
@@ -136,6 +137,7 @@ def _made(store: Store) -> Store:
 
 def _named(path: object) -> Path:
     """A folder that the user named."""
+    refuse_url("cache", path)
     if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str) or not os.fspath(path):
         raise bad_argument("cache", path, "must be True, False or the path of a folder", "Pass cache=True")
     folder = expanded(os.fspath(path))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
+from .._remote import refuse_url
 from ..errors import bad_argument, import_extra, some_of
 from .runtimes import Run, run_litert, run_onnx, run_openvino, run_saved_model
 from .writers import Job, write_litert, write_onnx, write_openvino, write_saved_model
@@ -60,6 +61,7 @@ def check_target(path: object, quantize: object) -> tuple[Path, Format]:
     """
     if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str) or not Path(path).name:
         raise bad_argument("path", path, "must be the path of a file or a folder", "Pass for example 'pets.onnx'")
+    refuse_url("path", path)
     target = Path(path)
     kind = FORMATS.get(target.suffix.lower(), SAVED_MODEL)
     if kind is SAVED_MODEL and re.match(r"\.[A-Za-z]", target.suffix):  # "pets_v1.2" has no ending

@@ -7,7 +7,6 @@ import io
 from collections.abc import Sequence
 from importlib import resources
 from os import PathLike
-from pathlib import Path
 from string import Template
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from .._files import replacing
+from .._remote import Location, Remote, located
 from ..errors import InvalidInputError, bad_argument
 from .scores import Bin
 from .text import safe, shortened
@@ -26,18 +26,21 @@ LONGEST = 28  # characters of a class name beside a matrix
 CHART = 320  # pixels of a side of the chart
 
 
-def page_path(path: str | PathLike[str]) -> Path:
-    """Where to write a page.
+def page_path(path: str | PathLike[str]) -> Location:
+    """Where to write a page, here or at a URL.
 
     Raises:
-        InvalidInputError: the path does not end in ``.html``.
+        InvalidInputError: the path does not end in ``.html``, or its folder does not exist.
     """
     if not isinstance(path, (str, PathLike)) or not str(path).endswith(".html"):
         raise bad_argument("path", path, "must end in .html", "Pass for example 'report.html'")
-    return Path(path)
+    target = located(path)
+    if not isinstance(target, Remote) and not target.parent.is_dir():
+        raise bad_argument("path", str(path), "is in a folder that does not exist", "Make the folder first")
+    return target
 
 
-def write_page(path: Path, title: str, body: str) -> None:
+def write_page(path: Location, title: str, body: str) -> None:
     """Write a page; `body` is HTML, in which all text is `safe`. An existing file is replaced as a whole or not at all.
 
     Raises:
@@ -46,12 +49,16 @@ def write_page(path: Path, title: str, body: str) -> None:
     frame = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
     page = Template(frame).substitute(title=safe(title), body=body)
     try:
+        content = page.encode(errors="backslashreplace")
+        if isinstance(path, Remote):
+            path.write(content)
+            return
         with replacing(path) as file:
-            file.write_text(page, encoding="utf-8", errors="backslashreplace")
+            file.write_bytes(content)
     except OSError as error:
         raise InvalidInputError(
-            f"{str(path)!r} cannot be written ({error.strerror or error}): it must be a file in a folder that exists and "
-            f"that you may write to. Pass another path, or make the folder first."
+            f"{str(path)!r} cannot be written ({error.strerror or error}): it must be a file that you may write to. "
+            f"Pass another path."
         ) from error
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._files import replacing
+from .._remote import refuse_url
 from .._version import __version__
 from ..errors import InvalidInputError, TransferKitError, bad_argument
 
@@ -36,6 +37,7 @@ def check_resume(folder: object) -> Path:
     Raises:
         InvalidInputError: it is not a path, or cannot be written to.
     """
+    refuse_url("resume", folder)
     if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
         raise bad_argument("resume", folder, "must be the path of a folder", "Pass for example resume='run'")
     path = Path(folder).expanduser()
