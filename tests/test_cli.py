@@ -46,6 +46,18 @@ def test_predict_writes_csv_with_the_answers_of_predict(
     np.testing.assert_allclose([float(row["confidence"]) for row in rows], found.max(axis=1))
 
 
+def test_predict_leaves_the_label_out_below_a_confidence(
+    fitted_once: Fitted, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, probabilities = fitted_once
+    middle = float(np.median(probabilities.max(axis=1)))
+    for given in (["--format", "csv"], ["--format", "jsonl"]):
+        assert main(["predict", str(file), str(photos / "test"), "--min-confidence", str(middle), *given]) == 0
+        out = capsys.readouterr().out
+        labels = [row["label"] for row in (rows_of(out) if given[1] == "csv" else map(json.loads, out.splitlines()))]
+        assert [not label for label in labels] == (probabilities.max(axis=1) < middle).tolist()
+
+
 def test_predict_takes_paths_from_standard_input_in_chunks(
     fitted_once: Fitted, photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +161,20 @@ def test_explain_draws_a_figure(fitted_once: Fitted, photos: Path) -> None:
     assert main(["explain", str(fitted_once[0]), str(photos / "new" / "red.png"), "--figure", "why", "--quiet"]) == 0
     with Image.open("why") as figure:
         assert figure.format == "PNG"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["explain", "pets.keras", "a.png", "--figure", "nowhere/a.png"],
+        ["evaluate", "pets.keras", "photos", "--html", "nowhere/a.html"],
+        ["check", "photos", "--html", "nowhere/a.html"],
+    ],
+)
+def test_a_file_in_no_folder_is_refused_before_the_work(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(given) == 2
+    message = capsys.readouterr().err
+    assert f"{given[-1]}'` is in a folder that does not exist. Make the folder first" in message
 
 
 def test_export_prints_the_report(fitted_once: Fitted, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,8 @@ from typing import Any, TypeAlias
 
 import transferkit as tk
 
+from .errors import bad_argument
+
 __all__ = ["main", "parser"]
 
 CHUNK = 256  # photos that `predict` answers together: fewer would not be stored
@@ -73,6 +75,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--learning-rate": {"type": float},
     "--limit": {"type": int, "metavar": "BYTES", "help": "store no more than this from now on"},
     "--max-parameters": {"type": int, "metavar": "COUNT"},
+    "--min-confidence": {"type": float, "metavar": "SHARE", "help": "no label below this probability, 0 to 1"},
     "--no-cache": {"dest": "cache", "action": "store_false", "help": "store no values"},
     "--on-bad-image": {"choices": ["raise", "skip"], "help": "whether one that cannot be read is an error"},
     "--precision": {"choices": ["float32", "bfloat16", "auto"]},
@@ -118,6 +121,7 @@ def options(*names: str) -> list[str]:
 @command("List the faults of a data set; exit with 1 if there are serious ones.",
          "data", "--validation", "--test", "--html", *STORE, "--quiet")  # fmt: skip
 def check(asked: Asked) -> int:
+    check_page(asked)
     report = tk.check_images(asked.data, **given(asked, "validation", "test", "cache", "verbose"))
     if "html" in asked:
         report.html(asked.html)
@@ -142,6 +146,7 @@ def fit(asked: Asked) -> None:
 @command("Measure a classifier on labelled photos.",
          "model", "data", "--html", "--views", *STORE, *EACH)  # fmt: skip
 def evaluate(asked: Asked) -> None:
+    check_page(asked)
     evaluation = loaded(asked).evaluate(asked.data, **given(asked, "views", *CALL))
     if "html" in asked:
         evaluation.html(asked.html)
@@ -149,7 +154,7 @@ def evaluate(asked: Asked) -> None:
 
 
 @command("Write the class of each photo to standard output.",
-         "model", "images", "--format", "--probabilities", "--views", *STORE, *EACH)  # fmt: skip
+         "model", "images", "--format", "--probabilities", "--min-confidence", "--views", *STORE, *EACH)  # fmt: skip
 def predict(asked: Asked) -> None:
     clf = loaded(asked)
     names = [str(name) for name in clf.classes_] if asked.probabilities else []
@@ -158,7 +163,7 @@ def predict(asked: Asked) -> None:
         table.writerow(["path", "label", "confidence", *(f"probability of {name}" for name in names)])
         sys.stdout.flush()  # readers see that it waits for paths
     for paths in chunks(paths_of(asked.images)):
-        found = clf.predict(paths, **given(asked, "views", *CALL))
+        found = clf.predict(paths, **given(asked, "min_confidence", "views", *CALL))
         for path, reason in found.skipped.items():
             print(f"transferkit: {path}: {reason}", file=sys.stderr)
         for one, row in zip(found, found.probabilities.astype(float).round(6).tolist(), strict=True):
@@ -185,6 +190,8 @@ def compare(asked: Asked) -> None:
 @command("Draw where in photos a classifier finds its answer.",
          "model", "images", "--figure", *STORE, *EACH)  # fmt: skip
 def explain(asked: Asked) -> None:
+    if not Path(asked.figure).parent.is_dir():
+        raise bad_argument("--figure", asked.figure, "is in a folder that does not exist", "Make the folder first")
     loaded(asked).explain(list(paths_of(asked.images)), **given(asked, *CALL)).plot().savefig(
         asked.figure, format="png"
     )
@@ -266,6 +273,14 @@ def parser() -> argparse.ArgumentParser:
 def given(asked: Asked, *names: str) -> dict[str, Any]:
     """The options among these that were given, by name."""
     return {name: value for name, value in vars(asked).items() if name in names}
+
+
+def check_page(asked: Asked) -> None:
+    """Refuse a page that cannot be written before the work, not after it."""
+    from .results import page_path
+
+    for path in given(asked, "html").values():
+        page_path(path)
 
 
 def loaded(asked: Asked) -> tk.TransferClassifier:
