@@ -171,6 +171,15 @@ def test_one_image_is_drawn_with_and_without_its_heatmap(clf: tk.TransferClassif
 def test_nothing_gives_no_explanations(clf: tk.TransferClassifier) -> None:
     assert len(clf.explain([], verbose=0)) == 0
     assert clf.explain([], verbose=0).heatmaps.shape == (0,)
+    with refused(tk.InvalidInputError, "no explanations to draw", "one image or more"):
+        clf.explain([], verbose=0).plot()
+
+
+def test_none_among_labels_is_the_most_probable_class(clf: tk.TransferClassifier) -> None:
+    images = PATTERNS[0][:3]
+    likely = [one.label for one in clf.predict(images, verbose=0)]
+    found = clf.explain(images, [None, "rings", None], verbose=0)
+    assert [one.label for one in found] == [likely[0], "rings", likely[2]]
 
 
 @pytest.mark.thorough

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import transferkit as tk
 
@@ -45,6 +46,16 @@ def test_transform_gives_the_features_of_the_network(loaded: tk.TransferClassifi
     small = np.asarray(keras.ops.image.resize(images, (32, 32), antialias=True))
     assert np.corrcoef(features.ravel(), np.asarray(network(small)).ravel())[0, 1] > 0.99
     assert loaded.transform(photos / "new" / "red.png", verbose=0).shape == (1, 16)
+
+
+def test_fit_transform_gives_the_features_and_they_have_names(make: Any, pictures: Any) -> None:
+    clf = make()
+    features = clf.fit_transform(*pictures, validation=None, verbose=0)
+    assert np.array_equal(features, clf.transform(pictures[0], verbose=0))
+    pipeline = make_pipeline(clf, StandardScaler()).fit(*pictures)
+    assert pipeline.get_feature_names_out().tolist() == [f"transferclassifier{column}" for column in range(16)]
+    with pytest.raises(tk.NotFittedError, match="get_feature_names_out needs a fitted classifier"):
+        make().get_feature_names_out()
 
 
 def test_a_classifier_is_a_step_of_a_pipeline(make: Any, pictures: Any) -> None:

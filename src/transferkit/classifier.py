@@ -592,6 +592,15 @@ class TransferClassifier(Estimator):
         fitted = self._fitted_or_raise("transform")
         return self._features(fitted, read_images(images), Console(verbose))
 
+    def fit_transform(self, data: ImageData, labels: Labels | None = None, **options: Any) -> npt.NDArray[np.float32]:
+        """`fit` with these options, then `transform` of the same images."""
+        return self.fit(data, labels, **options).transform(data, verbose=options.get("verbose", "auto"))
+
+    def get_feature_names_out(self, input_features: Sequence[str] | None = None) -> npt.NDArray[np.object_]:  # noqa: ARG002
+        """A name for each column of `transform`, as scikit-learn forms them: ``"transferclassifier0"`` and so on."""
+        count = self._fitted_or_raise("get_feature_names_out").network.features.shape[-1]
+        return np.array([f"{type(self).__name__.lower()}{column}" for column in range(count)], object)
+
     def _features(self, fitted: Fitted, images: Images, console: Console) -> npt.NDArray[np.float32]:
         """float32 `(n, d)`, from the store where they are there."""
         return fitted.predictor.features(images, open_store(self.cache, lenient=True), console)
@@ -667,7 +676,7 @@ class TransferClassifier(Estimator):
     def explain(
         self,
         images: ImageData | ImageLike,
-        label: Label | Sequence[Label] | None = None,
+        label: Label | Sequence[Label | None] | None = None,
         *,
         on_bad_image: OnBadImage = "raise",
         verbose: Verbose = "auto",
@@ -682,7 +691,7 @@ class TransferClassifier(Estimator):
 
         Args:
             images: one or several, in any form that `predict` takes.
-            label: the class to explain, or one for each image; None = the most probable class of each image.
+            label: the class to explain, or one for each image; None = the most probable class of the image.
             on_bad_image, verbose: as for `predict`.
 
         Returns:

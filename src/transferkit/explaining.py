@@ -30,16 +30,14 @@ SIDEWAYS = 5  # the EXIF orientations from here on exchange height and width
 Array = npt.NDArray[np.float32]
 
 
-def label_codes(label: Label | Sequence[Label] | None, classes: npt.NDArray[Any], count: int) -> Codes | None:
-    """The class to explain of each of `count` images, int64 `(count,)`; None = the most probable one.
+def label_codes(label: Label | Sequence[Label | None] | None, classes: npt.NDArray[Any], count: int) -> Codes:
+    """The class to explain of each of `count` images, int64 `(count,)`; -1 = the most probable one.
 
     Raises:
         InvalidInputError: not a class, or not one for each image.
     """
-    if label is None:
-        return None
-    code_of = {name: code for code, name in enumerate(classes.tolist())}
-    is_one = isinstance(label, (str, int, np.generic))
+    code_of: dict[Any, int] = {None: -1} | {name: code for code, name in enumerate(classes.tolist())}
+    is_one = label is None or isinstance(label, (str, int, np.generic))
     names: list[Any] = [label] * count if is_one else list(label)  # type: ignore[arg-type]
     if len(names) != count:
         rule = f"must be one class, or one for each of the {count} images"
@@ -51,10 +49,10 @@ def label_codes(label: Label | Sequence[Label] | None, classes: npt.NDArray[Any]
 
 
 def explain(
-    network: Network, images: Images, rows: npt.NDArray[np.int64], predictions: Predictions, codes: Codes | None
+    network: Network, images: Images, rows: npt.NDArray[np.int64], predictions: Predictions, codes: Codes
 ) -> Explanations:
     """The explanations of those images that were predicted: their `rows`, and the class of each or the predicted one."""
-    codes = predictions.probabilities.argmax(axis=1) if codes is None else codes[rows]
+    codes = np.where(codes[rows] < 0, predictions.probabilities.argmax(axis=1), codes[rows])
     found = []
     for start in range(0, len(rows), BATCH):
         drawn = [

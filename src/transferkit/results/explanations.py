@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._public import public_in_room
+from ..errors import InvalidInputError
 from . import plots
 from .predictions import Label
 
@@ -70,7 +71,15 @@ class Explanations(Sequence[Explanation]):
         return np.array([one.heatmap for one in self], np.float32)
 
     def plot(self) -> Figure:
-        """A grid of the images with their heatmaps over them; one image alone is drawn as it is, too (extra ``plot``)."""
+        """A grid of the images with their heatmaps over them; one image alone is drawn as it is, too (extra ``plot``).
+
+        Raises:
+            InvalidInputError: there are none.
+        """
+        if not len(self):
+            raise InvalidInputError(
+                "There are no explanations to draw: a figure needs one image or more. Explain images that can be read."
+            )
         if len(self) == 1:
             return self[0].plot()
         columns = [one.image for one in self], [one.heatmap for one in self], [one.shape for one in self]
