@@ -401,9 +401,9 @@ class TransferClassifier(Estimator):
                 that begins where the feature maps shrink to a sixteenth of the image, or to 14 pixels if that is earlier.
             validation: ``"auto"`` = the validation images of `fit`, or 15 % of new data. Where `fit` had none, and where data
                 of up to 1,000 images holds all that the classifier was trained on, one to five shorter runs (the fewer
-                images, the more) with a new head each leave out a fifth of the images and are measured on it; then all
-                images are trained on. Or the share that `fit` held out; or a share of new data; or data; None or 0 =
-                nothing is compared and the tuned network is kept.
+                images, the more) with a new head each leave out a fifth of the images and are measured on it; if that pays,
+                or with `epochs` or `callbacks`, all images are then trained on. Or the share that `fit` held out; or a
+                share of new data; or data; None or 0 = nothing is compared and the tuned network is kept.
             steps: about how many; in whole epochs, 25 at most. None = 400.
             epochs: passes over the images, instead of `steps`. With a number or a schedule as `learning_rate`, they are
                 trained with Adam at this rate throughout, gamma and beta stay, and the next two arguments do nothing.

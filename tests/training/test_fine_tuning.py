@@ -67,15 +67,27 @@ def test_it_needs_no_arguments(make: Make, small: Pictures, capsys: pytest.Captu
     clf.fine_tune()
     selection, phase = selection_of(clf), clf.history_.phases[-1]
     assert phase.first_layer == "stage2_conv"
-    assert phase.epochs == 25  # 400 steps would be 400 epochs
     assert (selection.images, selection.folds) == (9, 5)
     assert selection.kept in ("before", "half-way", "tuned")
-    assert phase.kept == (0 if selection.kept == "before" else 25)
+    assert phase.kept == phase.epochs == (0 if selection.kept == "before" else 25)  # 400 steps would be 400 epochs
     assert f"fine_tune: {selection}" in capsys.readouterr().out.splitlines()
     clf.save(tmp_path / "a.keras")
     for same in (tk.TransferClassifier.load(tmp_path / "a.keras"), pickle.loads(pickle.dumps(clf))):
         assert same.history_.phases == clf.history_.phases
         assert selection_of(same) == selection
+
+
+def test_a_run_that_would_not_be_kept_is_left_out_unless_the_user_wants_to_see_it(
+    make: Make, small: Pictures, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clf = make().fit(*small, verbose=0)
+    for options, epochs in (({}, 0), ({"epochs": 3}, 3), ({"callbacks": keras.callbacks.Callback()}, 25)):
+        clf.fine_tune(at="stage1", learning_rate=0.1, verbose=1, **options)
+        assert selection_of(clf).kept == "before"
+        assert clf.history_.phases[-1].epochs == epochs
+    lines = [line for line in capsys.readouterr().out.splitlines() if "measured in" in line]
+    assert [line.split(" in ")[1] for line in lines] == ["5 folds", "5 folds, then 3 epochs", "5 folds, then 25 epochs"]
+    assert len(clf.history_["loss"]) == clf.history_.epochs == 1 + 3 + 25
 
 
 @pytest.mark.thorough

@@ -72,10 +72,11 @@ class Phase:
         name: ``"fit"`` or ``"fine_tune"``.
         first_layer: the first layer that was trained.
         metrics: name -> one float per epoch: ``loss``, ``accuracy``, with validation also ``val_loss`` and
-            ``val_accuracy``, and ``learning_rate`` at the end of the epoch.
+            ``val_accuracy``, and ``learning_rate`` at the end of the epoch. Empty where `fine_tune` measured in folds that
+            training on all images would not be kept.
         kept: the epoch, counted from 1, at whose end training stood when the classifier was made; 0 = the classifier from
             before was kept.
-        seconds: wall time of the training alone.
+        seconds: wall time of the training alone, runs in folds included.
         pass_seconds: wall time of checking the images and computing their values.
         skipped: image -> reason, of images that could not be read and were left out; not part of a saved classifier.
         folds: in how many folds the images validated each other, so that ``val_loss`` and ``val_accuracy`` are means
@@ -108,8 +109,8 @@ class Phase:
 
     @property
     def epochs(self) -> int:
-        """How many epochs were run."""
-        return len(self.metrics["loss"])
+        """How many epochs were run on all images."""
+        return len(self.metrics.get("loss", ()))
 
 
 @public_in_room

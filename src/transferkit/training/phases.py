@@ -126,7 +126,9 @@ def tune(
     seconds = time.monotonic() - started
     folds = split.folds(FOLDS, options.seed) if selects and validation is None else None
     run = TuningRun(cut, network.head[-1], settings, options.folder, options.strategy)
-    result, selection = run.tuned(data, validation if selects else None, folds, validation)
+    # With epochs or callbacks, the run on all images is what the user asked to see.
+    may_skip = options.epochs is None and not options.callbacks
+    result, selection = run.tuned(data, validation if selects else None, folds, validation, may_skip)
     network.thresholds = network.thresholds if run.thresholds is None else run.thresholds
     phase = Phase("fine_tune", cut.first_layer, result.metrics, result.kept, result.seconds, seconds)
     kept = 0 if selection and selection.kept == "before" else result.kept
@@ -195,6 +197,9 @@ def _summary(phase: Phase) -> str:
     """One line on the result of a phase."""
     took = "solved" if phase.name == "fit" and "learning_rate" not in phase.metrics else f"{phase.epochs} epochs"
     took = "1 epoch" if took == "1 epochs" else took
+    if phase.name == "fine_tune" and phase.selection is not None and (folds := phase.selection.folds):
+        measured = f"measured in {folds} {'fold' if folds == 1 else 'folds'}"
+        took = f"{measured}, then {took}" if phase.epochs else measured
     timing = f"{phase.name}: {took} in {phase.seconds:.1f} s, after {phase.pass_seconds:.1f} s of feature extraction"
     if phase.selection is not None and phase.name == "fine_tune":
         return f"{timing}\nfine_tune: {phase.selection}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -85,23 +86,27 @@ class TuningRun:
         self.loop, self.folder = loop_for(cut.trainable, settings, cut.whole, strategy), folder
 
     def tuned(
-        self, data: Data, measured: Data | None, folds: Indices | None, validation: Data | None
+        self, data: Data, measured: Data | None, folds: Indices | None, validation: Data | None, may_skip: bool
     ) -> tuple[TrainingResult, Selection | None]:
         """Train on all of `data`, and choose by the images in `measured`, or in folds.
 
         Args:
             folds: of each image of `data`, -1 for none; None = do not measure in folds.
             validation: images whose figures each epoch reports.
+            may_skip: leave out the run on all of `data` if the folds say that it will not be kept.
         """
-        start = state_of(self.model)
+        start, started = state_of(self.model), time.monotonic()
         try:
             features = self._features(data) if folds is not None or self.settings.start_strength else None
             chosen = None
             if features is not None and folds is not None:
                 chosen = self._chosen_in_folds(data, features, folds)
+            if may_skip and chosen is not None and chosen[0].kept == "before":
+                return TrainingResult(seconds=time.monotonic() - started), chosen[0]
             before = self.loop.logits(measured) if measured is not None else np.zeros(0)
             self._start_head(data, features)
             result = train(self.model, data, validation, self.settings, self.loop)
+            result.seconds = time.monotonic() - started
             if measured is not None:
                 chosen = self._select(before, self._candidates(measured, start), measured.codes)
             if chosen is None:
