@@ -338,7 +338,6 @@ def test_what_knows_one_label_only_is_refused(several: tk.TransferClassifier, ma
     images, labels = side_by_side(6, seed=1)
     for call in (
         lambda: several.explain(images),
-        lambda: several.export("several.onnx"),
         lambda: several.coverage(images, labels),
         lambda: several.suspicious_labels(),
         lambda: several.predict(images, min_confidence=0.5),

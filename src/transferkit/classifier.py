@@ -788,9 +788,9 @@ class TransferClassifier(Estimator):
         """Write the network for another runtime, run the file there, and compare its answers.
 
         It takes RGB 0-255 float32 `(n, h, w, 3)` in batches of any length and gives probabilities `(n, n_classes)`;
-        preprocessing is inside. The class names, the input size and the `resize` rule are in a file
-        ``NAME.labels.json`` beside it, and in the metadata of ONNX and OpenVINO. Files that were there before are
-        replaced.
+        preprocessing is inside. The class names, the input size, the `resize` rule, and with several labels an image their
+        thresholds are in a file ``NAME.labels.json`` beside it, and in the metadata of ONNX and OpenVINO. Files that were
+        there before are replaced.
 
         Args:
             path: its ending decides: ``.onnx`` (extra ``onnx``), ``.tflite`` (LiteRT; extra ``litert``), ``.xml``
@@ -815,16 +815,17 @@ class TransferClassifier(Estimator):
                 file that was there before stays as it was.
 
         Warns:
-            UserWarning: a quantized file is less accurate by more than 0.02, or without labels gives another class for
+            UserWarning: a quantized file is less accurate by more than 0.02, or without labels gives another answer for
                 more than 2 % of the images.
         """
-        fitted = self._single_label_or_raise("export")
+        fitted = self._fitted_or_raise("export")
         console, resizing = Console(verbose), Resizing(fitted.network.size, fitted.network.resize)
         target, kind = check_target(path, quantize)
         calibration = photos_to_calibrate(calibrate, quantize, fitted.split, resizing)
-        photos = photos_for(check, labels, fitted.classes, fitted.split, resizing)
+        photos = photos_for(check, labels, fitted.classes, fitted.kind, fitted.split, resizing)
         console.say(f"export writes {target.name} ({kind.name}) and compares it on {len(photos.pixels)} images.")
-        return export(fitted.network.model, fitted.classes, resizing, target, kind, quantize, photos, calibration)
+        about = fitted.classes, fitted.network.thresholds, resizing
+        return export(fitted.network.model, *about, target, kind, quantize, photos, calibration)
 
     @classmethod
     def load(cls, path: saving.Place) -> Self:

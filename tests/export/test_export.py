@@ -85,6 +85,28 @@ def test_a_file_gives_the_answers_of_the_classifier(kind: str, loaded: tk.Transf
     assert report.size == sum(sizes)
 
 
+@pytest.mark.parametrize("kind", ["SavedModel", *(pytest.param(k, marks=pytest.mark.slow) for k in list(NAMES)[1:])])
+def test_a_file_of_several_labels_gives_those_of_the_classifier_by_its_thresholds(
+    kind: str, make: Make, pictures: Any
+) -> None:
+    needed(kind)
+    images, names = pictures
+    labels = [[] if name == "red" else ["line", name] for name in names]
+    clf = make(cache=False).fit(images, labels, verbose=0)
+    expected: Any = clf.predict(images, verbose=0)
+    wrong = 3  # images whose labels are said to be others
+    told = [["line"], *[["lying", "standing"]] * (wrong - 1), *expected.labels[wrong:]]
+    path = Path(NAMES[kind])
+    report = clf.export(path, check=images, labels=told, verbose=0)
+    assert report.difference <= 1e-4
+    assert report.same_answers == 1.0
+    assert report.accuracy == report.accuracy_before == (len(images) - wrong) / len(images)
+    about = json.loads(report.labels_path.read_text())
+    assert about["thresholds"] == expected.thresholds.tolist() != [0.5] * 3
+    given = opened(path)(images.astype(np.float32)) >= about["thresholds"]
+    assert [set(np.array(about["labels"])[row]) for row in given] == [set(found) for found in expected.labels]
+
+
 def test_onnx_keeps_preprocessing_by_means(make: Make, pictures: Any) -> None:
     """TensorFlow keeps the means outside of the graph, so tf2onnx takes them for inputs."""
     needed("ONNX")
@@ -105,6 +127,7 @@ def test_onnx_and_openvino_files_contain_the_class_names(loaded: tk.TransferClas
     loaded.export("pets.onnx", verbose=0)
     stored = onnxruntime.InferenceSession("pets.onnx").get_modelmeta().custom_metadata_map
     assert json.loads(stored["labels"]) == ["lying", "red", "standing"]
+    assert set(stored) == {"labels", "input_size", "resize"}
     loaded.export("pets.xml", verbose=0)
     model = openvino.Core().read_model("pets.xml")
     assert json.loads(model.get_rt_info(["transferkit", "labels"]).value) == ["lying", "red", "standing"]

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from .._files import replacing_all
 from ..errors import ExportError, first_line
-from ..images import Pixels, Resizing
+from ..images import Codes, Pixels, Resizing
 from ..results import ExportReport
 from .formats import Format
 from .photos import Photos
@@ -36,6 +36,7 @@ Probabilities = npt.NDArray[np.float32]
 def export(
     model: keras.Model,
     classes: npt.NDArray[np.generic],
+    thresholds: npt.NDArray[np.float64] | None,
     resizing: Resizing,
     target: Path,
     kind: Format,
@@ -45,10 +46,15 @@ def export(
 ) -> ExportReport:
     """The file at `target`, and its labels beside it.
 
+    Args:
+        thresholds: with several labels an image, from which probability each is given; else None.
+
     Raises:
         ExportError: the model cannot be converted, the result gives other probabilities, or it cannot be written.
     """
     description = {"labels": classes.tolist(), "input_size": list(resizing.size), "resize": resizing.rule}
+    if thresholds is not None:
+        description["thresholds"] = thresholds.tolist()
     job = Job(model, description, quantize, calibration)
     labels = target.with_name(f"{target.stem if kind.ending else target.name}.labels.json")
     before = _compiled(model)
@@ -57,7 +63,7 @@ def export(
             file = folder / target.name
             with _converting(kind):
                 kind.write(job, file)
-                figures = _compare(before, kind.run(file), photos)
+                figures = _compare(before, kind.run(file), photos, thresholds)
             size = sum(part.stat().st_size for part in folder.rglob("*") if part.is_file())
             (folder / labels.name).write_text(json.dumps(job.description, ensure_ascii=False), encoding="utf-8")
             report = ExportReport(target, labels, kind.name, quantize, **figures, size=size, note=photos.note)
@@ -93,20 +99,30 @@ def _compiled(model: keras.Model) -> Run:
     return lambda pixels: np.asarray(run(tf.constant(pixels)))
 
 
-def _compare(before: Run, after: Run, photos: Photos) -> dict[str, Any]:
+def _compare(before: Run, after: Run, photos: Photos, thresholds: npt.NDArray[np.float64] | None) -> dict[str, Any]:
     """The fields of the report that are measured."""
     (expected, milliseconds_before), (found, milliseconds) = _run(before, photos.pixels), _run(after, photos.pixels)
-    answers, answers_before = found.argmax(axis=1), expected.argmax(axis=1)
+    answers, answers_before = (_answers(one, thresholds) for one in (found, expected))
     codes = photos.codes
     return {
         "images": len(answers),
         "difference": float(np.abs(expected - found).max()),
-        "same_answers": float((answers == answers_before).mean()),
-        "accuracy_before": None if codes is None else float((answers_before == codes).mean()),
-        "accuracy": None if codes is None else float((answers == codes).mean()),
+        "same_answers": _share_equal(answers, answers_before),
+        "accuracy_before": None if codes is None else _share_equal(answers_before, codes),
+        "accuracy": None if codes is None else _share_equal(answers, codes),
         "milliseconds_before": milliseconds_before,
         "milliseconds": milliseconds,
     }
+
+
+def _answers(probabilities: Probabilities, thresholds: npt.NDArray[np.float64] | None) -> Codes:
+    """The class of each image; with thresholds, 1 for each label that it is given."""
+    return probabilities.argmax(axis=1) if thresholds is None else (probabilities >= thresholds).astype(np.int64)
+
+
+def _share_equal(answers: Codes, others: Codes) -> float:
+    """The share of the images with the same class, or with the same labels."""
+    return float((answers == others).reshape(len(answers), -1).all(axis=1).mean())
 
 
 def _run(run: Run, pixels: Pixels) -> tuple[Probabilities, float]:

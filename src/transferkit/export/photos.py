@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import LabelKind
 from ..errors import ImageReadError, InvalidInputError, bad_argument, first_line
 from ..features import refuse_unreadable
 from ..images import Codes, ImageData, Images, Labels, Pixels, Resizing, Split, load, read_images, read_labelled
@@ -27,7 +28,7 @@ class Photos:
 
     Attributes:
         pixels: float32 `(n, h, w, 3)`, RGB 0-255.
-        codes: the class of each; None if they are not known.
+        codes: the class of each `(n,)`, or its labels `(n, n_classes)`; None if they are not known.
         note: what the report has to say of them.
     """
 
@@ -37,16 +38,24 @@ class Photos:
 
 
 def photos_for(
-    check: ImageData | None, labels: Labels | None, classes: npt.NDArray[Any], split: Split | None, resizing: Resizing
+    check: ImageData | None,
+    labels: Labels | None,
+    classes: npt.NDArray[Any],
+    kind: LabelKind,
+    split: Split | None,
+    resizing: Resizing,
 ) -> Photos:
     """The user's own photos, or some of those of `fit`, or noise if there are none.
+
+    Args:
+        kind: whether an image has one label or several.
 
     Raises:
         InvalidInputError: the data or the labels break a rule.
         ImageReadError: photos of the user's cannot be read, all named together.
     """
     if check is not None:
-        images, codes, note = _given(check, labels, classes)
+        images, codes, note = _given(check, labels, classes, kind)
         return _read(images, codes, resizing, COMPARED, note, skip=False)
     if labels is not None:
         raise bad_argument("labels", labels, "was given without check", "Pass the photos as check")
@@ -90,10 +99,12 @@ def _of_fit(split: Split) -> str:
     return "training images of fit" if split.validation is None else "validation images of fit"
 
 
-def _given(data: ImageData, labels: Labels | None, classes: npt.NDArray[Any]) -> tuple[Images, Codes | None, str]:
+def _given(
+    data: ImageData, labels: Labels | None, classes: npt.NDArray[Any], kind: LabelKind
+) -> tuple[Images, Codes | None, str]:
     """Images, with labels if there are any."""
     try:
-        found = read_labelled(data, labels, classes, "check data")
+        found = read_labelled(data, labels, classes, "check data", kind=kind)
     except InvalidInputError as error:
         if labels is not None:
             raise

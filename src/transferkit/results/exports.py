@@ -18,13 +18,15 @@ class ExportReport:
 
     Attributes:
         path: the file, or the folder of a SavedModel.
-        labels_path: the JSON file beside it, with the class names in the order of the probabilities.
+        labels_path: the JSON file beside it, with the class names in the order of the probabilities, and the
+            thresholds of several labels.
         format: ``"SavedModel"``, ``"ONNX"``, ``"LiteRT"`` or ``"OpenVINO"``.
         quantize: the argument of `export`.
         images: how many images were compared.
         difference: the largest difference of a probability, 0 to 1.
-        same_answers: share of the images for which both give the same class, 0 to 1.
-        accuracy_before, accuracy: of the classifier and of the file, 0 to 1; None if the labels are not known.
+        same_answers: share of the images for which both give the same class, or exactly the same labels, 0 to 1.
+        accuracy_before, accuracy: of the classifier and of the file, 0 to 1; with several labels an image, the share of
+            images whose labels are all right. None if the labels are not known.
         milliseconds_before, milliseconds: per image, in batches of eight, from pixels to probabilities.
         size: bytes of all that was written, class names apart.
         note: what the figures do not say, if anything.
@@ -57,6 +59,6 @@ class ExportReport:
     def _headline(self) -> str:
         kind = f"{self.format}, {self.quantize}" if self.quantize else self.format
         return (
-            f"{self.path.name} ({kind}, {self.size / 1e6:.1f} MB): the same class for {self.same_answers:.1%} of "
+            f"{self.path.name} ({kind}, {self.size / 1e6:.1f} MB): the same answer for {self.same_answers:.1%} of "
             f"{self.images:,} images, probabilities differ by {self.difference:.1e} at most"
         )
