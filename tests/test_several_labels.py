@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from networks import TINY
 from sklearn.metrics import average_precision_score, f1_score
 
 import transferkit as tk
+from transferkit import explaining
 from transferkit._cli import main
 from transferkit.errors import InvalidInputError
 from transferkit.results import MultiLabelEvaluation, MultiLabelPredictions
@@ -186,6 +188,32 @@ def test_fine_tune_learns_several_labels(validation: Any, make: Make) -> None:
     assert len(answers(clf, images).thresholds) == 3
 
 
+# ---- explained ----
+
+
+def test_the_heatmap_of_a_label_lies_on_the_half_that_has_it(several: tk.TransferClassifier) -> None:
+    rng = np.random.default_rng(4)
+    images = [np.concatenate([draw(kind, rng, (32, 32)) for kind in pair], axis=1) for pair in permutations(KINDS, 2)]
+    asked = [pair[0] for pair in permutations(KINDS, 2)]
+    found = several.explain(images, asked, verbose=0)
+    width = found[0].heatmap.shape[1]
+    assert [one.label for one in found] == asked
+    assert min(one.heatmap[:, : width // 2].sum() / one.heatmap.sum() for one in found) > 0.6
+    probabilities = several.predict_proba(images, verbose=0)
+    sure = several.explain(images, verbose=0)
+    assert [one.label for one in sure] == several.classes_[probabilities.argmax(axis=1)].tolist()
+    assert [one.confidence for one in sure] == pytest.approx(probabilities.max(axis=1).tolist(), abs=1e-5)
+
+
+def test_the_places_add_up_to_how_far_a_label_is_above_its_threshold(several: tk.TransferClassifier) -> None:
+    size = several.network_.input_shape[1:3]
+    images = np.stack([draw(kind, np.random.default_rng(4), size) for kind in KINDS])
+    places = explaining._class_activation(several._fitted.network, images.astype(np.float32), np.array([2, 0, 1]))
+    thresholds = answers(several, images[:1]).thresholds
+    wanted = several.decision_function(images, verbose=0) - np.log(thresholds / (1 - thresholds))
+    np.testing.assert_allclose(places.numpy().mean(axis=(1, 2)), wanted[np.arange(3), [2, 0, 1]], atol=0.02)
+
+
 # ---- saved ----
 
 
@@ -337,7 +365,6 @@ def test_the_data_check_counts_labels_and_finds_copies_with_other_labels() -> No
 def test_what_knows_one_label_only_is_refused(several: tk.TransferClassifier, make: Make) -> None:
     images, labels = side_by_side(6, seed=1)
     for call in (
-        lambda: several.explain(images),
         lambda: several.coverage(images, labels),
         lambda: several.suspicious_labels(),
         lambda: several.predict(images, min_confidence=0.5),

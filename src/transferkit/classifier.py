@@ -687,7 +687,8 @@ class TransferClassifier(Estimator):
         puts one dense layer on the mean, so the logit of the image is the mean of the logits at each place (class
         activation maps; Zhou et al., 2016). A backbone that averages its maps itself gets Grad-CAM (Selvaraju et al.,
         2017), a transformer the gradient at each pixel times the pixel, averaged over patches. Parts that speak
-        against the class are 0.
+        against the class are 0. With several labels an image, a map shows the places that would be given the label if
+        the image were all like them.
 
         Args:
             images: one or several, in any form that `predict` takes.
@@ -708,7 +709,7 @@ class TransferClassifier(Estimator):
             >>> clf.explain("photos/new/a.jpg", "cats")[0].heatmap.shape
             (224, 224)
         """
-        fitted = self._single_label_or_raise("explain")
+        fitted = self._fitted_or_raise("explain")
         skip, console = check_on_bad_image(on_bad_image), Console(verbose)
         listed = read_images(images, lenient=skip)
         codes = label_codes(label, fitted.classes, len(listed))

@@ -109,10 +109,20 @@ def _last_maps(backbone: keras.Model) -> keras.KerasTensor | None:
 
 
 def _class_activation(network: Network, images: tf.Tensor, codes: Codes) -> tf.Tensor:
-    """What each place adds to the logit of the class, above the mean of all classes, without which softmax is the same."""
+    """What each place adds to the logit of the class, above the mean of all classes, without which softmax is the same.
+
+    With several labels an image: by how much the logit of each place is above that of the label's threshold.
+    """
     maps = network.backbone(network.record.preprocess_input(images, check_scale=False), training=False)
-    kernel = network.head[-1].kernel.numpy() * network.feature_scale
-    return tf.einsum("nhwk,kn->nhw", tf.cast(maps, tf.float32), kernel[:, codes] - kernel.mean(axis=1, keepdims=True))
+    dense, thresholds = network.head[-1], network.thresholds
+    kernel = dense.kernel.numpy() * network.feature_scale
+    if thresholds is None:
+        kernel, offsets = kernel - kernel.mean(axis=1, keepdims=True), np.zeros(dense.units, np.float32)
+    else:
+        clipped = thresholds.clip(1e-7, 1 - 1e-7)
+        offsets = dense.bias.numpy() - np.log(clipped / (1 - clipped)).astype(np.float32)
+    places = tf.einsum("nhwk,kn->nhw", tf.cast(maps, tf.float32), kernel[:, codes])
+    return places + offsets[codes, np.newaxis, np.newaxis]
 
 
 def _grad_cam(network: Network, maps: keras.KerasTensor, images: tf.Tensor, codes: Codes) -> tf.Tensor:
@@ -127,7 +137,10 @@ def _gradient_times_input(network: Network, images: tf.Tensor, codes: Codes) -> 
 
 
 def _with_gradients(network: Network, tensor: Any, images: tf.Tensor, codes: Codes) -> tuple[tf.Tensor, tf.Tensor]:
-    """The values of a tensor of the backbone, and the gradient by them of the logit of the class above the mean of all."""
+    """The values of a tensor of the backbone, and the gradient by them of the logit of the class.
+
+    It is that above the mean of all classes, but not with several labels an image, which do not compete.
+    """
     backbone = network.backbone
     part = keras.Model(backbone.inputs, [tensor, backbone.output])
     with tf.GradientTape() as tape:
@@ -137,5 +150,7 @@ def _with_gradients(network: Network, tensor: Any, images: tf.Tensor, codes: Cod
         values = given if tensor is backbone.input else values
         for layer in network.head:
             logits = layer(logits)
-        chosen = tf.gather(logits, codes, batch_dims=1) - tf.reduce_mean(logits, axis=1)
+        chosen = tf.gather(logits, codes, batch_dims=1)
+        if network.thresholds is None:
+            chosen -= tf.reduce_mean(logits, axis=1)
     return values, tape.gradient(chosen, values)
