@@ -24,7 +24,9 @@ import transferkit as tk
 from transferkit import explaining
 from transferkit._cli import main
 from transferkit.errors import InvalidInputError
+from transferkit.features import forecast
 from transferkit.results import MultiLabelEvaluation, MultiLabelPredictions
+from transferkit.training import fitting
 
 KINDS = ("lying", "red", "standing")
 Names = list[list[str]]
@@ -214,6 +216,33 @@ def test_the_places_add_up_to_how_far_a_label_is_above_its_threshold(several: tk
     np.testing.assert_allclose(places.numpy().mean(axis=(1, 2)), wanted[np.arange(3), [2, 0, 1]], atol=0.02)
 
 
+# ---- compared ----
+
+
+def test_backbones_are_compared_by_the_loss_that_fit_finds(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast, "TIMED_SECONDS", 0.01)
+    monkeypatch.setattr(fitting, "REPEATS", 1)
+    images, labels = side_by_side(60, seed=1)
+    found = tk.compare(images, labels, {"wide": make(input_size=(16, 32)), "tiny": make(input_size=16)}, verbose=0)
+    first, second = found.rows
+    assert first.loss < second.loss
+    assert second.behind == pytest.approx(second.loss - first.loss)
+    assert second.behind_error > 0
+    best = found.best(verbose=0)
+    phase = best.history_.phases[0]
+    assert best.network_.input_shape[1:3] == first.input_size
+    assert first.loss == pytest.approx(phase.metrics["val_loss"][0], rel=1e-3)
+    assert first.accuracy == pytest.approx(phase.metrics["val_accuracy"][0])
+    assert found.plot().axes[0].get_ylabel() == "cross-validated loss"
+
+
+def test_a_classifier_says_that_lists_of_one_label_are_several_labels(make: Make) -> None:
+    images, labels = side_by_side(8, seed=1)[0], [["a"], ["b"]] * 4
+    with refused(InvalidInputError, "labels='multiple'"):
+        tk.compare(images, labels, make())
+    assert tk.compare(images, labels, make(labels="multiple"), verbose=0).best(verbose=0).labels == "multiple"
+
+
 # ---- saved ----
 
 
@@ -375,5 +404,3 @@ def test_what_knows_one_label_only_is_refused(several: tk.TransferClassifier, ma
             call()
     with refused(InvalidInputError, "unlabelled", "several labels"):
         make().fit(images, labels, unlabelled=images)
-    with refused(InvalidInputError, "every image has one label"):
-        tk.compare(images, labels, ["TransferKitTiny"])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ._arguments import OnBadImage, check_number, check_on_bad_image, check_resize, check_seed, check_size
+from ._arguments import LabelKind, OnBadImage, check_number, check_on_bad_image, check_resize, check_seed, check_size
 from ._console import Console, Verbose, duration
 from ._public import public
 from .backbones import Backbone, build_with_weights, check_weights, find_weights, get_backbone
@@ -51,7 +51,8 @@ class Comparison(Printed):
     """How good a head each backbone gives, and what it costs; prints as a table.
 
     Attributes:
-        rows: a `BackboneScores` for each backbone, the most accurate first; those that were not measured are last.
+        rows: a `BackboneScores` for each backbone, the most accurate first, or with several labels an image the one with the
+            lowest loss; those that were not measured are last.
         images: how many images the figures are from.
         classes: class names `(n_classes,)`.
         skipped: image -> reason, of the images that could not be read and are left out (``on_bad_image="skip"``).
@@ -63,20 +64,20 @@ class Comparison(Printed):
     skipped: dict[str, str]
     _classifiers: Mapping[str, TransferClassifier]  # by name and size
     _data: tuple[ImageData, Labels | None, OnBadImage]
+    _by_loss: bool
 
     def best(self, within: Literal["1se"] | None = None, *, verbose: Verbose = "auto") -> TransferClassifier:
-        """A classifier with the most accurate backbone, fitted on all the data; its features come from the store.
+        """A classifier with the first backbone of `rows`, fitted on all the data; its features come from the store.
 
         Args:
-            within: ``"1se"`` = instead, the cheapest one whose accuracy is at most one standard error of the difference
-                below that of the most accurate one.
+            within: ``"1se"`` = instead, the cheapest one that is behind it by at most one standard error of the difference.
             verbose: as for `TransferClassifier.fit`.
 
         Raises:
             InvalidInputError: no backbone was measured, or another value of `within`.
         """
         if within not in (None, "1se"):
-            raise bad_argument("within", within, "must be None or '1se'", "Leave it out for the most accurate backbone")
+            raise bad_argument("within", within, "must be None or '1se'", "Leave it out for the best backbone")
         measured = self._measured()
         close = [row for row in measured if row.behind <= row.behind_error]
         row = min(close, key=lambda row: row.milliseconds) if within else measured[0]
@@ -89,10 +90,13 @@ class Comparison(Printed):
         return import_extra("pandas", "A DataFrame", "pandas").DataFrame([asdict(row) for row in self.rows])
 
     def plot(self) -> Figure:
-        """Accuracy over milliseconds per image as a figure, returned and not shown (extra ``plot``)."""
-        rows = self._measured()
-        columns = [(_label(r), r.milliseconds, r.accuracy, r.accuracy_error, r.unbeaten) for r in rows]
-        return tradeoff(*zip(*columns, strict=True))
+        """Accuracy or loss over milliseconds per image as a figure, returned and not shown (extra ``plot``)."""
+        name = "loss" if self._by_loss else "accuracy"
+        columns = [
+            (_label(row), row.milliseconds, getattr(row, name), getattr(row, f"{name}_error"), row.unbeaten)
+            for row in self._measured()
+        ]
+        return tradeoff(*zip(*columns, strict=True), title=f"cross-validated {name}")
 
     def _measured(self) -> list[BackboneScores]:
         if not (measured := [row for row in self.rows if not row.reason]):
@@ -127,14 +131,14 @@ def compare(
 
     For each backbone, the features of the images are computed once, and not at all if an earlier call stored them. On
     them, heads are solved for in five folds, as in `TransferClassifier.fit`, each tested on the images of its fold. This is
-    done for three divisions into folds, the same for all backbones. The small backbones come first. One that cannot be
-    measured is listed with the reason, for example because its weights could not be downloaded. Of more than 10,000
-    images, so many are drawn.
+    done for three divisions into folds, the same for all backbones. With several labels an image, the backbones are compared
+    by their loss. The small backbones come first. One that cannot be measured is listed with the reason, for example because
+    its weights could not be downloaded. Of more than 10,000 images, so many are drawn.
 
     Args:
         data, labels: as for `TransferClassifier.fit`.
-        backbones: names or records; or classifiers, fitted or not, whose backbone, weights, input size, `resize` and
-            precision are taken. A dict gives them names of your own. None = TransferKitTiny, MobileNetV2,
+        backbones: names or records; or classifiers, fitted or not, whose backbone, weights, input size, `resize`,
+            precision and `labels` are taken. A dict gives them names of your own. None = TransferKitTiny, MobileNetV2,
             EfficientNetV2B0, DenseNet121 and ResNet50.
         sizes: a list of input sizes in pixels, ints or (height, width): each backbone is measured at each of them. None =
             the default of each backbone. Classifiers keep their own.
@@ -163,7 +167,8 @@ def compare(
     limit, skip, console = _seconds(budget), check_on_bad_image(on_bad_image), Console(verbose)
     store, seed = open_store(cache), check_seed(seed) or 0
     candidates = list(_candidates(backbones, sizes, {"cache": cache, "seed": seed}))
-    images = _drawn(read_labelled(data, labels, lenient=skip).absolute(), seed)
+    kind: LabelKind = "multiple" if any(clf.labels == "multiple" for _, clf in candidates) else "auto"
+    images = _drawn(read_labelled(data, labels, lenient=skip, kind=kind).absolute(), seed)
     inspection = inspect(images.images, LOOK_SIZE, store, console, skip)
     whole = TrainingData(images, None, 0.0)
     split = whole.split(inspection.readable(), inspection.keys, inspection.thumbnails, seed)
@@ -175,10 +180,13 @@ def compare(
     keys = np.ascontiguousarray(inspection.keys[split.rows[0]]).view(KEY).ravel()
     run = _Run(split, keys, store, console, seed, started + limit)
     measured = [run.measured(name, clf) for name, clf in sorted(candidates, key=lambda pair: _guessed_cost(pair[1]))]
-    correct = {number: scores.correct for number, (_, scores, _) in enumerate(measured) if scores is not None}
-    rows, skipped = judged([row for row, *_ in measured], correct), inspection.reasons(images.images)
+    by_loss = images.kind == "multiple"
+    found = {number: scores for number, (_, scores, _) in enumerate(measured) if scores is not None}
+    goodness = {number: -scores.losses if by_loss else scores.correct for number, scores in found.items()}
+    rows, skipped = judged([row for row, *_ in measured], goodness), inspection.reasons(images.images)
     classifiers = {_label(row): clf for row, _, clf in measured}
-    return Comparison(rows, len(split.training), images.classes, skipped, classifiers, (data, labels, on_bad_image))
+    given = data, labels, on_bad_image
+    return Comparison(rows, len(split.training), images.classes, skipped, classifiers, given, by_loss)
 
 
 def _seconds(budget: Any) -> float:
@@ -208,7 +216,7 @@ def _candidates(backbones: Any, sizes: Any, shared: dict[str, Any]) -> Iterator[
     for name, one in named:
         if isinstance(one, TransferClassifier):
             clf = TransferClassifier(one.backbone, weights=one.weights, input_size=one.input_size, **shared)
-            made = [clf.set_params(resize=one.resize, precision=check_precision(one.precision))]
+            made = [clf.set_params(resize=one.resize, precision=check_precision(one.precision), labels=one.labels)]
         else:
             made = [TransferClassifier(one, input_size=size, **shared) for size in wanted]
         yield from ((name or get_backbone(clf.backbone).name, clf) for clf in made)
@@ -256,7 +264,8 @@ class _Run(NamedTuple):
         try:
             row = replace(row, input_size=get_backbone(clf.backbone).input_size(check_size(clf.input_size)))
             row, scores = self._measured(row, clf)
-            told = f"accuracy {row.accuracy:.4f} (+-{row.accuracy_error:.4f}), {row.milliseconds:.1f} ms per image"
+            told = f"accuracy {row.accuracy:.4f} (+-{row.accuracy_error:.4f}), loss {row.loss:.3f} (+-{row.loss_error:.3f})"
+            told = f"{told}, {row.milliseconds:.1f} ms per image"
         except ImageReadError:  # the images have changed since they were first read
             raise
         except Exception as error:  # builders of users, Keras, KerasHub and downloads raise many kinds

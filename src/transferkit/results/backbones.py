@@ -27,14 +27,15 @@ class BackboneScores:
         name: of the backbone, or the one that `compare` was given.
         input_size: (height, width) in pixels; None if the backbone cannot be built for the size that was asked for.
         accuracy, accuracy_error: share of the images, 0 to 1, that are right when the head is solved for without their
-            fold, and its standard error.
+            fold, and its standard error. With several labels an image, all of them must be right.
         loss, loss_error: their mean cross-entropy in nats, and its standard error.
         behind, behind_error: by how much the accuracy is below that of the most accurate backbone, and the standard
-            error of this difference, paired image by image.
+            error of this difference, paired image by image. With several labels an image, by how much the loss is above
+            the lowest.
         milliseconds: per image, of the backbone alone, in batches on all cores.
         seconds: that feature extraction took; next to nothing where features were stored.
         megabytes: of the weights in float32.
-        unbeaten: nothing else is at least as accurate and as cheap, in milliseconds.
+        unbeaten: nothing else is at least as good and as cheap, in milliseconds.
         reason: why it was not measured; empty if it was.
     """
 
@@ -54,19 +55,19 @@ class BackboneScores:
 
 
 def judged(
-    rows: Sequence[BackboneScores], correct: Mapping[int, npt.NDArray[np.bool_ | np.float64]]
+    rows: Sequence[BackboneScores], goodness: Mapping[int, npt.NDArray[np.bool_ | np.float64]]
 ) -> list[BackboneScores]:
     """The same rows, best first, those that were not measured last, with what only all of them together tell.
 
     Args:
-        correct: by the number of the row, which images were right, or how often.
+        goodness: by the number of the row, which images were right, or how often; or their losses, negative.
     """
-    order = sorted(correct, key=lambda number: (-rows[number].accuracy, rows[number].milliseconds))
+    order = sorted(goodness, key=lambda number: (-goodness[number].mean(), rows[number].milliseconds))
     found: list[BackboneScores] = []
     for number in order:
-        behind = correct[order[0]].astype(float) - correct[number]
+        behind = goodness[order[0]].astype(float) - goodness[number]
         error = float(behind.std(ddof=1) / np.sqrt(len(behind))) if len(behind) > 1 else math.inf
-        # All that come before are as accurate.
+        # All that come before are as good.
         unbeaten = all(rows[number].milliseconds < other.milliseconds for other in found)
         found.append(replace(rows[number], behind=float(behind.mean()), behind_error=error, unbeaten=unbeaten))
     return found + [row for row in rows if row.reason]
@@ -75,7 +76,7 @@ def judged(
 def backbone_parts(rows: Sequence[BackboneScores]) -> tuple[Table, str]:
     """A table of the rows that were measured, and the text below it: the reasons of the others."""
     cells = [_cells(row) for row in rows if not row.reason]
-    lines = ["* nothing else is as accurate and as cheap"] if cells else []
+    lines = ["* nothing else is as good and as cheap"] if cells else []
     return (HEAD, cells), "\n".join(lines + [f"not measured: {row.name}: {row.reason}" for row in rows if row.reason])
 
 

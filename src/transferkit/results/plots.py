@@ -140,30 +140,32 @@ def overlays(
 def tradeoff(
     names: Sequence[str],
     costs: Sequence[float],
-    accuracies: Sequence[float],
+    figures: Sequence[float],
     errors: Sequence[float],
     unbeaten: Sequence[bool],
+    *,
+    title: str,
 ) -> Figure:
-    """Accuracies, the best first, over milliseconds per image; a line joins those that nothing beats at their cost.
+    """Accuracies or losses, the best first, over milliseconds per image; a line joins those that nothing beats at their cost.
 
     Names stand in a column, so that they never overlap, each joined to its point.
     """
     figure = _figure(8, max(4.0, 0.35 * len(names) + 1))
     axes = figure.subplots()
-    line = sorted((cost, accuracy) for cost, accuracy, is_on in zip(costs, accuracies, unbeaten, strict=True) if is_on)
-    axes.plot(*zip(*line, strict=True), color="tab:orange", label="nothing is as accurate and as cheap")
-    axes.errorbar(costs, accuracies, yerr=errors, fmt="o", color="tab:blue", capsize=3, label="with its standard error")
+    line = sorted((cost, one) for cost, one, is_on in zip(costs, figures, unbeaten, strict=True) if is_on)
+    axes.plot(*zip(*line, strict=True), color="tab:orange", label="nothing is as good and as cheap")
+    axes.errorbar(costs, figures, yerr=errors, fmt="o", color="tab:blue", capsize=3, label="with its standard error")
     joined = {"arrowstyle": "-", "color": "lightgrey", "relpos": (0, 0.5), "shrinkB": 4}
     options: dict[str, Any] = {"textcoords": "axes fraction", "arrowprops": joined, "va": "center", "parse_math": False}
-    for number, (name, cost, accuracy) in enumerate(zip(names, costs, accuracies, strict=True)):
-        axes.annotate(name, (cost, accuracy), (1.05, 1 - (number + 0.5) / len(names)), **options)
+    for number, (name, cost, one) in enumerate(zip(names, costs, figures, strict=True)):
+        axes.annotate(name, (cost, one), (1.05, 1 - (number + 0.5) / len(names)), **options)
     axes.set_xscale("log")
     ticker = import_extra("matplotlib.ticker", "Drawing", "plot")
     axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("")
     axes.set_xlabel("milliseconds per image")
-    axes.set_ylabel("cross-validated accuracy")
+    axes.set_ylabel(title)
     figure.legend(loc="outside upper left", ncols=2, frameon=False)
     return figure
 

@@ -123,7 +123,7 @@ def cross_validated(features: npt.NDArray[np.float32], split: Split, seed: int, 
     Each image's are means over several divisions into folds: two backbones may differ by points in a single one.
     """
     features, codes = features * np.float32(unit_scale(features)), split.training.codes
-    weights, n_classes = np.ones(len(codes), np.float32), len(split.training.classes)
+    weights, n_classes = np.ones(codes.shape, np.float32), len(split.training.classes)
     folds = split.folds(FOLDS, seed)
     head = fit_head(features, features, codes, weights, folds, n_classes, console)
     rows = head.held_out
