@@ -18,6 +18,7 @@ from conftest import Make
 from drawing import Pixels, draw, write_png
 from helpers import refused
 from networks import TINY
+from pages import Page
 from sklearn.metrics import average_precision_score, f1_score
 
 import transferkit as tk
@@ -25,7 +26,7 @@ from transferkit import explaining
 from transferkit._cli import main
 from transferkit.errors import InvalidInputError
 from transferkit.features import forecast
-from transferkit.results import MultiLabelEvaluation, MultiLabelPredictions
+from transferkit.results import MultiLabelEvaluation, MultiLabelPredictions, plots
 from transferkit.training import fitting
 
 KINDS = ("lying", "red", "standing")
@@ -93,6 +94,32 @@ def test_the_figures_are_those_of_scikit_learn(evaluation: MultiLabelEvaluation)
     frame = evaluation.to_dataframe()
     assert list(frame.columns[:5]) == ["path", "label", "predicted", "confidence", "loss"]
     assert frame["loss"].mean() == pytest.approx(evaluation.loss)
+
+
+def test_the_page_shows_all_labels_and_the_highest_losses_first(evaluation: MultiLabelEvaluation) -> None:
+    evaluation.html("page.html")
+    page = Page(Path("page.html"))
+    assert all(kind in page.text for kind in KINDS)
+    assert f"mean average precision {evaluation.mean_average_precision:.4f}" in page.text
+    losses = [float(caption.split("loss ")[1].split("image")[0]) for _, caption in page.figures]
+    frame = evaluation.to_dataframe().sort_values("loss", ascending=False)
+    assert losses == sorted(losses, reverse=True) == frame["loss"].round(2).tolist()[: len(losses)]
+    (pictures, caption), worst = page.figures[0], frame.iloc[0]
+    assert caption.startswith(f"{', '.join(worst['label']) or '-'}; predicted: {', '.join(worst['predicted']) or '-'};")
+    assert pictures[0].size == (64, 32)
+    with refused(InvalidInputError, "must end in .html"):
+        evaluation.html("page.txt")
+
+
+def test_the_figure_has_a_bar_for_each_label(evaluation: MultiLabelEvaluation) -> None:
+    (axes,) = evaluation.plot().axes
+    rows = [evaluation.per_label[tick.get_text()] for tick in axes.get_yticklabels()]
+    bars: list[float] = [patch.get_width() for patch in axes.containers[0]]
+    assert bars == sorted(bars) == [row.average_precision for row in rows]
+    precision, recall = (np.asarray(line.get_xdata()).tolist() for line in axes.lines)
+    assert precision == [row.precision for row in rows]
+    assert recall == [row.recall for row in rows]
+    assert len(plots.precisions([], np.empty((0, 3))).axes[0].patches) == 0
 
 
 def test_predictions_are_tuples_of_names_above_their_thresholds(several: tk.TransferClassifier) -> None:

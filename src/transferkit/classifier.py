@@ -497,10 +497,10 @@ class TransferClassifier(Estimator):
         if not len(predictions):
             refuse_unreadable(inspection.failures, " No image is left to evaluate.")
         rows = inspection.readable()
+        pictures = partial(thumbnails, test.images.absolute().subset(rows.tolist()))
         if isinstance(predictions, MultiLabelPredictions):
-            return MultiLabelEvaluation(predictions, test.codes[rows])
-        shown = test.images.absolute().subset(rows.tolist())
-        return Evaluation(predictions, test.codes[rows], partial(thumbnails, shown))
+            return MultiLabelEvaluation(predictions, test.codes[rows], pictures)
+        return Evaluation(predictions, test.codes[rows], pictures)
 
     def predict(
         self,

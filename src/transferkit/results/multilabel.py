@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,11 +12,14 @@ import numpy.typing as npt
 
 from .._public import public_in_room
 from ..errors import InvalidInputError, shown_url
+from . import pages, plots
+from .evaluation import PICTURES, SIDE, Thumbnails
 from .predictions import Label, Prediction, Predictions
-from .text import Printed, Table, figure_text, shortened
+from .text import Printed, Table, figure_text, html_table, safe, shortened
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
 __all__ = ["LabelScores", "MultiLabelEvaluation", "MultiLabelPredictions"]
 
@@ -126,13 +130,17 @@ class MultiLabelEvaluation(Printed):
         classes: class names `(n_classes,)`.
         predictions: the `MultiLabelPredictions` behind the figures.
         labels: the true names of each image, tuples in an array of objects `(n,)`.
+
+    Files are read again where they are drawn; images in memory are kept for that as long as the evaluation.
     """
 
-    def __init__(self, predictions: MultiLabelPredictions, codes: npt.NDArray[np.int64]) -> None:
+    def __init__(
+        self, predictions: MultiLabelPredictions, codes: npt.NDArray[np.int64], thumbnails: Thumbnails | None = None
+    ) -> None:
         from sklearn.metrics import average_precision_score  # takes a second to import
 
         true, given = codes == 1, predictions._given
-        self.predictions, self.classes = predictions, predictions.classes
+        self.predictions, self.classes, self._thumbnails = predictions, predictions.classes, thumbnails
         self.labels = _objects([tuple(self.classes[row].tolist()) for row in true])
         own = np.where(true, predictions.probabilities, 1 - predictions.probabilities)
         self._losses = -np.log(own.clip(1e-7, 1), dtype=float).mean(axis=1)
@@ -161,22 +169,64 @@ class MultiLabelEvaluation(Printed):
         frame.insert(4, "loss", self._losses)
         return frame
 
+    def plot(self) -> Figure:
+        """The average precision of each label that images have, the highest on top, and its precision and recall, as a figure
+        that is returned and not shown (extra ``plot``).
+        """
+        found = [(str(name), scores) for name, scores in self._from_lowest() if scores.support]
+        figures = np.array([scores[:3] for _, scores in found]).reshape(-1, 3)
+        return plots.precisions([name for name, _ in found], figures)
+
+    def html(self, path: str | PathLike[str]) -> None:
+        """Write one page with all of it, and pictures of the highest losses; it needs no other file and no network.
+
+        Args:
+            path: ends in ``.html``; an existing file is replaced.
+
+        Raises:
+            InvalidInputError: another ending, or a path that cannot be written to.
+        """
+        target = pages.page_path(path)
+        skipped = len(self.predictions.skipped)
+        left_out = f"<p>{skipped:,} images are left out, which could not be read.</p>" if skipped else ""
+        head, rows = self._table(list(self.per_label.items()))
+        body = (
+            f"<p>{safe(self._headline())}</p>{left_out}<h2>Labels</h2>{html_table(head, rows, sortable=True)}"
+            f"<h2>Highest losses</h2>{pages.gallery(*self._worst())}"
+        )
+        pages.write_page(target, "Evaluation", body)
+
+    def _worst(self) -> tuple[list[npt.NDArray[np.uint8] | None], list[tuple[str, str]]]:
+        """Pictures for the page, and two lines to go below each."""
+        positions = np.argsort(-self._losses, kind="stable")[:PICTURES].tolist()
+        pictures: list[npt.NDArray[np.uint8] | None] = [None] * len(positions)
+        if self._thumbnails:
+            pictures = self._thumbnails(positions, SIDE)
+        paths = [shown_url(self.predictions.paths[at] or f"image {at}") for at in positions]
+        return pictures, list(zip(map(self._caption, positions), paths, strict=True))
+
+    def _caption(self, at: int) -> str:
+        sets = self.labels[at], self.predictions.labels[at]
+        true, given = (", ".join(map(str, names)) or "-" for names in sets)
+        return f"{true}; predicted: {given}; loss {self._losses[at]:.2f}"
+
+    def _from_lowest(self) -> list[tuple[Label, LabelScores]]:
+        """Labels by average precision; those that no image has come last."""
+        return sorted(self.per_label.items(), key=lambda row: np.nan_to_num(row[1].average_precision, nan=2))
+
+    def _table(self, rows: Sequence[tuple[Label, LabelScores]]) -> Table:
+        head = ["label", "avg prec", "precision", "recall", "f1", "threshold", "images"]
+        return head, [[str(name), *map(figure_text, scores[:-1]), str(scores.support)] for name, scores in rows]
+
     def _parts(self) -> tuple[str, Table, str]:
         rows, below = list(self.per_label.items()), ""
         if len(rows) > PRINTED:
-            rows = sorted(rows, key=lambda row: np.nan_to_num(row[1].average_precision, nan=2))[:PRINTED]
+            rows = self._from_lowest()[:PRINTED]
             below = (
                 f"The {PRINTED} of {len(self.classes)} labels with the lowest average precision; .per_label has all."
             )
-        table = [
-            [shortened(str(name), LONGEST), *map(figure_text, scores[:-1]), str(scores.support)]
-            for name, scores in rows
-        ]
-        return (
-            self._headline(),
-            (["label", "avg prec", "precision", "recall", "f1", "threshold", "images"], table),
-            below,
-        )
+        head, table = self._table(rows)
+        return self._headline(), (head, [[shortened(name, LONGEST), *figures] for name, *figures in table]), below
 
     def __repr__(self) -> str:
         return f"<MultiLabelEvaluation: {self._headline()}>"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["calibration", "confusion", "coverage", "grid", "history", "overlays", "tradeoff"]
+__all__ = ["calibration", "confusion", "coverage", "grid", "history", "overlays", "precisions", "tradeoff"]
 
 LARGEST = 40  # inches of a side of a confusion matrix
 FEW = 12  # up to so many classes, counts of 0 are written too
@@ -166,7 +166,24 @@ def tradeoff(
     axes.xaxis.set_minor_formatter("")
     axes.set_xlabel("milliseconds per image")
     axes.set_ylabel(title)
+    if figures[0] < figures[-1]:  # losses: the best on top
+        axes.invert_yaxis()
     figure.legend(loc="outside upper left", ncols=2, frameon=False)
+    return figure
+
+
+def precisions(names: Sequence[str], figures: npt.NDArray[np.float64]) -> Figure:
+    """Average precision, precision and recall of labels `(n, 3)`, from the lowest, which is drawn at the bottom."""
+    count, places = len(names), np.arange(len(names))
+    step = max(1, math.ceil(count / LARGEST / 6))  # names that would be too small to read are left out
+    figure = _figure(8, min(LARGEST, 0.25 * count + 1.2))
+    axes = figure.subplots()
+    axes.barh(places, figures[:, 0], color="lightsteelblue", label="average precision")
+    axes.plot(figures[:, 1], places, "o", clip_on=False, color="tab:blue", label="precision at the threshold")
+    axes.plot(figures[:, 2], places, "x", clip_on=False, color="tab:orange", label="recall at the threshold")
+    axes.set_yticks(places[::step], [shortened(name, LONGEST) for name in names[::step]], parse_math=False)
+    axes.set(xlim=(0, 1.02), ylim=(-0.7, count - 0.3))
+    figure.legend(loc="outside upper left", ncols=3, frameon=False)
     return figure
 
 
