@@ -246,6 +246,7 @@ def test_the_places_add_up_to_how_far_a_label_is_above_its_threshold(several: tk
 # ---- compared ----
 
 
+@pytest.mark.thorough
 def test_backbones_are_compared_by_the_loss_that_fit_finds(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forecast, "TIMED_SECONDS", 0.01)
     monkeypatch.setattr(fitting, "REPEATS", 1)

@@ -85,7 +85,10 @@ def test_a_file_gives_the_answers_of_the_classifier(kind: str, loaded: tk.Transf
     assert report.size == sum(sizes)
 
 
-@pytest.mark.parametrize("kind", ["SavedModel", *(pytest.param(k, marks=pytest.mark.slow) for k in list(NAMES)[1:])])
+@pytest.mark.parametrize(
+    "kind",
+    ["SavedModel", *(pytest.param(kind, marks=SLOW.get(kind, pytest.mark.thorough)) for kind in list(NAMES)[1:])],
+)
 def test_a_file_of_several_labels_gives_those_of_the_classifier_by_its_thresholds(
     kind: str, make: Make, pictures: Any
 ) -> None:
