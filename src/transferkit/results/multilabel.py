@@ -181,7 +181,7 @@ class MultiLabelEvaluation(Printed):
         """Write one page with all of it, and pictures of the highest losses; it needs no other file and no network.
 
         Args:
-            path: ends in ``.html``; an existing file is replaced.
+            path: ends in ``.html``, a URL too; an existing file is replaced.
 
         Raises:
             InvalidInputError: another ending, or a path that cannot be written to.
