@@ -8,7 +8,7 @@ WORKERS ?= --numprocesses 2 --dist worksteal
 COVERAGE ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: quickstart test test-thorough test-table test-docs test-slow test-engines test-web test-newest check docs audit bench clean
+.PHONY: quickstart test test-thorough test-table test-docs test-slow test-engines test-recipes test-web test-newest check docs audit bench clean
 
 # The main job, on drawn shapes, or on photos: make quickstart PHOTOS=folder
 # (the shell gets the folder's name as a variable, so that no character in it means anything else)
@@ -40,6 +40,10 @@ test-slow: $(VENV)/installed-dev
 # Predictions and features with a Ray on this machine, photos on an S3 server on it.
 test-engines: $(VENV)/installed-engines
 	$(BIN)/python -m pytest -m engines
+
+# The recipes of the documentation that need packages of others.
+test-recipes: $(VENV)/installed-recipes
+	$(BIN)/python -m pytest -m recipes
 
 # The page of the documentation that classifies in a browser; needs Node.js and Chromium.
 test-web: $(VENV)/installed-dev
@@ -83,6 +87,10 @@ $(VENV)/installed-dev: $(VENV)/installed
 
 $(VENV)/installed-engines: $(VENV)/installed-dev
 	$(BIN)/python -m pip install --quiet --prefer-binary $(CONSTRAINTS) --group engines
+	touch $@
+
+$(VENV)/installed-recipes: $(VENV)/installed-dev
+	$(BIN)/python -m pip install --quiet --prefer-binary $(CONSTRAINTS) --group recipes
 	touch $@
 
 clean:
