@@ -5,6 +5,8 @@ TransferKitTiny learns three drawn patterns; pictures with one of them in a quad
 
 from __future__ import annotations
 
+import io
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 from drawing import exif, picture, textures, write
 from helpers import refused
 from matplotlib.figure import Figure
+from PIL import Image
 
 import transferkit as tk
 from transferkit import explaining
@@ -166,6 +169,18 @@ def test_one_image_is_drawn_with_and_without_its_heatmap(clf: tk.TransferClassif
     figure = clf.explain(str(write(tmp_path / "a.png")), verbose=0).plot()
     assert [len(axes.images) for axes in figure.axes] == [1, 2]
     assert figure.axes[0].get_title() == "a.png"
+
+
+def test_a_notebook_shows_the_figure_if_it_can_be_drawn(
+    clf: tk.TransferClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = clf.explain(PATTERNS[0][:2], verbose=0)
+    for shown in (found, found[0]):
+        png = shown._repr_png_()
+        assert png is not None
+        assert Image.open(io.BytesIO(png)).size == (480, 270)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert found._repr_png_() is None
 
 
 def test_nothing_gives_no_explanations(clf: tk.TransferClassifier) -> None:

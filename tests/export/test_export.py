@@ -187,6 +187,7 @@ def test_photos_without_labels_are_compared_without_accuracy(
     assert report.note.startswith("Accuracy was not measured. ")
     assert pickle.loads(pickle.dumps(report)) == report
     assert repr(report).startswith("<ExportReport: pets (SavedModel, ")
+    assert "<td>milliseconds per image</td>" in report._repr_html_()
 
 
 @pytest.mark.thorough

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import subprocess
 import sys
 from itertools import pairwise
@@ -12,6 +13,7 @@ import pytest
 from drawing import picture
 from helpers import refused
 from matplotlib.figure import Figure
+from PIL import Image
 
 from transferkit.errors import MissingExtraError
 from transferkit.results import plots
@@ -145,6 +147,11 @@ def test_drawing_changes_nothing_global() -> None:
         "assert 'matplotlib.figure' in sys.modules; assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_notebook_shows_a_figure_as_a_picture() -> None:
+    figure = pickle.loads(pickle.dumps(plots.history(METRICS, [], ["fit"])))
+    assert Image.open(io.BytesIO(figure._repr_png_())).size == (1000, 400)
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

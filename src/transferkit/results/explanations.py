@@ -23,7 +23,7 @@ __all__ = ["Explanation", "Explanations"]
 
 @public_in_room
 @dataclass(frozen=True, eq=False)  # arrays do not compare to one truth value
-class Explanation:
+class Explanation(plots.Drawn):
     """Where in one image the classifier finds what speaks for a class.
 
     Attributes:
@@ -54,7 +54,7 @@ class Explanation:
 
 
 @public_in_room
-class Explanations(Sequence[Explanation]):
+class Explanations(plots.Drawn, Sequence[Explanation]):
     """The explanations of several images, in their order; a slice gives `Explanations` again.
 
     Attributes:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .._public import public_in_room
-from .text import text_table
+from .text import Printed, Table
 
 __all__ = ["ExportReport"]
 
 
 @public_in_room
 @dataclass(frozen=True)
-class ExportReport:
+class ExportReport(Printed):
     """How an exported file compares with the classifier, run by its own runtime on the same images; prints as a table.
 
     Attributes:
@@ -46,12 +46,11 @@ class ExportReport:
     size: int
     note: str = ""
 
-    def __str__(self) -> str:
+    def _parts(self) -> tuple[str, Table, str]:
         rows = [["milliseconds per image", f"{self.milliseconds_before:.1f}", f"{self.milliseconds:.1f}"]]
         if self.accuracy is not None and self.accuracy_before is not None:
             rows.insert(0, ["accuracy", f"{self.accuracy_before:.4f}", f"{self.accuracy:.4f}"])
-        parts = self._headline(), text_table(["", "classifier", "file"], rows), self.note
-        return "\n\n".join(filter(None, parts))
+        return self._headline(), (["", "classifier", "file"], rows), self.note and f"\n{self.note}"
 
     def __repr__(self) -> str:
         return f"<ExportReport: {self._headline()}>"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import import_extra
+from ..errors import MissingExtraError, import_extra
 from .scores import Bin
 from .text import shortened
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["calibration", "confusion", "coverage", "grid", "history", "overlays", "precisions", "tradeoff"]
+__all__ = ["Drawn", "calibration", "confusion", "coverage", "grid", "history", "overlays", "precisions", "tradeoff"]
 
 LARGEST = 40  # inches of a side of a confusion matrix
 FEW = 12  # up to so many classes, counts of 0 are written too
@@ -25,11 +28,30 @@ LONGEST = 40  # characters of a class name beside a matrix
 TITLE = 28  # characters of a line above an image
 
 
+class Drawn:
+    """What a notebook shows as its figure, where matplotlib is installed."""
+
+    def plot(self) -> Figure:
+        raise NotImplementedError
+
+    def _repr_png_(self) -> bytes | None:
+        with contextlib.suppress(MissingExtraError):
+            return _png(self.plot())
+        return None
+
+
 def _figure(width: float, height: float) -> Figure:
-    """A figure outside of pyplot: nothing global changes, and nothing is shown."""
+    """A figure outside of pyplot: nothing global changes. As the value of a cell, a notebook shows it."""
     matplotlib = import_extra("matplotlib.figure", "Drawing", "plot")
-    figure: Figure = matplotlib.Figure(figsize=(width, height), layout="constrained")
-    return figure
+    figure: Any = matplotlib.Figure(figsize=(width, height), layout="constrained")
+    figure._repr_png_ = partial(_png, figure)  # notebooks know only figures of pyplot
+    return cast("Figure", figure)
+
+
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
 
 
 def history(metrics: Mapping[str, Sequence[float]], switches: Sequence[int], phases: Sequence[str]) -> Figure:
