@@ -88,6 +88,14 @@ def test_in_a_pipe_no_bar_is_written_even_where_colours_are_forced(monkeypatch: 
     assert pipe.getvalue() == ""
 
 
+def test_in_a_notebook_that_cannot_show_a_bar_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    with seen_on(io.StringIO()) as cell:  # a warning of rich would be an error here
+        work("auto")
+    assert cell.getvalue() == ""
+
+
 def test_short_work_shows_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "DELAY", 60.0)
     with seen_on(Terminal()) as screen:

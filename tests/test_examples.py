@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
+import json
 import os
 import re
 import runpy
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,6 +122,34 @@ def test_quickstart_says_what_it_takes_of_a_folder(
     with pytest.raises(SystemExit):
         main_of("quickstart.py", tmp_path)
     assert f"{tmp_path} holds" in capsys.readouterr().err
+
+
+def cells_of_code() -> list[dict[str, Any]]:
+    cells = json.loads((EXAMPLES / "tour.ipynb").read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "code"]
+
+
+def test_the_notebook_is_kept_without_outputs() -> None:
+    assert [cell for cell in cells_of_code() if cell["outputs"] or cell["execution_count"]] == []
+
+
+@pytest.mark.slow
+def test_each_cell_of_the_notebook_runs_and_shows_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    names: dict[str, Any] = {"__name__": "tour"}
+    shown = []
+    for cell in cells_of_code():
+        *steps, last = ast.parse("".join(cell["source"])).body
+        if not isinstance(last, ast.Expr):
+            steps.append(last)
+        exec(compile(ast.Module(steps, []), "tour", "exec"), names)
+        if isinstance(last, ast.Expr):
+            value = eval(compile(ast.Expression(last.value), "tour", "eval"), names)
+            shown.append(value._repr_png_() if hasattr(value, "_repr_png_") else value._repr_html_())
+    assert len(shown) == 8
+    assert all(shown)
+    assert names["evaluation"].accuracy >= 0.7  # chance is 0.33
+    assert Path("shapes.keras").is_file()
 
 
 @pytest.mark.docs

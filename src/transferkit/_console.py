@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import sys
+from importlib.util import find_spec
 from typing import Literal, TypeAlias
 
 import rich.console
@@ -69,7 +70,8 @@ class Bar:
 
     def __init__(self, title: str, total: float, unit: str, is_wanted: bool) -> None:
         console = rich.console.Console(file=sys.stderr)
-        is_watched = sys.stderr.isatty() or console.is_jupyter  # rich itself also trusts FORCE_COLOR
+        in_notebook = console.is_jupyter and find_spec("ipywidgets") is not None  # rich warns where these are missing
+        is_watched = sys.stderr.isatty() or in_notebook  # rich itself also trusts FORCE_COLOR
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
