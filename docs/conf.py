@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # autodoc imports TensorFlow
@@ -25,3 +26,9 @@ napoleon_numpy_docstring = False
 
 html_theme = "furo"
 html_title = f"transferkit {release}"
+
+
+def setup(app):
+    """The pictures are drawn before the pages that show them are read."""
+    draw = runpy.run_path(str(Path(__file__).with_name("pictures.py")))["draw"]
+    app.connect("builder-inited", lambda _: draw(Path(app.srcdir) / "_build" / "pictures"))

@@ -110,7 +110,7 @@ def calibration(bins: Sequence[Bin]) -> Figure:
     reach = np.abs(intervals.T - accuracy)
     top.plot([0, 1], [0, 1], color="grey", linestyle="--", label="confidence = accuracy")
     top.errorbar(confidence, accuracy, reach, fmt="o", capsize=3, label="images, 95 % interval")
-    top.set(ylabel="accuracy", xlim=(0, 1), ylim=(-0.02, 1.02))
+    top.set(ylabel="accuracy", xlim=(0, 1.02), ylim=(-0.02, 1.02))
     top.legend()
     below.bar(confidence, count, width=0.03)
     below.set(xlabel="confidence", ylabel="images")
@@ -215,7 +215,7 @@ def coverage(shares: npt.NDArray[np.float64], accuracies: npt.NDArray[np.float64
     axes = figure.subplots()
     axes.plot(100 * shares, 100 * accuracies, drawstyle="steps-pre")
     axes.set_xlim(0, 100)
-    axes.set_ylim(None, 100.5)
+    axes.set_ylim(top=100 + 0.02 * (100 - axes.get_ylim()[0]))  # the line at 100 shows, and nothing above it
     axes.set_xlabel("images that are answered, the surest first (%)")
     axes.set_ylabel("accuracy on these (%)")
     axes.grid(alpha=0.3)
