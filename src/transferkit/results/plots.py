@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MissingExtraError, import_extra
+from ..errors import TransferKitError, import_extra
 from .scores import Bin
 from .text import shortened
 
@@ -29,13 +29,13 @@ TITLE = 28  # characters of a line above an image
 
 
 class Drawn:
-    """What a notebook shows as its figure, where matplotlib is installed."""
+    """What a notebook shows as its figure, where there is one and matplotlib is installed."""
 
     def plot(self) -> Figure:
         raise NotImplementedError
 
     def _repr_png_(self) -> bytes | None:
-        with contextlib.suppress(MissingExtraError):
+        with contextlib.suppress(TransferKitError):
             return _png(self.plot())
         return None
 
