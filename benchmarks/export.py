@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sides import ASSETS, MOBILENET, folder_of
@@ -19,12 +20,17 @@ import transferkit as tk
 from transferkit.export import exporting, formats, photos_for
 from transferkit.images import Resizing
 
-WEIGHTS = {
+WEIGHTS: dict[str, Any] = {
     "TransferKitTiny": "pretrained",
     "MobileNetV2": MOBILENET,
     "DenseNet121": ASSETS / "weights" / "densenet121_imagenet_notop.weights.h5",
 }
-QUANTIZED = (("pets.tflite", "float16"), ("pets.tflite", "dynamic"), ("pets.tflite", "int8"), ("pets.xml", "float16"))
+QUANTIZED: tuple[tuple[str, Any], ...] = (
+    ("pets.tflite", "float16"),
+    ("pets.tflite", "dynamic"),
+    ("pets.tflite", "int8"),
+    ("pets.xml", "float16"),
+)
 
 
 def part_of(folder: Path, count: int) -> tuple[list[Path], list[str]]:
@@ -52,7 +58,7 @@ def main() -> None:
     for backbone in asked.backbones:
         clf = tk.TransferClassifier(backbone, weights=WEIGHTS[backbone], seed=0)
         clf.fit(*part_of(data / "train", 200), verbose=0)
-        pixels = photos_for(paths, labels, clf.classes_, None, Resizing(clf.network_.input_shape[1:3])).pixels
+        pixels = photos_for(paths, labels, clf.classes_, "single", None, Resizing(clf.network_.input_shape[1:3])).pixels
         with tempfile.TemporaryDirectory() as folder:
             print(f"{backbone}, {len(pixels)} photos of cats_dogs")
             sizes = {}

@@ -22,6 +22,7 @@ from transferkit._console import Console
 from transferkit.features.extraction import Plan, Storage, extract
 from transferkit.images.decoding import load
 from transferkit.images.images import Images
+from transferkit.images.resizing import Resizing
 from transferkit.network import extractor as frozen
 from transferkit.network.extractor import FeatureExtractor, thread_count
 from transferkit.network.network import assemble
@@ -47,7 +48,7 @@ def main() -> None:
     ]
     files = Images(paths)
     if paths:
-        images = np.stack([load(files, index, size) for index in range(len(files))])
+        images = np.stack([load(files, index, Resizing(size)) for index in range(len(files))])
     else:
         images = np.random.default_rng(0).uniform(0, 255, (asked.count, *size, 3)).astype(np.float32)
     count = len(images)

@@ -33,7 +33,7 @@ import tensorflow as tf
 from PIL import Image
 
 import transferkit as tk
-from transferkit.images import Images, load
+from transferkit.images import Images, Resizing, load
 
 CORES = os.cpu_count() or 1
 GPUS = tf.config.list_physical_devices("GPU")
@@ -63,7 +63,7 @@ def write_photos(folder: Path, count: int, side: int) -> None:
 
 def decoded(path: Path) -> np.ndarray:
     """float32 `(224, 224, 3)`, as transferkit reads it."""
-    return load(Images([path]), 0, SIZE)
+    return load(Images([path]), 0, Resizing(SIZE))
 
 
 class Photos(keras.utils.PyDataset):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from typing import Any
 
 from sides import MOBILENET, folder_of, in_turns, print_table, timed
 
@@ -26,7 +27,7 @@ def compare(data: str, rounds: int) -> None:
     folder = folder_of(data)
     right: dict[str, list[np.ndarray]] = {precision: [] for precision in PRECISIONS}
 
-    def side(precision: str, number: int) -> Mapping[str, float]:
+    def side(precision: Any, number: int) -> Mapping[str, float]:
         clf = tk.TransferClassifier("MobileNetV2", weights=MOBILENET, precision=precision, cache=False, seed=number)
         seconds, _ = timed(lambda: clf.fit(folder / "train", epochs=5, verbose=0))
         evaluation = clf.evaluate(folder / "test", verbose=0)
@@ -46,7 +47,7 @@ def time_together(sets: list[str], rounds: int) -> None:
     photos = [path for data in sets for path in sorted(folder_of(data).glob("*/*/*"))]
     labels = [path.parent.name for path in photos]
 
-    def side(precision: str, number: int) -> Mapping[str, float]:
+    def side(precision: Any, number: int) -> Mapping[str, float]:
         clf = tk.TransferClassifier("MobileNetV2", weights=MOBILENET, precision=precision, cache=False, seed=number)
         return {"seconds": timed(lambda: clf.fit(photos, labels, epochs=5, verbose=0))[0]}
 

@@ -19,6 +19,7 @@ import numpy as np  # isort: skip  # after sides, which quiets TensorFlow
 import transferkit as tk
 from transferkit.images.decoding import load
 from transferkit.images.reading import read_images
+from transferkit.images.resizing import Resizing
 
 THREADS = 8
 ROUNDS = 3
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     asked = parser.parse_args()
     images = read_images(folder_of("cats_dogs") / "test")
-    photos = np.stack([load(images, index, (224, 224)) for index in range(asked.batch * 4)])
+    photos = np.stack([load(images, index, Resizing((224, 224))) for index in range(asked.batch * 4)])
     clf = tk.TransferClassifier("MobileNetV2", weights=MOBILENET, cache=False, seed=0)
     clf.fit(folder_of("cats_dogs") / "train", verbose=0)
     expected = clf.predict_proba(photos, verbose=0)

@@ -30,6 +30,7 @@ from transferkit.backbones.loading import build_with_weights
 from transferkit.backbones.weights import check_weights, find_weights
 from transferkit.images.decoding import load
 from transferkit.images.images import Images
+from transferkit.images.resizing import Resizing
 from transferkit.network.extractor import FeatureExtractor
 from transferkit.network.network import assemble
 
@@ -134,7 +135,7 @@ def features(part: FeatureExtractor, images: npt.NDArray[np.float32]) -> npt.NDA
 
 def photos(data: str, split: str) -> Photos:
     files = Images(sorted((ASSETS / "data" / data / split).glob("*/*")))
-    images = np.stack([load(files, number, SIZE) for number in range(len(files))])
+    images = np.stack([load(files, number, Resizing(SIZE)) for number in range(len(files))])
     return Photos(images, np.array([path.parent.name for path in files.files]))
 
 
