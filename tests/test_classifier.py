@@ -175,6 +175,7 @@ class TestForms:
         assert fitted.predict_proba(x[1], verbose=0) == pytest.approx(expected[1:2], abs=1e-5)
         assert fitted.predict_proba(tf.constant(x), verbose=0) == pytest.approx(expected, abs=1e-5)
 
+    @pytest.mark.thorough
     def test_datasets(self, fitted, photos, expected):
         x = np.stack([decoded(path) for path in sorted((photos / "new").iterdir())])
         plain = tf.data.Dataset.from_tensor_slices(x).batch(2)
@@ -347,6 +348,7 @@ class TestFineTune:
         with pytest.raises(tk.InvalidInputError, match="learning_rate=None"):
             fitted.fine_tune(at="stage2", learning_rate=None, verbose=0)
 
+    @pytest.mark.thorough
     def test_takes_new_data_of_known_classes(self, fitted, photos):
         fitted.fine_tune(photos / "test", at="stage2", epochs=1, verbose=0)
         assert len(fitted.history_.phases) == 2
@@ -450,6 +452,7 @@ class TestCallbacks:
         assert clf.history_.epochs == 2
         assert clf.history_.phases[0].kept == 1
 
+    @pytest.mark.thorough
     def test_reduce_on_plateau_acts_on_the_rate(self, make, photos):
         reduce = keras.callbacks.ReduceLROnPlateau(monitor="loss", min_delta=100.0, patience=1, factor=0.1)
         clf = make().fit(photos / "train", epochs=4, callbacks=[reduce], verbose=0)
@@ -526,6 +529,7 @@ class TestEvaluate:
         assert report.confusion_matrix.sum() == 18
         assert np.trace(report.confusion_matrix) == round(report.accuracy * 18)
 
+    @pytest.mark.thorough
     def test_a_missing_class_keeps_the_indices_right(self, fitted, photos, tmp_path):
         (tmp_path / "some").mkdir()
         for name in ("red", "standing"):
@@ -769,6 +773,7 @@ def test_a_copy_of_a_fitted_classifier_goes_by_the_name_of_a_registered_backbone
     assert pickled(clf).classes_.tolist() == clf.classes_.tolist()  # a lambda cannot be pickled
 
 
+@pytest.mark.thorough
 def test_works_in_another_folder_after_fit_with_relative_paths(make, photos, tmp_path, monkeypatch):
     monkeypatch.chdir(photos)
     clf = make().fit("train", epochs=2, verbose=0)

@@ -177,6 +177,7 @@ def test_a_file_in_no_folder_is_refused_before_the_work(given: list[str], capsys
     assert f"{given[-1]}'` is in a folder that does not exist. Make the folder first" in message
 
 
+@pytest.mark.thorough
 def test_export_prints_the_report(fitted_once: Fitted, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(fitted_once[0]), "pets", "--check", str(photos / "test"), "--quiet"]) == 0
     assert capsys.readouterr().out.startswith("pets (SavedModel, ")

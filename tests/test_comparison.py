@@ -60,6 +60,7 @@ def test_with_one_division_the_figures_are_those_of_fit(
     assert (row.behind, row.behind_error, row.unbeaten) == (0, 0, True)
 
 
+@pytest.mark.thorough
 def test_the_figures_are_means_over_three_divisions(
     pictures: Pictures, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +217,7 @@ def test_an_unknown_backbone_fails_before_the_data_is_read() -> None:
         tk.compare("no such folder", backbones=["TransferKitTiny", "MobilNet"])
 
 
+@pytest.mark.thorough
 def test_images_that_cannot_be_read_are_named_or_left_out(
     photos: Path, make: Make, tmp_path: Path, computed: list[int]
 ) -> None:

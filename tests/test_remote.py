@@ -51,6 +51,7 @@ def test_fit_and_predict_at_a_url_equal_those_on_the_same_files(make: Make, phot
     assert np.array_equal(remote.predict(frame, verbose=0).probabilities, one.probabilities)
 
 
+@pytest.mark.thorough
 def test_a_warm_fit_downloads_nothing(make: Make, bucket: str, downloads: list[str], computed: list[int]) -> None:
     make().fit(f"{bucket}/train", verbose=0)
     assert len(downloads) == len(set(downloads)) == sum(computed) == 36

@@ -45,6 +45,7 @@ def test_the_network_sees_images_by_the_rule_in_fit_and_predict(make, panoramas,
     assert f"({rule})" in clf.summary()
 
 
+@pytest.mark.thorough
 def test_values_are_stored_for_each_rule_and_found_again(make, panoramas, computed):
     answers = {}
     for rule in ("squash", "pad"):

@@ -274,6 +274,7 @@ def test_a_classifier_says_that_lists_of_one_label_are_several_labels(make: Make
 # ---- saved ----
 
 
+@pytest.mark.thorough
 def test_a_saved_classifier_gives_the_same_labels_here_and_in_plain_keras(
     several: tk.TransferClassifier, tmp_path: Path
 ) -> None:

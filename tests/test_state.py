@@ -107,6 +107,7 @@ def test_the_model_of_a_callback_takes_images(tiny: tk.TransferClassifier, pictu
         assert found == pytest.approx([evaluation.loss, evaluation.accuracy], abs=1e-4)
 
 
+@pytest.mark.thorough
 def test_early_stopping_brings_back_the_best_epoch_of_the_network(tiny: tk.TransferClassifier, pictures: Any) -> None:
     stop = keras.callbacks.EarlyStopping(monitor="loss", min_delta=9.0, patience=1, restore_best_weights=True)
     watching = EachEpoch(lambda model: model.predict(pictures[0], verbose=0))

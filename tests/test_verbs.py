@@ -246,6 +246,7 @@ def test_ctrl_c_while_saving_leaves_the_old_file(
         assert [path.name for path in saved_file.parent.iterdir()] == [saved_file.name]
 
 
+@pytest.mark.thorough
 def test_a_second_ctrl_c_does_not_wait_for_what_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     clf = new().fit(*DATA[2], verbose=0)
     begun, leave = threading.Event(), threading.Event()

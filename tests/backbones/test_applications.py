@@ -164,6 +164,7 @@ SEVERAL_SIZES = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "size"), SEVERAL_SIZES)
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square")
 def test_the_file_for_a_size_is_the_one_that_keras_takes(name: str, size: int) -> None:

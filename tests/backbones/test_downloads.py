@@ -265,6 +265,7 @@ def test_without_a_known_hash_a_wrong_file_is_found_by_its_form(server, content,
     assert files_in(cache) == set()
 
 
+@pytest.mark.thorough
 def test_a_failed_download_leaves_the_classifier_as_it_was(server, content, cache):
     server.answers = [sends(content), sends(b"", 404)]
     record(server.url)

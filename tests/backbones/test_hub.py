@@ -75,6 +75,7 @@ def features(record: tk.Backbone, images: np.ndarray) -> np.ndarray:
     return np.asarray(found[0] if isinstance(found, list) else found)
 
 
+@pytest.mark.thorough
 def test_a_preset_becomes_a_record(vit_preset: str, resnet_preset: str) -> None:
     record = tk.keras_hub_backbone(vit_preset)
     assert (record.name, record.family, record.default_size, record.min_size) == ("tiny_vit", "KerasHub", 32, 32)
@@ -88,6 +89,7 @@ def test_a_preset_becomes_a_record(vit_preset: str, resnet_preset: str) -> None:
         assert way(record).stages == record.stages
 
 
+@pytest.mark.thorough
 def test_features_are_those_that_keras_hub_computes(vit_preset: str, resnet_preset: str) -> None:
     tokens = keras_hub.models.Backbone.from_preset(vit_preset)(IMAGES / np.float32(127.5) - 1, training=False)
     assert features(tk.keras_hub_backbone(vit_preset), IMAGES) == pytest.approx(np.asarray(tokens[:, 0]), abs=1e-5)
@@ -96,6 +98,7 @@ def test_features_are_those_that_keras_hub_computes(vit_preset: str, resnet_pres
     assert features(tk.keras_hub_backbone(resnet_preset), IMAGES) == pytest.approx(maps.mean(axis=(1, 2)), abs=1e-4)
 
 
+@pytest.mark.thorough
 def test_without_a_class_token_tokens_are_averaged(tmp_path: Path) -> None:
     preset = saved(tmp_path / "p", vit(use_class_token=False), None)
     record = tk.keras_hub_backbone(preset, preprocessing="tf")
@@ -186,6 +189,7 @@ def test_of_an_encoder_of_images_and_texts_the_images_part_is_taken(tmp_path: Pa
 # ---- what could not be loaded ----
 
 
+@pytest.mark.thorough
 def test_a_preset_without_a_converter_needs_a_rule(tmp_path: Path) -> None:
     preset = saved(tmp_path / "bare", vit(), None)
     with refused(tk.InvalidInputError, repr(preset), "no image converter", "preprocessing='tf'"):

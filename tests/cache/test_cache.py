@@ -20,7 +20,7 @@ import transferkit as tk
 from transferkit import cache
 from transferkit.cache import user
 from transferkit.cache.store import Store
-from transferkit.features import extraction, inspection
+from transferkit.features import extraction, reader
 from transferkit.features import prediction as inference
 from transferkit.features.augmentation import fixed_views
 from transferkit.network.extractor import FeatureExtractor
@@ -45,6 +45,7 @@ def test_nothing_is_there_before_anything_is_computed():
     assert not tk.cache.info().path.exists()
 
 
+@pytest.mark.thorough
 def test_every_call_finds_what_the_others_computed(make, photos, computed, monkeypatch):
     monkeypatch.setattr(inference, "STORE_FROM", 18)
     clf = make().fit(photos / "train", epochs=1, verbose=0)
@@ -59,6 +60,7 @@ def test_every_call_finds_what_the_others_computed(make, photos, computed, monke
     assert sum(computed) == 18
 
 
+@pytest.mark.thorough
 def test_predicting_few_images_writes_nothing(make, photos, computed):
     clf = make().fit(photos / "train", epochs=1, verbose=0)
     before = tk.cache.info()
@@ -72,6 +74,7 @@ def test_predicting_few_images_writes_nothing(make, photos, computed):
     assert not list(before.path.iterdir())
 
 
+@pytest.mark.thorough
 def test_renamed_moved_and_relabelled_photos_are_found(make, photos, tmp_path, computed):
     make().fit(photos / "train", epochs=1, verbose=0)
     computed.clear()
@@ -275,7 +278,7 @@ def test_a_second_pass_after_an_interrupted_one_goes_on(make, photos, monkeypatc
         return original(part, images)
 
     with monkeypatch.context() as patch:
-        patch.setattr(inspection, "thread_count", lambda: 1)  # with more, what is under way depends on their speed
+        patch.setattr(reader, "thread_count", lambda: 1)  # with more, what is under way depends on their speed
         patch.setattr(FeatureExtractor, "__call__", stops)
         with pytest.raises(KeyboardInterrupt):
             make().fit(photos / "train", epochs=1, verbose=0)

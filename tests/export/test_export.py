@@ -110,6 +110,7 @@ def test_a_file_of_several_labels_gives_those_of_the_classifier_by_its_threshold
     assert [set(np.array(about["labels"])[row]) for row in given] == [set(found) for found in expected.labels]
 
 
+@pytest.mark.thorough
 def test_onnx_keeps_preprocessing_by_means(make: Make, pictures: Any) -> None:
     """TensorFlow keeps the means outside of the graph, so tf2onnx takes them for inputs."""
     needed("ONNX")

@@ -18,6 +18,7 @@ def clf(make: Any, pictures: Any) -> tk.TransferClassifier:
     return make(seed=0).fit(*pictures, verbose=0)
 
 
+@pytest.mark.thorough
 def test_probabilities_are_the_mean_of_both_sides(clf: tk.TransferClassifier) -> None:
     images = drawn(4, seed=1)[0]
     both = clf.predict(images, views=2).probabilities
@@ -32,6 +33,7 @@ def test_evaluate_takes_them_too(clf: tk.TransferClassifier) -> None:
     assert np.array_equal(evaluation.predictions.probabilities, clf.predict(images, views=2).probabilities)
 
 
+@pytest.mark.thorough
 def test_images_as_they_are_come_from_the_store(make: Any, pictures: Any, computed: list[int], tmp_path: Path) -> None:
     clf = make(seed=0, cache=tmp_path).fit(*pictures, verbose=0)
     before = sum(computed)

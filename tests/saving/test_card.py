@@ -111,6 +111,7 @@ def test_a_backbone_of_any_name_is_one_tag(manifest, name):
     assert "\n---\nkey" not in text
 
 
+@pytest.mark.thorough
 @steady
 @given(name=st.text(min_size=1))
 def test_any_text_is_one_scalar_of_the_head(manifest, name):

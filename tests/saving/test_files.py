@@ -151,6 +151,7 @@ def test_the_file_says_what_was_trained_and_how(saved_file, photos):
     assert "val_accuracy" in phase["metrics"]
 
 
+@pytest.mark.thorough
 def test_the_fingerprint_follows_the_images_and_not_their_order(make, pictures):
     images, labels = pictures
 

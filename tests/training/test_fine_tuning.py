@@ -88,6 +88,8 @@ def test_a_run_that_would_not_be_kept_is_left_out_unless_the_user_wants_to_see_i
     lines = [line for line in capsys.readouterr().out.splitlines() if "measured in" in line]
     assert [line.split(" in ")[1] for line in lines] == ["5 folds", "5 folds, then 3 epochs", "5 folds, then 25 epochs"]
     assert len(clf.history_["loss"]) == clf.history_.epochs == 1 + 3 + 25
+    switches = [line for line in clf.history_.plot().axes[0].lines if line.get_linestyle() == "--"]
+    assert [line.get_xdata()[0] for line in switches] == [1.5, 4.5]
 
 
 @pytest.mark.thorough
@@ -121,6 +123,7 @@ def test_it_chooses_where_to_cut(make: Make, small: Pictures, backbone: str, siz
     assert index in [network.resolve(stage) for stage in record.stages]
 
 
+@pytest.mark.thorough
 def test_a_backbone_without_stages_is_cut_where_it_shrinks_or_half_way(make: Make, small: Pictures) -> None:
     def build(input_shape: tuple[int, int, int]) -> keras.Model:
         inputs = values = keras.Input(input_shape)
@@ -291,6 +294,7 @@ def test_the_first_layer_moves_by_its_share_of_what_the_head_moves() -> None:
     assert moved[1] == pytest.approx(0.3**0.5 * moved[2], rel=1e-3)
 
 
+@pytest.mark.thorough
 def test_layer_decay_reaches_the_layers(make: Make, small: Pictures) -> None:
     """With a constant rate and one step, each weight moves by its own rate."""
     constant = keras.optimizers.schedules.PiecewiseConstantDecay([1000], [1e-3, 1e-3])
@@ -324,6 +328,7 @@ def test_few_images_take_whole_epochs_and_all_folds() -> None:
 # ---- new data ----
 
 
+@pytest.mark.thorough
 def test_new_data_without_a_class_leaves_it_possible(make: Make, hard: Pictures, pictures: Pictures) -> None:
     x, y = pictures
     clf = make().fit(x, y, verbose=0)
@@ -332,6 +337,7 @@ def test_new_data_without_a_class_leaves_it_possible(make: Make, hard: Pictures,
     assert (clf.predict_proba(x[y == "red"], verbose=0)[:, 1] > 0.5).all()
 
 
+@pytest.mark.thorough
 def test_new_data_of_one_class(
     make: Make, pictures: Pictures, hard: Pictures, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -356,6 +362,7 @@ def test_it_is_repeatable_and_silent(make: Make, small: Pictures, capfd: pytest.
     assert selection_of(one) == selection_of(other)
 
 
+@pytest.mark.thorough
 def test_an_interruption_in_a_fold_leaves_the_classifier_as_it_was(
     make: Make, small: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:

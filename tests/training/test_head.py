@@ -149,6 +149,7 @@ def test_many_classes_of_few_images(make: Any) -> None:
 # ---- the solution ----
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("names", ["three classes", "two classes", "weights"])
 def test_it_is_the_logistic_regression_of_scikit_learn(make: Any, monkeypatch: pytest.MonkeyPatch, names: str) -> None:
     x, y = drawn(12, seed=3)
@@ -221,6 +222,7 @@ class White(keras.layers.Layer):  # type: ignore[misc]
         return keras.ops.full_like(images, 255.0)
 
 
+@pytest.mark.thorough
 def test_new_changes_in_each_epoch_train_by_steps_and_fixed_views_do_not(make: Any, pictures: Any) -> None:
     assert phase_of(make(augmentation="light").fit(*pictures, verbose=0)).epochs == 30
     phase = phase_of(make(augmentation="light", views=3).fit(*pictures, verbose=0))

@@ -92,6 +92,7 @@ def test_good_numbers_pass_and_are_counted_alike_in_one_loop_and_step_by_step(mo
         assert values == pytest.approx(stepped.metrics[name], abs=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("steps_a_call", [1, 2, 100])
 @pytest.mark.parametrize("bad", [NAN, np.inf])
 def test_a_bad_value_names_the_first_batch_that_holds_one(

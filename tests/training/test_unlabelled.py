@@ -33,6 +33,7 @@ def taught(assets: Path) -> tk.TransferClassifier:
     return tiny().fit(images, labels, unlabelled=others, verbose=0)
 
 
+@pytest.mark.thorough
 def test_it_is_kept_where_the_out_of_fold_loss_falls(taught: tk.TransferClassifier) -> None:
     selection = taught.history_.phases[0].selection
     assert selection is not None

@@ -53,6 +53,7 @@ def test_so_many_as_wanted_are_listed(make: Any, exchanged: Any) -> None:
     assert repr(found) == "<SuspiciousLabels: 10 of 60 images>"
 
 
+@pytest.mark.thorough
 def test_after_fine_tune_the_frozen_features_judge(make: Any, exchanged: Any) -> None:
     clf = make().fit(*exchanged[:2], verbose=0)
     before = list(clf.suspicious_labels(12, verbose=0))
@@ -113,6 +114,7 @@ def test_a_loaded_classifier_has_no_photos(loaded: tk.TransferClassifier, method
         loaded.suspicious_labels() if method == "suspicious_labels" else loaded.neighbours("x.jpg")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("count", [0, -1, 2.5, True])
 def test_counts_are_whole(fitted: tk.TransferClassifier, photos: Any, count: Any) -> None:
     with refused(tk.InvalidInputError, "`k="):

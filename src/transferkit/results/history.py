@@ -160,8 +160,9 @@ class History(Printed, Mapping[str, list[float]]):
 
     def plot(self) -> Figure:
         """Loss and accuracy over all phases as a figure, returned and not shown (extra ``plot``)."""
-        ends = np.cumsum([phase.epochs for phase in self.phases])[:-1].tolist()
-        return plots.history(dict(self), ends, [phase.name for phase in self.phases])
+        drawn = [phase for phase in self.phases if phase.epochs]
+        ends = np.cumsum([phase.epochs for phase in drawn])[:-1].tolist()
+        return plots.history(dict(self), ends, [phase.name for phase in drawn])
 
     def _parts(self) -> tuple[str, Table, str]:
         shown = [name for name in self.metrics if name != "learning_rate"]
