@@ -45,8 +45,8 @@ SESSIONS_BYTES = 2**30  # about what all sessions take together: each has a copy
 # Images per call of the frozen part. On a CPU small batches stay in its caches, and one call per core
 # beats one call on all cores: benchmarks/forward.py measured 1.7 times the images per second of batches of 32.
 CPU_CHUNK = 4
-# bfloat16 halves the arithmetic and not what a call costs: a cold fit of 1,400 photos took 8.0 s in these, 8.9 s in those of
-# 4 (means of 4 rounds in turns).
+# In bfloat16 the arithmetic takes half the time, so the cost of each call weighs more. A cold fit of 1,400 photos took 8.0 s
+# with 32 images a call, and 8.9 s with 4 (means of 4 rounds in turns).
 HALF_CPU_CHUNK = 32
 GPU_CHUNK = 64
 FUNCTIONS = 2  # that stay in memory
