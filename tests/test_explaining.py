@@ -186,7 +186,7 @@ def test_a_notebook_shows_the_figure_if_it_can_be_drawn(
 def test_nothing_gives_no_explanations(clf: tk.TransferClassifier) -> None:
     assert len(clf.explain([], verbose=0)) == 0
     assert clf.explain([], verbose=0).heatmaps.shape == (0,)
-    with refused(tk.InvalidInputError, "no explanations to draw", "one image or more"):
+    with refused(tk.InvalidInputError, "no explanations to draw", "at least one image"):
         clf.explain([], verbose=0).plot()
 
 

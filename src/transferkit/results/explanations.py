@@ -78,7 +78,7 @@ class Explanations(plots.Drawn, Sequence[Explanation]):
         """
         if not len(self):
             raise InvalidInputError(
-                "There are no explanations to draw: a figure needs one image or more. Explain images that can be read."
+                "There are no explanations to draw: a figure needs at least one image. Explain images that can be read."
             )
         if len(self) == 1:
             return self[0].plot()
