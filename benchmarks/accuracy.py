@@ -54,17 +54,6 @@ def regression(clf: tk.TransferClassifier, photos: tuple[list[str], list[str]], 
     from sklearn.model_selection import StratifiedKFold
     from threadpoolctl import threadpool_limits
 
-    from transferkit.features.extraction import Plan, Storage, extract
-    from transferkit.images.reading import read_images
-
-    network = clf._fitted.network
-    store = tk.classifier.open_store(clf.cache)
-
-    def features(images: Any) -> Any:
-        plan = Plan(read_images(images))
-        values = extract(network.feature_extractor(), plan, Storage(store), tk.classifier.Console(0), "").values[0]
-        return np.asarray(values[np.arange(len(plan))], np.float64) * network.feature_scale
-
     paths = sorted(str(path) for path in test.rglob("*") if path.is_file())
     truth = [Path(path).parent.name for path in paths]
     folds = min(5, min(photos[1].count(name) for name in set(photos[1])))
@@ -72,8 +61,8 @@ def regression(clf: tk.TransferClassifier, photos: tuple[list[str], list[str]], 
         warnings.simplefilter("ignore")
         splitter = StratifiedKFold(folds, shuffle=True, random_state=0)
         model = LogisticRegressionCV(Cs=np.logspace(-3.5, 1, 10), cv=splitter, scoring="neg_log_loss", max_iter=300)
-        model.fit(features(photos[0]), photos[1])
-        probabilities = model.predict_proba(features(paths))
+        model.fit(clf.transform(photos[0], verbose=0).astype(np.float64), photos[1])
+        probabilities = model.predict_proba(clf.transform(paths, verbose=0).astype(np.float64))
     right = model.classes_[probabilities.argmax(axis=1)] == np.array(truth)
     return {
         "accuracy": float(right.mean()),
