@@ -9,10 +9,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import WeightsError, first_line
 from .downloads import SPARE, declared_values
@@ -21,9 +22,23 @@ from .record import Backbone, Loader
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["build_with_weights", "refuse_oversized"]
+__all__ = ["build_with_weights", "copy_weights", "refuse_oversized"]
 
+KEPT_BYTES = 2**27  # larger files are read again
 IMAGENET_MEAN_AND_DEVIATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+Values: TypeAlias = list[dict[str, npt.NDArray[Any]]]  # of each layer, by the layer's own names
+
+
+class _Loaded(NamedTuple):
+    """What a file held; `record` stays alive, so that no other gets its id."""
+
+    key: tuple[Any, ...]
+    record: Backbone
+    values: Values
+
+
+_last: _Loaded | None = None
 
 
 def build_with_weights(
@@ -66,7 +81,42 @@ def refuse_oversized(path: Path, model: keras.Model, times: int = 1) -> None:
         raise ValueError(f"it declares {declared:,} values where the network holds {held:,}")
 
 
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Give a model the weights of another one with the same layers."""
+    _put_values(_values_of(source), target)
+
+
+def _values_of(model: keras.Model) -> Values:
+    found = []
+    for layer in model._flatten_layers():  # also of models inside the model
+        values: dict[str, Any] = {}
+        layer.save_own_variables(values)
+        found.append({name: np.array(value) for name, value in values.items()})
+    return found
+
+
+def _put_values(values: Values, model: keras.Model) -> None:
+    # By layers: Normalization computes something from its weights when it gets them.
+    for layer, own in zip(model._flatten_layers(), values, strict=True):
+        layer.load_own_variables(own)
+
+
 def _load_file(model: keras.Model, record: Backbone, path: Path) -> None:
+    """The weights of the file; those of the last one stay in memory, for cross-validation asks for them in each fold."""
+    global _last
+    about = path.stat()
+    shapes = [tuple(weight.shape) for weight in model.weights]
+    key = id(record), path.absolute(), about.st_mtime_ns, about.st_size, shapes
+    last = _last
+    if last is not None and last.key == key:
+        _put_values(last.values, model)
+    else:
+        _read_file(model, record, path)
+        _last = _Loaded(key, record, _values_of(model)) if about.st_size < KEPT_BYTES else None
+    _fix_normalization(model)
+
+
+def _read_file(model: keras.Model, record: Backbone, path: Path) -> None:
     try:
         refuse_oversized(path, model, times=4)
         with warnings.catch_warnings():
@@ -79,7 +129,6 @@ def _load_file(model: keras.Model, record: Backbone, path: Path) -> None:
             f"of this backbone without its top, as model.save_weights or Keras Applications write them. Check that "
             f"backbone and file match."
         ) from error
-    _fix_normalization(model)
 
 
 @contextmanager

@@ -41,7 +41,7 @@ Forward = Callable[[Array], list[Array]]  # float32 (n, h, w, 3) -> the outputs 
 
 MOST_THREADS = 16
 CONSTANT_BYTES = 2**29  # weights of more bytes stay variables: a graph may hold 2 GB
-SESSIONS_BYTES = 2**30  # about what all sessions take together: each has a copy of the weights
+SESSIONS_BYTES = 2**30  # about what all sessions of a function take together: each has a copy of the weights
 # Images per call of the frozen part. On a CPU small batches stay in its caches, and one call per core
 # beats one call on all cores: benchmarks/forward.py measured 1.7 times the images per second of batches of 32.
 CPU_CHUNK = 4
@@ -49,9 +49,9 @@ CPU_CHUNK = 4
 # with 32 images a call, and 8.9 s with 4 (means of 4 rounds in turns).
 HALF_CPU_CHUNK = 32
 GPU_CHUNK = 64
-FUNCTIONS = 2  # that stay in memory
+FUNCTIONS = 4  # that stay in memory at most, if their sessions take no more than one function may
 
-_functions: dict[str, Forward] = {}  # by name; the last one is the one used last
+_functions: dict[str, tuple[Forward, int]] = {}  # with the bytes of its sessions, by name; the one used last is last
 _compiling = threading.Lock()
 _limit = 0  # the CPUs that this process keeps to; 0 = all
 _lost_threads = False  # this process is a fork of one in which TensorFlow had started its threads
@@ -144,28 +144,31 @@ class FeatureExtractor:
     def _compile(self) -> Forward:
         """The function, made when it is first needed: never, if the store holds all values."""
         with _compiling:
-            function = _functions.pop(self.name, None)
-            if function is None:
-                if weights_digest(self.model) != self._weights:
-                    raise RuntimeError(f"The weights of {self.name} changed before it was compiled")
-                function, constant = compiled(self.model, self.size, self._half, self.gpu)
-                if not constant:  # it follows the weights of this network, which may change
-                    return function
-            _functions[self.name] = function
-            if len(_functions) > FUNCTIONS:
+            if self.name in _functions:
+                _functions[self.name] = _functions.pop(self.name)
+                return _functions[self.name][0]
+            if weights_digest(self.model) != self._weights:
+                raise RuntimeError(f"The weights of {self.name} changed before it was compiled")
+            function, size = compiled(self.model, self.size, self._half, self.gpu)
+            if not size:  # it follows the weights of this network, which may change
+                return function
+            _functions[self.name] = function, size
+            while len(_functions) > 1 and (
+                len(_functions) > FUNCTIONS or sum(size for _, size in _functions.values()) > SESSIONS_BYTES
+            ):
                 _functions.pop(next(iter(_functions)))
             return function
 
 
-def compiled(model: keras.Model, size: tuple[int, int], half: bool = False, gpu: bool = False) -> tuple[Forward, bool]:
+def compiled(model: keras.Model, size: tuple[int, int], half: bool = False, gpu: bool = False) -> tuple[Forward, int]:
     """A function that computes what `model` does in inference, for any number of threads.
 
     Args:
         half: convolutions and products in bfloat16 on a CPU, in float16 on a GPU.
 
     Returns:
-        The function, and whether the weights are constants in it. They are not, and `half` does nothing, if they do not
-        fit into a graph or a layer holds other state; the function then follows the weights of `model`.
+        The function, and how many bytes the weights take that are constants in it. There are none, and `half` does
+        nothing, if they do not fit into a graph or a layer holds other state; it then follows the weights of `model`.
     """
     traced = _traced(model, size, rounded=half and not gpu)
     free: LifoQueue[Forward] = LifoQueue()  # the one used last is warm
@@ -179,18 +182,19 @@ def compiled(model: keras.Model, size: tuple[int, int], half: bool = False, gpu:
 
     if any(tensor.dtype == tf.resource for tensor in traced.captured_inputs):
         free.put(lambda images: [output.numpy() for output in traced(tf.constant(images))])
-        return run, False
+        return run, 0
     graph = tf.Graph()
     with graph.as_default():
         captured = zip(traced.graph.inputs[1:], traced.captured_inputs, strict=True)
         constants = {placeholder.name: tf.constant(value.numpy()) for placeholder, value in captured}
         tf.import_graph_def(traced.graph.as_graph_def(), input_map=constants, name="")
     outputs = [tensor.name for tensor in traced.outputs]
-    fitting = SESSIONS_BYTES // max(1, 4 * model.count_params())
-    for _ in range(1 if gpu else max(1, min(thread_count(), fitting))):
+    weights_bytes = max(1, 4 * model.count_params())
+    sessions = 1 if gpu else max(1, min(thread_count(), SESSIONS_BYTES // weights_bytes))
+    for _ in range(sessions):
         session = tf.compat.v1.Session(graph=graph, config=_config(half, gpu))
         free.put(session.make_callable(outputs, feed_list=[traced.inputs[0].name]))
-    return run, True
+    return run, sessions * weights_bytes
 
 
 def _config(half: bool, gpu: bool) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -46,10 +47,18 @@ def weights_digest(model: keras.Model) -> str:
 
 
 def checksum_of(model: keras.Model) -> Callable[[], bytes]:
-    """A function that gives eight bytes for each weight of a model as it is then; much faster than the digest."""
+    """A function that gives a checksum of the weights of a model as they are then; much faster than the digest."""
 
     def checksums() -> tf.Tensor:
-        return tf.concat([tf.fingerprint(tf.reshape(weight.value, (1, -1))) for weight in model.weights], axis=0)
+        # Most weights are vectors: one operation for all of a kind, and the function is built in half the time.
+        vectors, arrays = defaultdict(list), []
+        for weight in model.weights:
+            if len(weight.shape) > 1:
+                arrays.append(weight.value)
+            else:
+                vectors[weight.dtype].append(tf.reshape(weight.value, [-1]) if not weight.shape else weight.value)
+        joined = [tf.concat(group, axis=0)[tf.newaxis] for group in vectors.values()]
+        return tf.concat([tf.fingerprint(values) for values in (*arrays, *joined)], axis=0)
 
     function = tf.function(checksums, autograph=False).get_concrete_function()
     return lambda: function().numpy().tobytes()

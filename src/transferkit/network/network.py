@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._arguments import Resize, is_whole
-from ..backbones import Backbone, build_with_weights
+from ..backbones import Backbone, build_with_weights, copy_weights
 from ..errors import InvalidInputError, bad_argument, some_of
 from .extractor import FeatureExtractor, graph_of, nodes_of
 from .fingerprints import computation
@@ -69,11 +69,7 @@ class Network:
         options = dropout.rate, dropout.seed, self.precision, self.resize, self.thresholds
         made = assemble(self.record, backbone, self.size, logits.units, *options)
         made.set_feature_scale(self.feature_scale)
-        layers = zip(made.model._flatten_layers(), self.model._flatten_layers(), strict=True)
-        for layer, original in layers:
-            values: dict[str, Any] = {}
-            original.save_own_variables(values)
-            layer.load_own_variables(values)
+        copy_weights(self.model, made.model)
         return made
 
     def features_model(self) -> keras.Model:
