@@ -7,6 +7,7 @@ Each draw takes so many training photos of each class, by the number of the draw
 is added to the JSON file line by line, and what is there already is not measured again, so the program can be stopped and
 started. Values come from the store. Differences are paired by draw; with one draw, their error is that of the test photos.
 
+`calibration` is the calibration error after `fine_tune`, without the temperature and with it.
 `regression` is scikit-learn's LogisticRegressionCV on the same features: five folds, ten strengths, by log loss.
 `fit` and `fine_tune` have no arguments.
 """
@@ -21,6 +22,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from confidence import calibration_error, confidences
 from sides import MOBILENET, folder_of
 
 import numpy as np  # isort: skip  # after sides, which quiets TensorFlow
@@ -40,11 +42,17 @@ def draw(data: str, size: int | None, number: int) -> tuple[list[str], list[str]
     return paths, labels
 
 
-def scores(clf: tk.TransferClassifier, test: Path) -> dict[str, Any]:
-    """Figures on the test photos, and which answers were right."""
-    evaluation = clf.evaluate(test, verbose=0)
-    right = [prediction.label == Path(prediction.path or "").parent.name for prediction in evaluation.predictions]
-    return {"accuracy": evaluation.accuracy, "loss": evaluation.loss, "right": "".join(str(int(one)) for one in right)}
+def scores(clf: tk.TransferClassifier, data: str) -> dict[str, Any]:
+    """Figures on the test photos, which answers were right, and the calibration error with and without the temperature."""
+    evaluation = clf.evaluate(folder_of(data) / "test", verbose=0)
+    right = evaluation.labels == evaluation.predictions.labels
+    unscaled = confidences(clf, data, clf.history_.phases[-1].temperature)
+    return {
+        "accuracy": evaluation.accuracy,
+        "loss": evaluation.loss,
+        "right": "".join(str(int(one)) for one in right),
+        "calibration": [calibration_error(unscaled, right), evaluation.calibration_error],
+    }
 
 
 def regression(clf: tk.TransferClassifier, photos: tuple[list[str], list[str]], test: Path) -> dict[str, Any]:
@@ -78,13 +86,13 @@ def measure(backbone: str, data: str, size: int | None, number: int, tune: bool)
     clf = tk.TransferClassifier(backbone, weights=weights, seed=number)
     started = time.perf_counter()
     clf.fit(*photos, verbose=0)
-    found: dict[str, Any] = {"fit": scores(clf, test) | {"seconds": time.perf_counter() - started}}
+    found: dict[str, Any] = {"fit": scores(clf, data) | {"seconds": time.perf_counter() - started}}
     found["regression"] = regression(clf, photos, test)
     if tune:
         started = time.perf_counter()
         clf.fine_tune(verbose=0)
         seconds = time.perf_counter() - started
-        found["fine_tune"] = scores(clf, test) | {
+        found["fine_tune"] = scores(clf, data) | {
             "seconds": seconds,
             "selection": str(clf.history_.phases[-1].selection),
         }
@@ -102,8 +110,8 @@ def difference(rows: list[dict[str, Any]], one: str, other: str) -> str:
 
 def table(results: dict[str, dict[str, Any]], backbone: str) -> None:
     """A row for each set and size."""
-    heads = ["draws", "fit", "- regression", "fine_tune - fit", "loss", "s"]
-    print("\n{:<14} {:>7} {:>5} {:>6} {:>15} {:>16} {:>14} {:>5}".format("set", "a class", *heads))
+    heads = ["draws", "fit", "- regression", "fine_tune - fit", "loss", "calibration", "s"]
+    print("\n{:<14} {:>7} {:>5} {:>6} {:>15} {:>16} {:>14} {:>14} {:>5}".format("set", "a class", *heads))
     cells: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for key, found in results.items():
         used, data, size, _ = key.split("/")
@@ -112,14 +120,20 @@ def table(results: dict[str, dict[str, Any]], backbone: str) -> None:
     for (data, size), rows in cells.items():
         tuned = [row for row in rows if "fine_tune" in row]
         fit = 100 * float(np.mean([row["fit"]["accuracy"] for row in rows]))
-        columns = ["-", "-", "-"]
+        columns = ["-", "-", "-", "-"]
         if tuned:
             losses = [np.mean([row[name]["loss"] for row in tuned]) for name in ("fit", "fine_tune")]
             seconds = np.mean([row["fine_tune"]["seconds"] for row in tuned])
-            columns = [difference(tuned, "fine_tune", "fit"), f"{losses[0]:.3f}->{losses[1]:.3f}", f"{seconds:.0f}"]
+            errors = np.mean([row["fine_tune"]["calibration"] for row in tuned], axis=0)
+            columns = [
+                difference(tuned, "fine_tune", "fit"),
+                f"{losses[0]:.3f}->{losses[1]:.3f}",
+                f"{errors[0]:.4f}->{errors[1]:.4f}",
+                f"{seconds:.0f}",
+            ]
         print(
             f"{data:<14} {size:>7} {len(rows):>5} {fit:>6.2f} {difference(rows, 'fit', 'regression'):>15} "
-            f"{columns[0]:>16} {columns[1]:>14} {columns[2]:>5}"
+            f"{columns[0]:>16} {columns[1]:>14} {columns[2]:>14} {columns[3]:>5}"
         )
 
 
