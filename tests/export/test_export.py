@@ -18,7 +18,7 @@ from helpers import refused
 from networks import TINY
 
 import transferkit as tk
-from transferkit.export import exporting, formats, writers
+from transferkit.export import exporting, formats
 
 Run = Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]
 
@@ -304,14 +304,14 @@ def replace_writer(monkeypatch: pytest.MonkeyPatch, write: Any) -> None:
     monkeypatch.setattr(formats, "SAVED_MODEL", formats.FORMATS[""])
 
 
-def write_another(job: writers.Job, path: Path) -> None:
+def write_another(job: formats.Job, path: Path) -> None:
     """The network with another head."""
     import keras
 
     other = keras.models.clone_model(job.model)
     other.set_weights(job.model.get_weights())
     other.layers[-2].bias.assign([3.0, 0.0, 0.0])
-    writers.write_saved_model(dataclasses.replace(job, model=other), path)
+    formats.write_saved_model(dataclasses.replace(job, model=other), path)
 
 
 def test_a_network_that_cannot_be_converted_is_an_error(

@@ -13,16 +13,13 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from .._files import replacing_all
 from ..errors import ExportError, first_line
 from ..images import Codes, Pixels, Resizing
 from ..results import ExportReport
-from .formats import Format
+from .formats import Format, Job, Run, compiled
 from .photos import Photos
-from .runtimes import Run
-from .writers import Job
 
 __all__ = ["export"]
 
@@ -57,13 +54,13 @@ def export(
         description["thresholds"] = thresholds.tolist()
     job = Job(model, description, quantize, calibration)
     labels = target.with_name(f"{target.stem if kind.ending else target.name}.labels.json")
-    before = _compiled(model)
+    classifier = compiled(model).get_concrete_function()
     try:
         with replacing_all(target) as folder:
             file = folder / target.name
             with _converting(kind):
                 kind.write(job, file)
-                figures = _compare(before, kind.run(file), photos, thresholds)
+                figures = _compare(classifier, kind.run(file), photos, thresholds)
             size = sum(part.stat().st_size for part in folder.rglob("*") if part.is_file())
             (folder / labels.name).write_text(json.dumps(job.description, ensure_ascii=False), encoding="utf-8")
             report = ExportReport(target, labels, kind.name, quantize, **figures, size=size, note=photos.note)
@@ -90,13 +87,6 @@ def _converting(kind: Format) -> Iterator[None]:
             f"The network cannot be converted to {kind.name} ({first_line(error)}): each of its layers must have a "
             f"counterpart there. Choose another format or backbone."
         ) from error
-
-
-def _compiled(model: keras.Model) -> Run:
-    given = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
-    function = tf.function(lambda pixels: model(pixels, training=False), input_signature=given, autograph=False)
-    run = function.get_concrete_function()
-    return lambda pixels: np.asarray(run(tf.constant(pixels)))
 
 
 def _compare(before: Run, after: Run, photos: Photos, thresholds: npt.NDArray[np.float64] | None) -> dict[str, Any]:
@@ -127,9 +117,9 @@ def _share_equal(answers: Codes, others: Codes) -> float:
 
 def _run(run: Run, pixels: Pixels) -> tuple[Probabilities, float]:
     """Probabilities, and milliseconds per photo."""
-    parts = [run(pixels[:1])]  # runtimes do some of their work in the first call
+    parts = [np.asarray(run(pixels[:1]))]  # runtimes do some of their work in the first call
     started = time.perf_counter()
-    parts += [run(pixels[start : start + BATCH]) for start in range(1, len(pixels), BATCH)]
+    parts += [np.asarray(run(pixels[start : start + BATCH])) for start in range(1, len(pixels), BATCH)]
     seconds = time.perf_counter() - started
     return np.concatenate(parts), 1000 * seconds / max(1, len(pixels) - 1)
 

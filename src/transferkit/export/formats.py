@@ -1,22 +1,140 @@
-"""The formats, by the ending of the file: who writes it, what runs it, what it can be quantized to."""
+"""The formats, by the ending of the file: how each is written, what runs it, what it can be quantized to.
+
+Each file takes RGB 0-255 float32 `(n, h, w, 3)` and gives probabilities `(n, n_classes)`. A SavedModel is the way to LiteRT
+and OpenVINO, so that each layer has one converter less that could get it wrong.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
 
 from .._remote import refuse_url
 from ..errors import bad_argument, import_extra, some_of
-from .runtimes import Run, run_litert, run_onnx, run_openvino, run_saved_model
-from .writers import Job, write_litert, write_onnx, write_openvino, write_saved_model
+from ..images import Pixels
 
-__all__ = ["Format", "Quantization", "check_target"]
+__all__ = ["Format", "Job", "Quantization", "Run", "check_target", "compiled"]
 
 Quantization: TypeAlias = Literal["float16", "dynamic", "int8"]
+Run: TypeAlias = Callable[[Pixels], npt.ArrayLike]  # from pixels to probabilities
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to write.
+
+    Attributes:
+        description: JSON values by name, for the file's own metadata and for the file beside it.
+        quantize: None = float32.
+        calibration: photos for ``"int8"``.
+    """
+
+    model: keras.Model
+    description: dict[str, Any]
+    quantize: str | None
+    calibration: Pixels | None
+
+
+def compiled(model: keras.Model) -> Any:
+    """A function of TensorFlow, for batches of any length."""
+    given = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name=model.input.name)]
+    return tf.function(lambda pixels: model(pixels, training=False), input_signature=given, autograph=False)
+
+
+def write_saved_model(job: Job, path: Path) -> None:
+    # Without a signature, Keras takes that of the last call, which a loaded model has not had.
+    shape, name = (None, *job.model.input_shape[1:]), job.model.input.name
+    signature = [keras.InputSpec(shape=shape, dtype="float32", name=name)]
+    job.model.export(str(path), format="tf_saved_model", verbose=False, input_signature=signature)
+
+
+def run_saved_model(path: Path) -> Run:
+    served = tf.saved_model.load(str(path))
+    return lambda pixels: served.serve(pixels)
+
+
+def write_onnx(job: Job, path: Path) -> None:
+    import onnx
+    import tf2onnx
+
+    function = compiled(job.model)
+    model, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature)
+    # What preprocessing divides by, for example, has become an input, as TensorFlow keeps it outside of the graph.
+    traced = function.get_concrete_function()
+    outside = {tensor.name: value for tensor, value in zip(traced.inputs[1:], traced.captured_inputs, strict=True)}
+    used = {name for node in model.graph.node for name in node.input}
+    for extra in list(model.graph.input)[1:]:
+        model.graph.input.remove(extra)
+        if extra.name in used:
+            model.graph.initializer.append(onnx.numpy_helper.from_array(outside[extra.name].numpy(), extra.name))
+    onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in job.description.items()})
+    onnx.save(model, path)
+
+
+def run_onnx(path: Path) -> Run:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    return lambda pixels: session.run(None, {given.name: pixels})[0]
+
+
+def write_openvino(job: Job, path: Path) -> None:
+    import openvino
+
+    with _saved_model(job) as folder:
+        # Not convert_model, which reports its use over the network.
+        model = openvino.Core().read_model(folder)
+        for name, value in job.description.items():
+            model.set_rt_info(json.dumps(value), ["transferkit", name])
+        openvino.save_model(model, path, compress_to_fp16=job.quantize == "float16")
+
+
+def run_openvino(path: Path) -> Run:
+    import openvino
+
+    # Its default is bfloat16 where the processor is fast at it: probabilities then differ by up to 0.15.
+    model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda pixels: model(pixels)[0]
+
+
+def write_litert(job: Job, path: Path) -> None:
+    with _saved_model(job) as folder:
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
+        if job.quantize is not None:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]  # alone, weights in int8: "dynamic"
+        if job.quantize == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if (photos := job.calibration) is not None:
+            converter.representative_dataset = lambda: ([photo[np.newaxis]] for photo in photos)
+        path.write_bytes(converter.convert())
+
+
+def run_litert(path: Path) -> Run:
+    from ai_edge_litert.interpreter import Interpreter
+
+    run = Interpreter(model_path=str(path)).get_signature_runner()
+    (given,), (wanted,) = run.get_input_details(), run.get_output_details()
+    return lambda pixels: run(**{given: pixels})[wanted]
+
+
+@contextmanager
+def _saved_model(job: Job) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
+        write_saved_model(job, path := Path(folder, "saved_model"))
+        yield path
 
 
 @dataclass(frozen=True)
