@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from transferkit._cli import parser
+from transferkit.__main__ import parser
 
 PAGE = Path(__file__).with_name("command-line.md")
 HELP = re.compile(r"(?<=```text\n)usage: transferkit (\w+).*?(?=```)", re.DOTALL)

@@ -22,8 +22,8 @@ from helpers import ROOT
 from PIL import Image
 
 import transferkit as tk
-from transferkit import _cli
-from transferkit._cli import main
+from transferkit import __main__ as cli
+from transferkit.__main__ import main
 
 Fitted = tuple[Path, npt.NDArray[np.float32]]
 
@@ -63,7 +63,7 @@ def test_predict_takes_paths_from_standard_input_in_chunks(
 ) -> None:
     paths = [str(path) for path in sorted((photos / "test").rglob("*.png"))]
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join([*paths[:7], "", *paths[7:]])))
-    monkeypatch.setattr(_cli, "CHUNK", 4)
+    monkeypatch.setattr(cli, "CHUNK", 4)
     calls: list[int] = []
     predict = tk.TransferClassifier.predict
 
@@ -244,7 +244,7 @@ def started(*arguments: str, **streams: Any) -> subprocess.Popen[str]:
 
 
 def test_help_does_not_import_tensorflow() -> None:
-    code = "import sys, transferkit._cli as c; c.parser().format_help(); print(*sys.modules)"
+    code = "import sys, transferkit.__main__ as c; c.parser().format_help(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
     assert not {"tensorflow", "keras", "numpy", "rich"} & set(done.stdout.split())
 

@@ -23,7 +23,7 @@ from sklearn.metrics import average_precision_score, f1_score
 
 import transferkit as tk
 from transferkit import explaining
-from transferkit._cli import main
+from transferkit.__main__ import main
 from transferkit.errors import InvalidInputError
 from transferkit.features import forecast
 from transferkit.results import MultiLabelEvaluation, MultiLabelPredictions, plots

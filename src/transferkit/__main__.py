@@ -1,8 +1,310 @@
-"""``python -m transferkit``: the same as the command ``transferkit``."""
+"""The command ``transferkit``, or ``python -m transferkit``.
 
+Each command is one or two calls of the public names, with their arguments as options. An option that is left out is not
+passed on, so that defaults stand in the API alone. Names are written ``tk.name``, which imports TensorFlow only where a
+command needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import itertools
+import json
+import os
 import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeAlias
 
-from ._cli import main
+import transferkit as tk
+
+from .errors import bad_argument
+
+__all__ = ["main", "parser"]
+
+CHUNK = 256  # photos that `predict` answers together: fewer would not be stored
+
+Asked: TypeAlias = argparse.Namespace
+Command: TypeAlias = Callable[[Asked], object]
+
+
+def number_or_text(text: str) -> float | str:
+    try:
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        return text
+
+
+def none_or_text(text: str) -> str | None:
+    return None if text == "none" else text
+
+
+def size(text: str) -> int | tuple[int, ...]:
+    sides = tuple(map(int, text.split("x")))
+    return sides[0] if len(sides) == 1 else sides
+
+
+# Every argument and option, by its name; what has no type is text.
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "data": {"help": "folder with one folder per class"},
+    "model": {"help": "file of the classifier; it ends in .keras"},
+    "path": {"help": "what to write: .onnx, .tflite, .xml (OpenVINO), or a folder (SavedModel)"},
+    "images": {"nargs": "+", "help": "photos, folders, or - for paths on standard input, one a line"},
+    "--augmentation": {"choices": ["light"]},
+    "--backbone": {"help": "as `transferkit backbones` lists them"},
+    "--backbones": {"nargs": "+", "metavar": "NAME", "help": "as `transferkit backbones` lists them"},
+    "--batch-size": {"type": int},
+    "--budget": {"type": number_or_text, "help": "how long it may take: seconds, or for example 5min"},
+    "--cache": {"metavar": "FOLDER", "help": "of stored values, instead of the user's"},
+    "--calibrate": {"metavar": "FOLDER", "help": "photos on which int8 measures the range of the values"},
+    "--check": {"metavar": "FOLDER", "help": "photos to compare on"},
+    "--class-weight": {"choices": ["balanced"]},
+    "--clear": {"action": "store_true", "help": "remove all values"},
+    "--dropout": {"type": float},
+    "--epochs": {"type": int},
+    "--family": {"help": "VGG, for example"},
+    "--figure": {"required": True, "metavar": "FILE", "help": "PNG file to write"},
+    "--fine-tune": {"nargs": "?", "type": number_or_text, "metavar": "AT", "help": "then fine-tune, from AT on"},
+    "--folder": {"metavar": "FOLDER", "dest": "path", "help": "of stored values, instead of the user's"},
+    "--format": {"choices": ["csv", "jsonl"], "help": "CSV, or one JSON object a line; default: csv", "default": "csv"},
+    "--html": {"metavar": "FILE", "help": "page to write, too"},
+    "--input-size": {"type": size, "metavar": "PX", "help": "224, or height and width as 224x320"},
+    "--learning-rate": {"type": float},
+    "--limit": {"type": int, "metavar": "BYTES", "help": "store no more than this from now on"},
+    "--max-parameters": {"type": int, "metavar": "COUNT"},
+    "--min-confidence": {"type": float, "metavar": "SHARE", "help": "no label below this probability, 0 to 1"},
+    "--no-cache": {"dest": "cache", "action": "store_false", "help": "store no values"},
+    "--on-bad-image": {"choices": ["raise", "skip"], "help": "whether one that cannot be read is an error"},
+    "--precision": {"choices": ["float32", "bfloat16", "auto"]},
+    "--probabilities": {"action": "store_true", "default": False, "help": "of all classes, too"},
+    "--quantize": {"choices": ["float16", "dynamic", "int8"]},
+    "--quiet": {"dest": "verbose", "action": "store_const", "const": 0, "help": "no messages and no progress bars"},
+    "--resize": {"choices": ["squash", "crop", "pad"], "help": "what becomes of photos of another shape"},
+    "--resume": {"metavar": "FOLDER", "help": "where the state is kept: the same command goes on after a stop"},
+    "--seed": {"type": int},
+    "--test": {"metavar": "FOLDER", "help": "test images, checked too"},
+    "--validation": {"type": number_or_text, "help": "folder, or for fit a share of the images"},
+    "--unlabelled": {"metavar": "FOLDER", "help": "photos without labels to learn from, too"},
+    "--views": {"type": int, "help": "of each image: with --augmentation changed ones, else 2 = its mirror image, too"},
+    "--weights": {"type": none_or_text, "help": "pretrained, imagenet, none, or the path of a file"},
+}
+CONSTRUCTOR = (
+    "backbone", "weights", "input_size", "resize", "dropout", "augmentation", "views", "cache", "precision", "seed",
+)  # fmt: skip
+TRAINING = ("validation", "epochs", "batch_size", "learning_rate", "class_weight", "unlabelled", "resume")
+CALL = ("on_bad_image", "verbose")
+STORE, EACH = ("--cache", "--no-cache"), ("--on-bad-image", "--quiet")  # options that come together
+
+_commands: dict[str, tuple[Command, str, tuple[str, ...]]] = {}
+
+
+def command(text: str, *arguments: str) -> Callable[[Command], Command]:
+    """A command: its help, its arguments and the names of its options."""
+
+    def register(run: Command) -> Command:
+        _commands[run.__name__] = run, text, arguments
+        return run
+
+    return register
+
+
+def options(*names: str) -> list[str]:
+    return [f"--{name.replace('_', '-')}" for name in names]
+
+
+# ---- the commands ----
+
+
+@command("List the faults of a data set; exit with 1 if there are serious ones.",
+         "data", "--validation", "--test", "--html", *STORE, "--quiet")  # fmt: skip
+def check(asked: Asked) -> int:
+    check_page(asked)
+    report = tk.check_images(asked.data, **given(asked, "validation", "test", "cache", "verbose"))
+    if "html" in asked:
+        report.html(asked.html)
+    print(report)
+    return 0 if report.ok else 1
+
+
+@command("Train a classifier on a folder of photos and save it.",
+         "data", "model", *options(*CONSTRUCTOR, *TRAINING), "--fine-tune", "--no-cache", *EACH)  # fmt: skip
+def fit(asked: Asked) -> None:
+    from .saving import check_target
+
+    check_target(asked.model)  # before hours of training
+    clf = tk.TransferClassifier(**given(asked, *CONSTRUCTOR))
+    clf.fit(asked.data, **given(asked, *TRAINING, *CALL))
+    if "fine_tune" in asked:
+        clf.fine_tune(at=asked.fine_tune, **given(asked, "resume", *CALL))
+    clf.save(asked.model)
+    print(clf.summary())
+
+
+@command("Measure a classifier on labelled photos.",
+         "model", "data", "--html", "--views", *STORE, *EACH)  # fmt: skip
+def evaluate(asked: Asked) -> None:
+    check_page(asked)
+    evaluation = loaded(asked).evaluate(asked.data, **given(asked, "views", *CALL))
+    if "html" in asked:
+        evaluation.html(asked.html)
+    print(evaluation)
+
+
+@command("Write the class of each photo to standard output.",
+         "model", "images", "--format", "--probabilities", "--min-confidence", "--views", *STORE, *EACH)  # fmt: skip
+def predict(asked: Asked) -> None:
+    clf = loaded(asked)
+    names = [str(name) for name in clf.classes_] if asked.probabilities else []
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    if asked.format == "csv":
+        table.writerow(["path", "label", "confidence", *(f"probability of {name}" for name in names)])
+        sys.stdout.flush()  # readers see that it waits for paths
+    for paths in chunks(paths_of(asked.images)):
+        found = clf.predict(paths, **given(asked, "min_confidence", "views", *CALL))
+        for path, reason in found.skipped.items():
+            print(f"transferkit: {path}: {reason}", file=sys.stderr)
+        for one, row in zip(found, found.probabilities.astype(float).round(6).tolist(), strict=True):
+            sure: Any = one.confidence  # with several labels per image a tuple, and so is the label
+            rounded = [round(p, 6) for p in sure] if isinstance(sure, tuple) else round(sure, 6)
+            answer: dict[str, Any] = {"path": one.path, "label": one.label, "confidence": rounded}
+            if asked.format == "csv":
+                cells = (
+                    ";".join(map(str, cell)) if isinstance(cell, (tuple, list)) else cell for cell in answer.values()
+                )
+                table.writerow([*cells, *row[: len(names)]])
+            else:
+                more = {"probabilities": dict(zip(names, row, strict=True))} if names else {}
+                print(json.dumps(answer | more, ensure_ascii=False))
+        sys.stdout.flush()
+
+
+@command("Compare backbones on a folder of photos.",
+         "data", "--backbones", "--budget", "--seed", *STORE, *EACH)  # fmt: skip
+def compare(asked: Asked) -> None:
+    print(tk.compare(asked.data, **given(asked, "backbones", "budget", "seed", "cache", *CALL)))
+
+
+@command("Draw where in photos a classifier finds its answer.",
+         "model", "images", "--figure", *STORE, *EACH)  # fmt: skip
+def explain(asked: Asked) -> None:
+    if not Path(asked.figure).parent.is_dir():
+        raise bad_argument("--figure", asked.figure, "is in a folder that does not exist", "Make the folder first")
+    loaded(asked).explain(list(paths_of(asked.images)), **given(asked, *CALL)).plot().savefig(
+        asked.figure, format="png"
+    )
+
+
+@command("Write a classifier for another runtime, and compare the two.",
+         "model", "path", "--check", "--quantize", "--calibrate", "--quiet")  # fmt: skip
+def export(asked: Asked) -> None:
+    print(loaded(asked).export(asked.path, **given(asked, "check", "quantize", "calibrate", "verbose")))
+
+
+@command("Show, limit or clear the values that are stored on disk.", "--folder", "--limit", "--clear")
+def cache(asked: Asked) -> None:
+    where = given(asked, "path")
+    if "limit" in asked:
+        tk.cache.set_limit(asked.limit, **where)
+    if "clear" in asked:
+        tk.cache.clear(**where)
+    print(tk.cache.info(**where))
+
+
+@command("List the backbones.", "--family", "--max-parameters", "--input-size")
+def backbones(asked: Asked) -> None:
+    print("\n".join(tk.list_backbones(**given(asked, "family", "max_parameters", "input_size"))))
+
+
+# ---- what they share ----
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit status."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.formatwarning = lambda message, *_, **__: f"transferkit: {message}\n"
+    try:
+        for stream in (sys.stdin, sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="surrogateescape")  # names of files need not be UTF-8
+        asked = parser().parse_args(arguments)
+        if asked.run is not cache:  # which does without
+            import_tensorflow()
+        status = asked.run(asked)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130  # what a shell gives for a program that Ctrl-C stops
+    except BrokenPipeError:  # who read the output has enough, `head` for example
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest at exit
+        return 141
+    except (tk.TransferKitError, OSError) as error:
+        print(f"transferkit: {error}", file=sys.stderr)
+        return 2
+    return status or 0
+
+
+def import_tensorflow() -> None:
+    """TensorFlow greets on standard error before any of its settings apply: what it says while it is imported is dropped."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        import_module("tensorflow")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and options."""
+    whole = argparse.ArgumentParser("transferkit", description="Train, check and use image classifiers.")
+    whole.add_argument("--version", action="version", version=tk.__version__)
+    added = whole.add_subparsers(metavar="COMMAND", required=True)
+    for name, (run, text, arguments) in _commands.items():
+        one = added.add_parser(name, help=text, description=text, argument_default=argparse.SUPPRESS)
+        one.set_defaults(run=run)
+        for argument in arguments:
+            one.add_argument(argument, **ARGUMENTS[argument])
+    return whole
+
+
+def given(asked: Asked, *names: str) -> dict[str, Any]:
+    """The options among these that were given, by name."""
+    return {name: value for name, value in vars(asked).items() if name in names}
+
+
+def check_page(asked: Asked) -> None:
+    """Refuse a page that cannot be written before the work, not after it."""
+    from .results import page_path
+
+    for path in given(asked, "html").values():
+        page_path(path)
+
+
+def loaded(asked: Asked) -> tk.TransferClassifier:
+    return tk.TransferClassifier.load(asked.model).set_params(**given(asked, "cache"))
+
+
+def paths_of(named: Iterable[str]) -> Iterator[str]:
+    """The photos that the arguments stand for, as they come."""
+    from .images import list_files
+
+    for text in named:
+        if text == "-":
+            yield from filter(None, (line.rstrip("\r\n") for line in sys.stdin))
+        elif Path(text).is_dir():
+            yield from map(str, list_files(Path(text)).files)
+        else:
+            yield text
+
+
+def chunks(paths: Iterator[str]) -> Iterator[list[str]]:
+    while chunk := list(itertools.islice(paths, CHUNK)):
+        yield chunk
+
 
 if __name__ == "__main__":
     sys.exit(main())
