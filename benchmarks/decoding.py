@@ -20,8 +20,7 @@ from sides import folder_of, in_turns, print_table
 import tensorflow as tf  # isort: skip  # after sides, which quiets it
 from PIL import Image
 
-from transferkit.images.decoding import to_pixels
-from transferkit.images.resizing import Resizing
+from transferkit.images.decoding import Resizing, to_pixels
 
 SIZE = (224, 224)
 

@@ -20,9 +20,8 @@ import numpy as np  # isort: skip  # after sides, which quiets TensorFlow
 import transferkit as tk
 from transferkit._console import Console
 from transferkit.features.extraction import Plan, Storage, extract
-from transferkit.images.decoding import load
+from transferkit.images.decoding import Resizing, load
 from transferkit.images.images import Images
-from transferkit.images.resizing import Resizing
 from transferkit.network import extractor as frozen
 from transferkit.network.extractor import FeatureExtractor, thread_count
 from transferkit.network.network import assemble

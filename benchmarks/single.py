@@ -19,9 +19,8 @@ import numpy as np  # isort: skip  # after sides, which quiets TensorFlow
 import tensorflow as tf
 
 import transferkit as tk
-from transferkit.images.decoding import load
+from transferkit.images.decoding import Resizing, load
 from transferkit.images.reading import read_images
-from transferkit.images.resizing import Resizing
 
 
 def main() -> None:

@@ -17,9 +17,8 @@ from sides import MOBILENET, folder_of
 import numpy as np  # isort: skip  # after sides, which quiets TensorFlow
 
 import transferkit as tk
-from transferkit.images.decoding import load
+from transferkit.images.decoding import Resizing, load
 from transferkit.images.reading import read_images
-from transferkit.images.resizing import Resizing
 
 THREADS = 8
 ROUNDS = 3

@@ -28,9 +28,8 @@ import transferkit as tk
 from transferkit._console import Console
 from transferkit.backbones.loading import build_with_weights
 from transferkit.backbones.weights import check_weights, find_weights
-from transferkit.images.decoding import load
+from transferkit.images.decoding import Resizing, load
 from transferkit.images.images import Images
-from transferkit.images.resizing import Resizing
 from transferkit.network.extractor import FeatureExtractor
 from transferkit.network.network import assemble
 

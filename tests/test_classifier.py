@@ -188,7 +188,7 @@ class TestForms:
         assert fitted.predict_proba(frame, verbose=0) == pytest.approx(expected, abs=1e-5)
 
     def test_network_takes_resized_pixels(self, fitted, photos, expected):
-        from transferkit.images.resizing import resize
+        from transferkit.images.decoding import resize
 
         x = np.stack([resize(decoded(path), (32, 32)) for path in sorted((photos / "new").iterdir())])
         assert fitted.network_.predict(x, verbose=0) == pytest.approx(expected, abs=1e-5)

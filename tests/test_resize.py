@@ -14,8 +14,8 @@ from helpers import refused
 import transferkit as tk
 from transferkit._console import Console
 from transferkit.features.reader import ImageReader, inspect
+from transferkit.images.decoding import Resizing, resize
 from transferkit.images.images import Images
-from transferkit.images.resizing import Resizing, resize
 
 RULES = ["squash", "crop", "pad"]
 

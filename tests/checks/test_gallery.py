@@ -14,7 +14,7 @@ from helpers import refused
 from matplotlib.figure import Figure
 
 import transferkit as tk
-from transferkit.images.resizing import resize
+from transferkit.images.decoding import resize
 
 IMAGES = np.stack([picture(seed, (40, 30)) for seed in range(10)])
 

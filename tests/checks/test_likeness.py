@@ -19,8 +19,7 @@ from PIL import Image, ImageEnhance
 
 from transferkit.checks.near_duplicates import contrast, pairs_alike, spread
 from transferkit.features.inspection import THUMBNAIL_BYTES, thumbnail
-from transferkit.images.decoding import decode
-from transferkit.images.resizing import resize
+from transferkit.images.decoding import decode, resize
 
 SIZE = (224, 224)
 Thumbnails = npt.NDArray[np.uint8]

@@ -66,8 +66,7 @@ def count_decodings(monkeypatch):
 
 
 def test_values_are_those_of_the_model_one_by_one(network, part, images):
-    from transferkit.images.decoding import load
-    from transferkit.images.resizing import Resizing
+    from transferkit.images.decoding import Resizing, load
 
     values = values_of(part, images)
     model = network.features_model()

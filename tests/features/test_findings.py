@@ -17,9 +17,9 @@ from transferkit.errors import ImageReadError
 from transferkit.features import reader
 from transferkit.features.inspection import Inspection, refuse_unreadable, thumbnail
 from transferkit.features.reader import ImageReader, OpenedImage, inspect
+from transferkit.images.decoding import Resizing, resize
 from transferkit.images.images import Images
 from transferkit.images.reading import read_images
-from transferkit.images.resizing import Resizing, resize
 
 SIZE = (32, 48)
 

@@ -22,7 +22,7 @@ with atheris.instrument_imports(include=["transferkit", "PIL"]):
     from PIL import Image  # noqa: F401  # its plugins are parsers too
 
     from transferkit.errors import ImageReadError
-    from transferkit.images import decoding, opening, resizing
+    from transferkit.images import decoding, opening
 
 from fuzz.mutations import mutated
 
@@ -55,7 +55,7 @@ def _decode_and_resize(data: bytes) -> None:
     if size is None and header.format in TOLD_BY_HEADER:
         stored = (header.height, header.width)
         assert image.shape[:2] == (stored if header.orientation < 5 else stored[::-1]), (image.shape, header)
-    resized = resizing.resize(image, size or (16, 16))
+    resized = decoding.resize(image, size or (16, 16))
     assert resized.shape == (*(size or (16, 16)), 3)
     assert resized.min() >= -0.01 and resized.max() <= 255.01
 

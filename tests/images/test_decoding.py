@@ -20,11 +20,10 @@ from PIL import Image
 
 from transferkit.errors import ImageReadError
 from transferkit.images import decoding
-from transferkit.images.decoding import content_of, decode, load, to_pixels
+from transferkit.images.decoding import Resizing, content_of, decode, load, resize, to_pixels
 from transferkit.images.images import Images
 from transferkit.images.opening import open_image
 from transferkit.images.reading import read_images
-from transferkit.images.resizing import Resizing, resize
 
 PHOTO = Image.fromarray(picture(0, (24, 33)))
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8))
@@ -330,7 +329,7 @@ import resource, sys, time
 from collections.abc import Callable
 from pathlib import Path
 from transferkit.images.decoding import load
-from transferkit.images.resizing import Resizing
+from transferkit.images.decoding import Resizing
 from transferkit.errors import ImageReadError
 from transferkit.images.images import Images
 good, bomb = map(Path, sys.argv[1:])

@@ -15,10 +15,9 @@ from helpers import lock, refused
 
 import transferkit as tk
 from transferkit.errors import ImageReadError, InvalidInputError
-from transferkit.images.decoding import content_of, load
+from transferkit.images.decoding import Resizing, content_of, load
 from transferkit.images.folders import is_hidden, list_class_folder, list_files
 from transferkit.images.images import Images
-from transferkit.images.resizing import Resizing
 
 
 def names(paths: list[Path]) -> list[str]:

@@ -21,11 +21,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from transferkit.errors import ImageReadError, InvalidInputError
-from transferkit.images.decoding import decode, load
+from transferkit.images.decoding import Resizing, decode, load, resize
 from transferkit.images.folders import FileList, list_class_folder, list_files
 from transferkit.images.images import Images
 from transferkit.images.opening import FORMATS
-from transferkit.images.resizing import Resizing, resize
 
 PHOTO = Image.fromarray(picture(0, (24, 33)))
 ALPHA = PHOTO.convert("RGBA")

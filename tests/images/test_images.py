@@ -16,10 +16,9 @@ from PIL import Image
 
 from transferkit.cache.shards import content_key
 from transferkit.errors import ImageReadError, InvalidInputError
-from transferkit.images.decoding import content_of, load
+from transferkit.images.decoding import Resizing, content_of, load
 from transferkit.images.images import LabelledImages
 from transferkit.images.reading import read_images, read_labelled, split_pair
-from transferkit.images.resizing import Resizing
 
 BATCH = np.stack([picture(seed) for seed in range(5)])
 LABELS = ["dogs", "cats", "dogs", "owls", "cats"]

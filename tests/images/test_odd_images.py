@@ -12,9 +12,8 @@ from helpers import ODD_IMAGES, as_by_pillow, header_of_bytes, refused
 
 import transferkit as tk
 from transferkit.errors import ImageReadError
-from transferkit.images.decoding import decode, load
+from transferkit.images.decoding import Resizing, decode, load
 from transferkit.images.images import Images
-from transferkit.images.resizing import Resizing
 
 # Whoever makes one of these readable, or makes another one refused, changes this table. File -> (kind, reason).
 REFUSED = {

@@ -13,9 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from transferkit.images.decoding import decode, to_rgb
+from transferkit.images.decoding import Resizing, decode, to_rgb
 from transferkit.images.opening import open_image
-from transferkit.images.resizing import Resizing
 
 PHOTO = Image.fromarray(picture(0, (24, 33)))
 

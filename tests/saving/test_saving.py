@@ -28,8 +28,7 @@ def test_load_gives_the_same_classifier(fitted, photos, tmp_path):
 
 
 def test_keras_opens_it_without_transferkit(loaded, saved_file, photos, tmp_path):
-    from transferkit.images.decoding import decode
-    from transferkit.images.resizing import resize
+    from transferkit.images.decoding import decode, resize
 
     x = np.stack([resize(decode(p.read_bytes()), (32, 32)) for p in sorted((photos / "new").iterdir())])
     np.save(tmp_path / "x.npy", x)

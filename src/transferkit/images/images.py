@@ -1,21 +1,36 @@
-"""Images with or without labels, in files or in memory."""
+"""Images with or without labels, in files or in memory; and the forms in which users hand them over."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from .._arguments import LabelKind
 from .._remote import Location, Remote
 from .folders import ClassFolder
 from .labels import Codes
 
-__all__ = ["Content", "Images", "LabelledImages"]
+if TYPE_CHECKING:
+    import pandas
+    import tensorflow as tf
+
+__all__ = ["Content", "ImageData", "ImageLike", "Images", "LabelledImages", "Labels", "Validation"]
+
+# For signatures; `reading` checks what is passed.
+ImageLike: TypeAlias = "str | PathLike[str] | bytes | npt.NDArray[np.generic] | Image.Image"
+ImageData: TypeAlias = (
+    "str | PathLike[str] | Sequence[ImageLike] | npt.NDArray[np.generic] | pandas.DataFrame | tf.data.Dataset"
+)
+Labels: TypeAlias = "Sequence[str] | Sequence[int] | Sequence[bool] | npt.NDArray[np.generic] | pandas.Series"
+# A share, images, "auto" (a text, as a path is), or None.
+Validation: TypeAlias = "float | ImageData | tuple[ImageData, Labels] | None"
 
 # The bytes of an image file, or an array `(h, w, 3)`, RGB 0-255, uint8 or float.
 Content = bytes | npt.NDArray[Any]
