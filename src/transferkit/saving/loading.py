@@ -22,8 +22,7 @@ from ..network import Network, assemble
 from . import files
 from .archive import MANIFEST, TRAINED_ON, TYPICALITY, check_members, is_sealed, open_archive, read_member
 from .manifest import FORMAT_VERSION, LARGEST_MANIFEST, Manifest, manifest_from, parsed
-from .self_test import computes_as_saved
-from .weights import load_weights, refuse_small
+from .weights import computes_as_saved, load_weights, refuse_small
 
 __all__ = ["SavedClassifier", "open_saved", "read_typicality", "rebuild"]
 

@@ -1,4 +1,7 @@
-"""The weights of a file -> a network. HDF5 can do more than hold numbers; what more it does is refused."""
+"""The weights of a file -> a network, and features of a test image, by which it is the one that was saved.
+
+HDF5 can do more than hold numbers; what more it does is refused.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,21 @@ from pathlib import Path
 import h5py
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from ..backbones import Backbone, refuse_oversized
+from ..network import Network
 from .archive import WEIGHTS, copy_member
+from .manifest import FEATURES
 
-__all__ = ["load_weights", "refuse_small"]
+__all__ = ["computes_as_saved", "load_weights", "refuse_small", "self_test"]
 
 ITEM_BYTES = 8  # of the largest numbers that Keras writes
 SPARE = 1000  # groups that a file may hold besides those of the layers and their parts
+# The features may differ by this share of the largest. Other processors and precisions round differently; other
+# preprocessing or layers differ by far more. Probabilities would not do: a sure classifier is often just as sure of the
+# wrong pixels.
+TOLERANCE = 0.02
 
 
 def refuse_small(archive: zipfile.ZipFile, record: Backbone, n_classes: int) -> None:
@@ -51,6 +61,21 @@ def load_weights(model: keras.Model, archive: zipfile.ZipFile) -> None:
     for variable in model.variables:
         if "float" in variable.dtype and not np.isfinite(variable.numpy()).all():
             raise ValueError(f"the weight {variable.path} holds values that are not finite")
+
+
+def self_test(network: Network) -> npt.NDArray[np.float64]:
+    """Up to 64 features, float64 `(n,)`, of a test image that is the same in every version: waves in each channel."""
+    y, x = np.mgrid[: network.size[0], : network.size[1]].astype(np.float32)
+    waves = [np.sin(x / 7 + k) + np.cos(y / 5 - k) for k in range(3)]
+    picture = (127.5 + 63.75 * np.stack(waves, axis=-1))[np.newaxis].astype(np.float32)
+    features = np.asarray(network.features_model()(picture, training=False)[0], np.float64).ravel()
+    return features[np.linspace(0, len(features) - 1, min(FEATURES, len(features))).astype(np.int64)]
+
+
+def computes_as_saved(network: Network, saved: list[float]) -> bool:
+    features, expected = self_test(network), np.array(saved, np.float64)
+    tolerance = TOLERANCE * float(np.abs(expected).max(initial=0))
+    return features.shape == expected.shape and bool(np.allclose(features, expected, rtol=0, atol=tolerance))
 
 
 def _refuse_odd(path: Path, most: int) -> None:

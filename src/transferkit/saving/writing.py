@@ -19,7 +19,7 @@ from ..results import History
 from .archive import MANIFEST, TRAINED_ON, TYPICALITY, WEIGHTS, add_members, foreign_members, seal
 from .files import writing
 from .manifest import Manifest, listed_phases
-from .self_test import self_test
+from .weights import self_test
 
 __all__ = ["describe", "save"]
 
