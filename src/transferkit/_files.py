@@ -15,15 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = [
-    "VARIABLE",
-    "cache_folders",
-    "expanded",
-    "is_private",
-    "make_private",
-    "replacing",
-    "replacing_all",
-    "values_folder",
-]
+    "VARIABLE", "cache_folders", "expanded", "is_private", "make_private", "replacing", "replacing_all", "values_folder",
+]  # fmt: skip
 
 VARIABLE = "TRANSFERKIT_WEIGHTS"  # the environment variable that names a folder of weights files
 LITTER_AGE = 3600  # seconds without a change after which nobody writes a temporary file any more

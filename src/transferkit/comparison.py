@@ -239,10 +239,6 @@ def _drawn(images: LabelledImages, seed: int) -> LabelledImages:
     return images.subset(np.sort(np.random.default_rng(seed).permutation(len(images))[:MOST_IMAGES]))
 
 
-class _NoTimeError(Exception):
-    """The budget does not allow for a backbone."""
-
-
 class _Run(NamedTuple):
     """What is the same for all backbones.
 
@@ -276,7 +272,7 @@ class _Run(NamedTuple):
 
     def _measured(self, row: BackboneScores, clf: TransferClassifier) -> tuple[BackboneScores, Scores]:
         if time.monotonic() >= self.deadline:
-            raise _NoTimeError("the budget was used up before")
+            raise TimeoutError("the budget was used up before")
         record, size = get_backbone(clf.backbone), row.input_size or (0, 0)
         weights = find_weights(record, check_weights(record, clf.weights, size), self.console)
         backbone, precision = build_with_weights(record, size, weights, self.seed), check_precision(clf.precision)
@@ -298,4 +294,4 @@ class _Run(NamedTuple):
         needed = count_new(extractor, self.keys, self.store) * milliseconds / 1000
         left = max(0.0, self.deadline - time.monotonic())
         if needed > left:
-            raise _NoTimeError(f"it takes about {duration(needed)}, and {duration(left)} of the budget were left")
+            raise TimeoutError(f"it takes about {duration(needed)}, and {duration(left)} of the budget were left")

@@ -11,8 +11,8 @@ from typing import TypeVar
 from .._console import readable
 from .._remote import READERS, Remote, located
 from ..errors import InvalidInputError, bad_argument
-from .shards import WHOLE, ShardFiles, file_of, parsed_name, receive_shard
-from .store import TABLE_NAME, Store
+from .shards import WHOLE, ShardFiles, file_of, new_shard, parsed_name
+from .store import TABLE_NAME
 from .user import CachePath, store_at
 
 __all__ = ["pull", "push"]
@@ -79,10 +79,17 @@ def pull(url: str, path: CachePath | None = None) -> int:
     here = {_name(shard.path) for shard in store.shards() if shard.files == WHOLE}
     there = {name: files for name, files in _shards(folder).items() if len(files) == WHOLE}
     missing = {name: files for name, files in there.items() if name not in here}
-    _reserve(store, sum(file.size or 0 for files in missing.values() for file in files.values()), folder)
+    size = sum(file.size or 0 for files in missing.values() for file in files.values())
+    if not store.make_room(size):
+        raise InvalidInputError(
+            f"The values at {str(folder)!r} take {readable(size)} more, and the cache may hold {readable(store.limit)}, or "
+            f"its disk is full: there must be room for all. Raise the limit with set_limit, or free space."
+        )
 
     def download(name: str) -> int:
-        receive_shard(store.folder / name, {kind: file.download for kind, file in missing[name].items()})
+        with new_shard(store.folder / name) as files:
+            for kind, file in missing[name].items():
+                file.download(files[kind])
         return sum(file.size or 0 for file in missing[name].values())
 
     return _copied(download, missing, folder)
@@ -122,14 +129,6 @@ def _shards(folder: Remote) -> defaultdict[str, dict[str, Remote]]:
         if parsed is not None and TABLE_NAME.fullmatch(table):
             found[f"{table}/{parsed[0]}"][parsed[1]] = file
     return found
-
-
-def _reserve(store: Store, size: int, folder: Remote) -> None:
-    if not store.make_room(size):
-        raise InvalidInputError(
-            f"The values at {str(folder)!r} take {readable(size)} more, and the cache may hold {readable(store.limit)}, or "
-            f"its disk is full: there must be room for all. Raise the limit with set_limit, or free space."
-        )
 
 
 def _name(path: Path) -> str:

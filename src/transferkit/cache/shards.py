@@ -17,7 +17,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,40 +115,32 @@ def record_dtype(tensors: Tensors) -> np.dtype[np.void]:
     return np.dtype([("", dtype, shape) for dtype, shape in tensors])
 
 
-def write_shard(folder: Path, keys: Keys, rows: Records) -> tuple[OpenShard, Entries]:
-    """A new shard, and the key and checksum of each row.
+@contextlib.contextmanager
+def new_shard(path: Path) -> Iterator[dict[str, Path]]:
+    """Where to write the rows and the keys of a shard, which is there when the block ends; an error leaves nothing behind.
 
-    The files are written under the names of unfinished shards and then renamed: no reader ever sees half a file, and
-    an error leaves nothing behind.
+    These are the names of unfinished shards: no reader ever sees half a file.
     """
+    make_private(path.parent)
+    files = {kind: file_of(path.with_name(os.urandom(16).hex()), "rows") for kind in ("rows", "keys")}
+    try:
+        yield files
+        for kind, file in files.items():
+            file.replace(file_of(path, kind))
+    finally:
+        for file in files.values():
+            _remove(file)
+
+
+def write_shard(folder: Path, keys: Keys, rows: Records) -> tuple[OpenShard, Entries]:
+    """A new shard, and the key and checksum of each row."""
     entries = np.empty(len(keys), ENTRY)
     entries["key"], entries["crc"] = keys, _checksums(rows)
-    name = _name(folder, entries)
-    temporary = [file_of(folder / os.urandom(16).hex(), "rows") for _ in range(2)]
-    try:
-        offset = _save(temporary[0], rows)
-        _save(temporary[1], entries)
-        shard = OpenShard(folder / name, str(file_of(folder / name, "rows")), offset)
-        temporary[0].replace(shard.rows)
-        temporary[1].replace(file_of(folder / name, "keys"))
-    finally:
-        for path in temporary:
-            _remove(path)
-    return shard, entries
-
-
-def receive_shard(path: Path, fetch: Mapping[str, Callable[[Path], None]]) -> None:
-    """A shard that functions write, one for the rows and one for the keys; as for `write_shard`, it is there at once."""
-    make_private(path.parent)
-    temporary = {kind: file_of(path.with_name(os.urandom(16).hex()), "rows") for kind in ("rows", "keys")}
-    try:
-        for kind, target in temporary.items():
-            fetch[kind](target)
-        for kind, target in temporary.items():
-            target.replace(file_of(path, kind))
-    finally:
-        for target in temporary.values():
-            _remove(target)
+    path = folder / _name(folder, entries)
+    with new_shard(path) as files:
+        offset = _save(files["rows"], rows)
+        _save(files["keys"], entries)
+    return OpenShard(path, str(file_of(path, "rows")), offset), entries
 
 
 def parsed_name(name: str) -> tuple[str, str] | None:

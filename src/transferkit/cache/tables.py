@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._files import make_private
 from ..errors import TransferKitError
 from .shards import (
     ENTRY,
@@ -84,7 +83,6 @@ class Table:
 
     def write(self, keys: Keys, rows: Records) -> Path:
         """Add a shard; an OSError if it cannot be written."""
-        make_private(self.folder)
         shard, entries = write_shard(self.folder, keys, rows)
         with self._lock:
             self._update({shard.path} & self._numbers.keys(), [(shard, entries)])
