@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
 import zipfile
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 __all__ = [
-    "CONFIG", "MANIFEST", "METADATA", "TRAINED_ON", "TYPICALITY", "WEIGHTS", "add_members", "check_members", "copy_member",
+    "CONFIG", "MANIFEST", "METADATA", "PIECE", "TRAINED_ON", "TYPICALITY", "WEIGHTS", "add_members", "check_members",
     "foreign_members", "is_sealed", "open_archive", "read_member", "seal",
 ]  # fmt: skip
 
@@ -144,8 +143,3 @@ def read_member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     if len(content) != member.file_size:
         raise ValueError(f"its member {name} is cut off")
     return content
-
-
-def copy_member(archive: zipfile.ZipFile, name: str, target: IO[bytes]) -> None:
-    with archive.open(name) as file:
-        shutil.copyfileobj(file, target, PIECE)

@@ -5,6 +5,7 @@ HDF5 can do more than hold numbers; what more it does is refused.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import warnings
 import zipfile
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from ..backbones import Backbone, refuse_oversized
 from ..network import Network
-from .archive import WEIGHTS, copy_member
+from .archive import PIECE, WEIGHTS
 from .manifest import FEATURES
 
 __all__ = ["computes_as_saved", "load_weights", "refuse_small", "self_test"]
@@ -49,8 +50,8 @@ def load_weights(model: keras.Model, archive: zipfile.ZipFile) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
         path = Path(folder, WEIGHTS)
-        with path.open("wb") as file:
-            copy_member(archive, WEIGHTS, file)
+        with archive.open(WEIGHTS) as member, path.open("wb") as file:
+            shutil.copyfileobj(member, file, PIECE)
         _refuse_odd(path, most=SPARE + 10 * len(model.variables))
         refuse_oversized(path, model)
         with warnings.catch_warnings(record=True) as told:
