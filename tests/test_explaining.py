@@ -102,9 +102,10 @@ def test_with_random_weights_the_heatmap_is_another(clf: tk.TransferClassifier, 
 
 
 def test_the_places_add_up_to_the_logit_of_the_image(clf: tk.TransferClassifier) -> None:
-    images = PATTERNS[0][:6].astype(np.float32)
+    images = keras.ops.convert_to_tensor(PATTERNS[0][:6].astype(np.float32))
     codes = np.array([0, 1, 2, 2, 1, 0])
-    places = explaining._class_activation(clf._fitted.network, images, codes).numpy()
+    network = clf._fitted.network
+    places = explaining._activation_map(network, network.backbone.output, images, codes).numpy()
     logits = np.log(clf.predict_proba(PATTERNS[0][:6], verbose=0))
     bias = clf.network_.get_layer("logits").bias.numpy()
     wanted = (logits - bias) - (logits - bias).mean(axis=1, keepdims=True)

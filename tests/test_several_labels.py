@@ -237,7 +237,9 @@ def test_the_heatmap_of_a_label_lies_on_the_half_that_has_it(several: tk.Transfe
 def test_the_places_add_up_to_how_far_a_label_is_above_its_threshold(several: tk.TransferClassifier) -> None:
     size = several.network_.input_shape[1:3]
     images = np.stack([draw(kind, np.random.default_rng(4), size) for kind in KINDS])
-    places = explaining._class_activation(several._fitted.network, images.astype(np.float32), np.array([2, 0, 1]))
+    network, codes = several._fitted.network, np.array([2, 0, 1])
+    given = keras.ops.convert_to_tensor(images.astype(np.float32))
+    places = explaining._activation_map(network, network.backbone.output, given, codes)
     thresholds = answers(several, images[:1]).thresholds
     wanted = several.decision_function(images, verbose=0) - np.log(thresholds / (1 - thresholds))
     np.testing.assert_allclose(places.numpy().mean(axis=(1, 2)), wanted[np.arange(3), [2, 0, 1]], atol=0.02)

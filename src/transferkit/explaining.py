@@ -2,8 +2,8 @@
 
 Networks here average feature maps and put one dense layer on the mean. So the logit of a class is the mean of what the
 kernel of this layer makes of each place, plus the bias: class activation maps (Zhou et al., 2016,
-https://arxiv.org/abs/1512.04150). For backbones that average their maps themselves: Grad-CAM (Selvaraju et al., 2017,
-https://arxiv.org/abs/1610.02391). For transformers: the gradient at each pixel times the pixel.
+https://arxiv.org/abs/1512.04150). Grad-CAM (Selvaraju et al., 2017, https://arxiv.org/abs/1610.02391) gives the same, and
+serves backbones that average their maps themselves. For transformers: the gradient at each pixel times the pixel.
 """
 
 from __future__ import annotations
@@ -88,10 +88,8 @@ def _heatmaps(network: Network, pixels: Pixels, codes: Codes) -> Array:
     images, maps = tf.constant(pixels), _last_maps(network.backbone)
     if maps is None:
         found = _gradient_times_input(network, images, codes)
-    elif maps is network.backbone.output:
-        found = _class_activation(network, images, codes)
     else:
-        found = _grad_cam(network, maps, images, codes)
+        found = _activation_map(network, maps, images, codes)
     sized = tf.image.resize(found[..., tf.newaxis], network.size).numpy()[..., 0]
     strongest = np.abs(sized).max(axis=(1, 2), keepdims=True)
     return np.asarray(np.maximum(sized, 0) / np.maximum(strongest, 1e-12), np.float32)
@@ -108,49 +106,48 @@ def _last_maps(backbone: keras.Model) -> keras.KerasTensor | None:
     return None
 
 
-def _class_activation(network: Network, images: tf.Tensor, codes: Codes) -> tf.Tensor:
-    """What each place adds to the logit of the class, above the mean of all classes, without which softmax is the same.
+def _activation_map(network: Network, maps: keras.KerasTensor, images: tf.Tensor, codes: Codes) -> tf.Tensor:
+    """Grad-CAM: what each place adds to the logit of the class, by the mean gradient of each map.
 
-    With several labels an image: by how much the logit of each place is above that of the label's threshold.
+    Of the maps that the head averages, this is the class activation map, exactly. With several labels an image: by how
+    much the logit of each place, constant included, is above that of the label's threshold.
     """
-    maps = network.backbone(network.record.preprocess_input(images, check_scale=False), training=False)
-    dense, thresholds = network.head[-1], network.thresholds
-    kernel = dense.kernel.numpy() * network.feature_scale
-    if thresholds is None:
-        kernel, offsets = kernel - kernel.mean(axis=1, keepdims=True), np.zeros(dense.units, np.float32)
-    else:
-        clipped = thresholds.clip(1e-7, 1 - 1e-7)
-        offsets = dense.bias.numpy() - np.log(clipped / (1 - clipped)).astype(np.float32)
-    places = tf.einsum("nhwk,kn->nhw", tf.cast(maps, tf.float32), kernel[:, codes])
-    return places + offsets[codes, np.newaxis, np.newaxis]
-
-
-def _grad_cam(network: Network, maps: keras.KerasTensor, images: tf.Tensor, codes: Codes) -> tf.Tensor:
-    values, gradients = _with_gradients(network, maps, images, codes)
-    return tf.reduce_sum(values * tf.reduce_mean(gradients, axis=(1, 2), keepdims=True), axis=-1)
+    values, gradients, logits = _with_gradients(network, maps, images, codes)
+    weights = tf.reduce_sum(gradients, axis=(1, 2), keepdims=True)
+    places = tf.cast(tf.reduce_sum(values * weights, axis=-1), tf.float32)
+    if network.thresholds is None:
+        return places
+    thresholds = network.thresholds.clip(1e-7, 1 - 1e-7)[codes]
+    constants = logits - tf.reduce_mean(places, axis=(1, 2)) - np.log(thresholds / (1 - thresholds)).astype(np.float32)
+    return places + constants[:, tf.newaxis, tf.newaxis]
 
 
 def _gradient_times_input(network: Network, images: tf.Tensor, codes: Codes) -> tf.Tensor:
-    values, gradients = _with_gradients(network, network.backbone.input, images, codes)
+    values, gradients, _ = _with_gradients(network, network.backbone.input, images, codes)
     sides = [max(1, side // PATCHES) for side in network.size]
     return tf.nn.avg_pool2d(tf.reduce_sum(tf.abs(values * gradients), -1, keepdims=True), sides, sides, "SAME")[..., 0]
 
 
-def _with_gradients(network: Network, tensor: Any, images: tf.Tensor, codes: Codes) -> tuple[tf.Tensor, tf.Tensor]:
-    """The values of a tensor of the backbone, and the gradient by them of the logit of the class.
+def _with_gradients(
+    network: Network, tensor: Any, images: tf.Tensor, codes: Codes
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The values of a tensor of the backbone, the gradient by them of the logit of the class, and that logit.
 
-    It is that above the mean of all classes, but not with several labels an image, which do not compete.
+    It is that above the mean of all classes, without which softmax is the same; but not with several labels an image,
+    which do not compete.
     """
     backbone = network.backbone
     part = keras.Model(backbone.inputs, [tensor, backbone.output])
-    with tf.GradientTape() as tape:
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
         given = network.record.preprocess_input(images, check_scale=False)
-        tape.watch(given)
+        if tensor is not backbone.output:  # what is recorded takes memory
+            tape.watch(given)
         values, logits = part(given, training=False)
         values = given if tensor is backbone.input else values
+        tape.watch(values)
         for layer in network.head:
             logits = layer(logits)
         chosen = tf.gather(logits, codes, batch_dims=1)
         if network.thresholds is None:
             chosen -= tf.reduce_mean(logits, axis=1)
-    return values, tape.gradient(chosen, values)
+    return values, tape.gradient(chosen, values), chosen
