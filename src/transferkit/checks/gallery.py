@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from .._arguments import Resize, check_count, check_resize, check_seed, check_si
 from .._public import public
 from ..errors import InvalidInputError
 from ..features import Augmentation, augmenter
-from ..images import ImageData, ImageLike, Labels, Resizing, list_files, load, named_path, read_images, read_labelled
+from ..images import ImageData, ImageLike, Labels, Resizing, load, read_images, read_labelled
 from ..results import grid
 
 if TYPE_CHECKING:
@@ -55,11 +54,13 @@ def show_images(
     check_seed(seed)
     check_count("count", count, example=12)
     augment = augmenter(augmentation, pixels, seed)
-    if labels is not None or _has_labels(data):
+    try:
         labelled = read_labelled(data, labels, kind="auto")
         images, names = labelled.images, [labelled.label(index) for index in range(len(labelled))]
         titles = [", ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in names]
-    else:
+    except InvalidInputError:
+        if labels is not None:
+            raise
         images = read_images(data)
         titles = [Path(images.name(index)).name for index in range(len(images))]
     if not len(images):
@@ -67,14 +68,3 @@ def show_images(
     chosen = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int))
     batch: Any = np.stack([load(images, int(index), resizing) for index in chosen])
     return grid(list(batch if augment is None else augment(batch).numpy()), [titles[at] for at in chosen])
-
-
-def _has_labels(data: object) -> bool:
-    if hasattr(data, "columns"):
-        return "label" in data.columns
-    if hasattr(data, "element_spec"):
-        return isinstance(data.element_spec, tuple)
-    place = named_path(data) if isinstance(data, (str, PathLike)) else None
-    if place is None or (isinstance(place, Path) and not place.is_dir()):
-        return False
-    return len({path.parent for path in list_files(place).files} - {place}) > 1
