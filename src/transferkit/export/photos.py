@@ -60,8 +60,8 @@ def photos_for(
     if labels is not None:
         raise bad_argument("labels", labels, "was given without check", "Pass the photos as check")
     if split is not None:
-        data = split.validation or split.training
-        photos = _read(data.images, data.codes, resizing, OF_FIT, f"The images are {_of_fit(split)}.", skip=True)
+        which, data = ("validation", split.validation) if split.validation else ("training", split.training)
+        photos = _read(data.images, data.codes, resizing, OF_FIT, f"The images are {which} images of fit.", skip=True)
         if len(photos.pixels):
             return photos
     noise = np.random.default_rng(0).uniform(0, 255, (NOISE, *resizing.size, 3)).astype(np.float32)
@@ -93,10 +93,6 @@ def photos_to_calibrate(
             "loaded does not contain any. Pass calibrate=photos, about 100 of the kind that it will see."
         )
     return pixels
-
-
-def _of_fit(split: Split) -> str:
-    return "training images of fit" if split.validation is None else "validation images of fit"
 
 
 def _given(

@@ -119,19 +119,15 @@ def calibration(bins: Sequence[Bin]) -> Figure:
 
 def grid(images: Sequence[npt.NDArray[np.uint8 | np.float32] | None], titles: Sequence[str]) -> Figure:
     """Images RGB 0-255 in rows of up to six, each under its title; None is an image that cannot be read."""
-    columns = min(6, max(1, len(images)))
-    rows = -(-len(images) // columns)
     lines = max((title.count("\n") for title in titles), default=0)
-    figure = _figure(2 * columns, (2.4 + 0.2 * lines) * max(1, rows))
-    for number, (image, title) in enumerate(zip(images, titles, strict=True)):
-        axes = figure.add_subplot(rows, columns, number + 1)
+    short = ["\n".join(shortened(line, TITLE) for line in title.split("\n")) for title in titles]
+    figure, tiles = _tiles(short, 2, 2.4 + 0.2 * lines)
+    for axes, image in zip(tiles, images, strict=True):
         if image is None:
             axes.imshow(np.full((3, 4, 3), 235, np.uint8))
             axes.text(1.5, 1, "cannot be read", ha="center", va="center")
         else:
             axes.imshow(np.clip(np.round(image), 0, 255).astype(np.uint8))
-        axes.set_title("\n".join(shortened(line, TITLE) for line in title.split("\n")), fontsize=9, parse_math=False)
-        axes.axis("off")
     return figure
 
 
@@ -142,21 +138,27 @@ def overlays(
     titles: Sequence[str],
 ) -> Figure:
     """Images RGB 0-255 in rows of up to six, each in the aspect ratio of its shape (height, width), under a heatmap 0-1."""
-    columns = min(6, max(1, len(images)))
-    rows = -(-len(images) // columns)
-    figure = _figure(2.4 * columns, 2.7 * max(1, rows))
-    cells = zip(images, heatmaps, shapes, titles, strict=True)
-    for number, (image, heatmap, (height, width), title) in enumerate(cells, 1):
-        axes = figure.add_subplot(rows, columns, number)
+    figure, tiles = _tiles(titles, 2.4, 2.7)
+    for axes, image, heatmap, (height, width) in zip(tiles, images, heatmaps, shapes, strict=True):
         extent = 0, width, height, 0
         if heatmap is None:
             axes.imshow(image, extent=extent)
         else:
             axes.imshow(image.mean(axis=-1), extent=extent, cmap="gray", vmin=0, vmax=255)
             axes.imshow(heatmap, extent=extent, cmap="viridis", vmin=0, vmax=1, alpha=0.2 + 0.4 * heatmap)
+    return figure
+
+
+def _tiles(titles: Sequence[str], width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure with a place of so many inches below each title, in rows of up to six."""
+    columns = min(6, max(1, len(titles)))
+    rows = -(-len(titles) // columns)
+    figure = _figure(width * columns, height * max(1, rows))
+    tiles = [figure.add_subplot(rows, columns, number) for number in range(1, len(titles) + 1)]
+    for axes, title in zip(tiles, titles, strict=True):
         axes.set_title(title, fontsize=9, parse_math=False)
         axes.axis("off")
-    return figure
+    return figure, tiles
 
 
 def tradeoff(
