@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -111,15 +113,21 @@ def run_openvino(path: Path) -> Run:
 
 
 def write_litert(job: Job, path: Path) -> None:
+    """In a process of its own: TensorFlow's converter keeps about 20 MB of each conversion, and may crash."""
     with _saved_model(job) as folder:
-        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
-        if job.quantize is not None:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]  # alone, weights in int8: "dynamic"
-        if job.quantize == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if (photos := job.calibration) is not None:
-            converter.representative_dataset = lambda: ([photo[np.newaxis]] for photo in photos)
-        path.write_bytes(converter.convert())
+        photos = folder.with_name("photos.npy")
+        if job.calibration is not None:
+            np.save(photos, job.calibration)
+        done = subprocess.run(
+            [sys.executable, "-m", "transferkit.export._litert", folder, path, str(job.quantize), photos],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().rpartition("\n")[2] or f"exit status {done.returncode}")
 
 
 def run_litert(path: Path) -> Run:
