@@ -419,6 +419,17 @@ def test_the_data_check_counts_labels_and_finds_copies_with_other_labels() -> No
     assert "which has the labels 'red'" in fault.detail
 
 
+def test_a_batch_is_answered_with_lists_as_predict_gives_tuples(several: tk.TransferClassifier) -> None:
+    images, _ = side_by_side(20, seed=3)
+    expected = answers(several, images)
+    answer = tk.PredictBatch(several, probabilities=True)({"image": [*images, b"broken"]})
+    assert answer["label"].tolist() == [*map(list, expected.labels), None]
+    assert answer["confidence"].tolist() == [*map(list, expected.confidences), None]
+    assert {len(names) for names in expected.labels} >= {1, 2}
+    assert np.array_equal(answer["probabilities"][:-1], expected.probabilities)
+    assert answer["error"].tolist() == [None] * 20 + ["it is not an image of a known format"]
+
+
 # ---- what is for one label an image ----
 
 
@@ -429,7 +440,6 @@ def test_what_knows_one_label_only_is_refused(several: tk.TransferClassifier, ma
         lambda: several.suspicious_labels(),
         lambda: several.predict(images, min_confidence=0.5),
         lambda: answers(several, images).at_least(0.5),
-        lambda: tk.PredictBatch(several)({"image": list(images)}),
     ):
         with refused(InvalidInputError, "is for one label per image"):
             call()

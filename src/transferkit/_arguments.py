@@ -10,7 +10,7 @@ from .errors import bad_argument
 
 __all__ = [
     "LabelKind", "OnBadImage", "Resize", "check_count", "check_label_kind", "check_number", "check_on_bad_image",
-    "check_resize", "check_seed", "check_share", "check_size", "is_whole",
+    "check_resize", "check_seed", "check_share", "check_size", "check_views", "is_whole",
 ]  # fmt: skip
 
 LARGEST = 10_000  # pixels of a side
@@ -84,6 +84,14 @@ def check_resize(value: object) -> Resize:
     if value not in ("squash", "crop", "pad"):
         raise bad_argument("resize", value, "must be 'squash', 'crop' or 'pad'", "Pass for example resize='crop'")
     return value
+
+
+def check_views(value: object) -> int:
+    """How many views of each image are predicted: 1 or 2."""
+    if not is_whole(value) or value not in (1, 2):
+        rule = "must be 1 (each image as it is) or 2 (and its mirror image)"
+        raise bad_argument("views", value, rule, "Pass views=2, or leave it out")
+    return 1 if value == 1 else 2
 
 
 def is_whole(value: object) -> bool:

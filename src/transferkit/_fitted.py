@@ -10,11 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ._arguments import LabelKind
+from ._console import Console
 from .backbones import WeightsChoice
+from .cache import Store
 from .errors import InvalidInputError
-from .features import Predictor, Typicality
-from .images import ClassWeight, Known, Split, trained_on
+from .features import Inspection, Predictor, Typicality
+from .images import ClassWeight, Images, Known, Split, trained_on
 from .network import Network
+from .results import MultiLabelPredictions, Predictions
 
 __all__ = ["Fitted"]
 
@@ -52,6 +55,17 @@ class Fitted:
     @cached_property
     def predictor(self) -> Predictor:
         return Predictor(self.network, self.typicality)
+
+    def predictions(
+        self, images: Images, store: Store | None, console: Console, title: str, skip: bool, views: int = 1
+    ) -> tuple[Predictions, Inspection]:
+        """Predictions of the images that can be read, and which these are; arguments as for `Predictor`."""
+        _, probabilities, typicalities, inspection = self.predictor(images, store, console, title, skip, views)
+        paths = [images.path(index) for index in inspection.readable().tolist()]
+        found = self.classes, probabilities, paths, inspection.reasons(images), typicalities
+        thresholds = self.network.thresholds
+        predictions = Predictions(*found) if thresholds is None else MultiLabelPredictions(*found, thresholds)
+        return predictions, inspection
 
     def holds_known(self, keys: npt.NDArray[Any]) -> bool:
         """Whether all images that the classifier was trained on are among those with these keys."""

@@ -30,7 +30,7 @@ from ._arguments import (
     check_seed,
     check_share,
     check_size,
-    is_whole,
+    check_views,
 )
 from ._console import Console, Verbose
 from ._estimator import Estimator
@@ -63,7 +63,6 @@ from .explaining import explain, label_codes
 from .export import Quantization, check_target, export, photos_for, photos_to_calibrate
 from .features import (
     Augmentation,
-    Inspection,
     Scored,
     augmenter,
     fixed_views,
@@ -491,9 +490,10 @@ class TransferClassifier(Estimator):
             ImageReadError: images that cannot be read, all of them named; with ``"skip"`` only if none can be.
         """
         fitted = self._fitted_or_raise("evaluate")
-        skip, console, views = check_on_bad_image(on_bad_image), Console(verbose), _check_views(views)
+        skip, console, views = check_on_bad_image(on_bad_image), Console(verbose), check_views(views)
+        store = open_store(self.cache, lenient=True)
         test = read_labelled(data, labels, fitted.classes, "test data", lenient=skip, kind=fitted.kind)
-        predictions, inspection = self._predicted(fitted, test.images, skip, console, "evaluating", views)
+        predictions, inspection = fitted.predictions(test.images, store, console, "evaluating", skip, views)
         if not len(predictions):
             refuse_unreadable(inspection.failures, " No image is left to evaluate.")
         rows = inspection.readable()
@@ -539,23 +539,11 @@ class TransferClassifier(Estimator):
             if min_confidence is None
             else self._single_label_or_raise("min_confidence")
         )
-        skip, console, views = check_on_bad_image(on_bad_image), Console(verbose), _check_views(views)
+        skip, console, views = check_on_bad_image(on_bad_image), Console(verbose), check_views(views)
         least = None if min_confidence is None else check_share("min_confidence", min_confidence)
-        given = read_images(images, lenient=skip)
-        predictions, _ = self._predicted(fitted, given, skip, console, "predicting", views)
+        given, store = read_images(images, lenient=skip), open_store(self.cache, lenient=True)
+        predictions, _ = fitted.predictions(given, store, console, "predicting", skip, views)
         return predictions if least is None else predictions.at_least(least)
-
-    def _predicted(
-        self, fitted: Fitted, images: Images, skip: bool, console: Console, title: str, views: int
-    ) -> tuple[Predictions, Inspection]:
-        """Predictions of the images that can be read, and which these are."""
-        store = open_store(self.cache, lenient=True)
-        _, probabilities, typicalities, inspection = fitted.predictor(images, store, console, title, skip, views)
-        paths = [images.path(index) for index in inspection.readable().tolist()]
-        found = fitted.classes, probabilities, paths, inspection.reasons(images), typicalities
-        thresholds = fitted.network.thresholds
-        predictions = Predictions(*found) if thresholds is None else MultiLabelPredictions(*found, thresholds)
-        return predictions, inspection
 
     def predict_proba(self, images: ImageData | ImageLike, *, verbose: Verbose = "auto") -> npt.NDArray[np.float32]:
         """The probabilities of all classes, float32 `(n, n_classes)`; columns in the order of `classes_`.
@@ -711,9 +699,9 @@ class TransferClassifier(Estimator):
         """
         fitted = self._fitted_or_raise("explain")
         skip, console = check_on_bad_image(on_bad_image), Console(verbose)
-        listed = read_images(images, lenient=skip)
+        listed, store = read_images(images, lenient=skip), open_store(self.cache, lenient=True)
         codes = label_codes(label, fitted.classes, len(listed))
-        predictions, inspection = self._predicted(fitted, listed, skip, console, "explaining", views=1)
+        predictions, inspection = fitted.predictions(listed, store, console, "explaining", skip)
         return explain(fitted.network, listed, inspection.readable(), predictions, codes)
 
     def summary(self) -> str:
@@ -999,13 +987,6 @@ def _pretrained(record: Backbone, source: Source, size: tuple[int, int], seed: i
 def _on_one_device(network: Network, options: FitOptions) -> Network:
     """A network that a strategy has trained, with plain variables again: any thread can use them, and `save`."""
     return network if options.strategy is None else network.copy()
-
-
-def _check_views(views: int) -> int:
-    if not is_whole(views) or views not in (1, 2):
-        rule = "must be 1 (each image as it is) or 2 (and its mirror image)"
-        raise bad_argument("views", views, rule, "Pass views=2, or leave it out")
-    return int(views)
 
 
 def _as_in_fit(fitted: Fitted, history: History, console: Console) -> Fitted:

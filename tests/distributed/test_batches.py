@@ -24,12 +24,13 @@ def photo_paths(photos: Path) -> list[Path]:
     return sorted((photos / "test").rglob("*.png"))
 
 
+@pytest.mark.parametrize("views", [1, 2])
 def test_batches_of_any_size_equal_predict(
-    fitted_once: tuple[Path, Any], loaded: tk.TransferClassifier, batch: dict[str, Any]
+    fitted_once: tuple[Path, Any], loaded: tk.TransferClassifier, batch: dict[str, Any], views: int
 ) -> None:
-    expected = loaded.predict(batch["image"], verbose=0)
+    expected = loaded.predict(batch["image"], views=views, verbose=0)
     for form in (fitted_once[0], loaded):
-        predict = pickle.loads(pickle.dumps(tk.PredictBatch(form, probabilities=True)))
+        predict = pickle.loads(pickle.dumps(tk.PredictBatch(form, probabilities=True, views=views)))
         for size in (1, 5, 18):
             parts = [predict({name: batch[name][at : at + size] for name in batch}) for at in range(0, 18, size)]
             answer = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -119,6 +120,8 @@ def test_bad_arguments_are_refused(tmp_path: Path) -> None:
         tk.PredictBatch(number)
     with refused(tk.InvalidInputError, "`num_cpus=0`"):
         tk.PredictBatch("pets.keras", num_cpus=0)
+    with refused(tk.InvalidInputError, "`views=3`"):
+        tk.PredictBatch("pets.keras", views=3)
     with refused(tk.InvalidInputError, "`store=None`"):
         tk.FeatureBatch("pets.keras", store=nothing)
     with refused(tk.BundleError, "There is no file 'pets.keras'"):

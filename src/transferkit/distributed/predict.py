@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._arguments import check_views
 from .._console import Console
 from .._public import public
 from .batches import Batch, Columns, LoadedOnce, checked_cpus, column, split_columns, use_cpus
@@ -29,6 +30,7 @@ class PredictBatch:
         image: the column of images: bytes of image files, dicts with the keys ``bytes`` and ``path``, paths, URLs, or
             arrays `(h, w, 3)`, RGB 0-255.
         probabilities: also answer a column ``probabilities``, float32 `(n, n_classes)`, in the order of `classes_`.
+        views: 2 = means over each image and its mirror image, as for `predict`.
         prefix: of the names of the columns that are added.
         num_cpus: how many CPUs a process uses; None = the number in the variable ``OMP_NUM_THREADS``, which most engines
             set to what a task was given, or all.
@@ -53,18 +55,21 @@ class PredictBatch:
         *,
         image: str = "image",
         probabilities: bool = False,
+        views: int = 1,
         prefix: str = "",
         num_cpus: int | None = None,
     ) -> None:
         self._source, self._num_cpus = LoadedOnce(classifier), checked_cpus(num_cpus)
         self.image, self.probabilities, self.prefix = image, probabilities, prefix
+        self.views = check_views(views)
 
     def __call__(self, batch: Batch) -> Columns:
         """The columns of a batch -> its other columns, and the answers.
 
         The columns ``label`` (class names, None for images that cannot be read), ``confidence`` (float32, 0 to 1, NaN
-        for these) and ``error`` (the reason, None for the others) are added, and ``probabilities`` if wanted. The column
-        of images is left out, unless it holds paths or URLs.
+        for these) and ``error`` (the reason, None for the others) are added, and ``probabilities`` if wanted. With several
+        labels an image, ``label`` and ``confidence`` hold lists, the most probable label first, and None for images that
+        cannot be read. The column of images is left out, unless it holds paths or URLs.
 
         Raises:
             InvalidInputError: a column is missing, or has the name of one that is added.
@@ -77,13 +82,16 @@ class PredictBatch:
         shares_name = self.prefix + "probabilities"
         items, columns = split_columns(batch, self.image, [*names, shares_name] if self.probabilities else names)
         images, faults = read_each(items)
-        fitted = self._source.get()._single_label_or_raise("PredictBatch")
-        _, shares, _, inspection = fitted.predictor(images, None, Console(0), "predicting", skip=True)
-        rows, codes = inspection.readable(), shares.argmax(axis=1)
-        labels, confidences = column([None] * len(items)), np.full(len(items), np.nan, np.float32)
-        labels[rows], confidences[rows] = fitted.classes[codes].tolist(), shares.max(axis=1)
+        fitted = self._source.get()._fitted_or_raise("PredictBatch")
+        found, inspection = fitted.predictions(images, None, Console(0), "predicting", True, self.views)
+        rows, several = inspection.readable(), fitted.kind == "multiple"
+        missing = column([None] * len(items))
+        labels, confidences = missing.copy(), missing if several else np.full(len(items), np.nan, np.float32)
+        answers = zip(rows.tolist(), found.labels.tolist(), found.confidences.tolist(), strict=True)
+        for row, label, confidence in answers:
+            labels[row], confidences[row] = (list(label), list(confidence)) if several else (label, confidence)
         columns |= dict(zip(names, (labels, confidences, column(inspection.errors(faults))), strict=True))
         if self.probabilities:
             columns[shares_name] = np.full((len(items), len(fitted.classes)), np.nan, np.float32)
-            columns[shares_name][rows] = shares
+            columns[shares_name][rows] = found.probabilities
         return columns
