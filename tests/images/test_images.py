@@ -110,7 +110,7 @@ def test_a_dataset_brings_arrays_and_labels() -> None:
     data = read_labelled(dataset())
     assert names_of(data) == LABELS
     assert not list(data.images.files)
-    assert np.array_equal(np.stack([data.images.sources[i] for i in range(5)]), BATCH)
+    assert np.array_equal(np.stack([content_of(data.images, i) for i in range(5)]), BATCH)
 
 
 def test_the_class_names_of_a_dataset_stand_for_its_indices() -> None:
@@ -228,7 +228,7 @@ def test_several_images_keep_their_order(several) -> None:
 )
 def test_a_dataset_is_read_with_and_without_labels(source) -> None:
     images = read_images(source)
-    assert np.array_equal(np.stack([images.sources[i] for i in range(len(images))]), BATCH)
+    assert np.array_equal(np.stack([content_of(images, i) for i in range(len(images))]), BATCH)
 
 
 def test_errors_name_a_file_by_its_path_and_an_array_by_its_position(tmp_path: Path) -> None:

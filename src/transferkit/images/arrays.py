@@ -17,8 +17,9 @@ from .decoding import to_rgb
 from .images import Content
 from .labels import as_names
 from .opening import reading
+from .spool import Spool, SpooledImage
 
-__all__ = ["checked_image", "dataset_arrays", "image_contents", "is_dataset", "named_labels"]
+__all__ = ["checked_image", "dataset_images", "image_contents", "is_dataset", "named_labels"]
 
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 
@@ -131,11 +132,11 @@ def is_dataset(data: object) -> bool:
     return hasattr(data, "element_spec") and hasattr(data, "as_numpy_iterator")
 
 
-def dataset_arrays(data: Any, labelled: bool) -> tuple[list[Content], Any]:
-    """Every image and label of a batched `tf.data.Dataset`.
+def dataset_images(data: Any, labelled: bool) -> tuple[list[SpooledImage], Any]:
+    """Every image and label of a batched `tf.data.Dataset`, which is read once: the next time, it may be shuffled.
 
     Raises:
-        InvalidInputError: not batched, of another form, or without an end.
+        InvalidInputError: not batched, of another form, without an end, or too large for the disk.
     """
     spec = data.element_spec
     pair = isinstance(spec, tuple) and len(spec) == 2
@@ -151,13 +152,14 @@ def dataset_arrays(data: Any, labelled: bool) -> tuple[list[Content], Any]:
         raise InvalidInputError(
             "The dataset never ends: it must be finite. Drop its .repeat(), or call .take(n) on it."
         )
-    arrays: list[Content] = []
+    spool, images = Spool(), list[SpooledImage]()
     labels: list[npt.NDArray[Any]] = []
     for element in data.as_numpy_iterator():
-        arrays.extend(image_contents(element[0] if pair else element, "dataset", len(arrays)))
+        contents = image_contents(element[0] if pair else element, "dataset", len(images))
+        images.extend(spool.add(np.asarray(content)) for content in contents)
         if labelled:
             labels.append(np.asarray(element[1]))
-    return arrays, np.concatenate(labels) if labels else np.zeros(0, np.int64)
+    return images, np.concatenate(labels) if labels else np.zeros(0, np.int64)
 
 
 def named_labels(raw: npt.NDArray[Any], names: Sequence[str]) -> npt.NDArray[Any]:

@@ -27,6 +27,7 @@ from .._remote import Remote
 from ..errors import ImageReadError
 from .images import Content, Images
 from .opening import open_image, orientation_of, reading, unreadable
+from .spool import SpooledImage
 
 __all__ = [
     "PIXEL_RULE", "Pixels", "Resizing", "Size", "content_of", "decode", "load", "resize", "thumbnails", "to_pixels", "to_rgb",
@@ -81,6 +82,8 @@ def content_of(images: Images, index: int) -> Content:
     path, name = images.sources[index], images.name(index)
     if isinstance(path, Remote):
         return _downloaded(path, name)
+    if isinstance(path, SpooledImage):
+        return path.read()
     if not isinstance(path, Path):
         return path
     try:

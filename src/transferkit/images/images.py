@@ -16,6 +16,7 @@ from .._arguments import LabelKind
 from .._remote import Location, Remote
 from .folders import ClassFolder
 from .labels import Codes
+from .spool import SpooledImage
 
 if TYPE_CHECKING:
     import pandas
@@ -41,12 +42,12 @@ class Images:
     """A sequence of images.
 
     Attributes:
-        sources: of each image, the path of its file or its content.
+        sources: of each image, the path of its file, its content, or where that is in a temporary file.
         positions: of each image, where it is in what the user passed; None = in their order.
         left_out: folders that could not be listed, and why.
     """
 
-    sources: Sequence[Location | Content]
+    sources: Sequence[Location | Content | SpooledImage]
     positions: tuple[int, ...] | None = None
     left_out: tuple[tuple[Location, str], ...] = ()
 

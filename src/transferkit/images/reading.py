@@ -15,7 +15,7 @@ from PIL import Image
 from .._arguments import LabelKind
 from .._remote import Location, Remote, located
 from ..errors import InvalidInputError, TransferKitError, bad_argument, shown, some_of
-from .arrays import checked_image, dataset_arrays, image_contents, is_dataset, named_labels
+from .arrays import checked_image, dataset_images, image_contents, is_dataset, named_labels
 from .folders import list_class_folder, list_files
 from .images import Content, Images, LabelledImages
 from .label_sets import label_columns, label_sets
@@ -85,8 +85,8 @@ def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, ob
     """Data without a folder: the images, the labels, and the class names of a dataset."""
     if is_dataset(data):
         _no_labels(labels, "a dataset contains its labels")
-        arrays, labels = dataset_arrays(data, labelled=True)
-        return Images(arrays), labels, getattr(data, "class_names", None)
+        found, labels = dataset_images(data, labelled=True)
+        return Images(found), labels, getattr(data, "class_names", None)
     names = None
     if _is_frame(data):
         _no_labels(labels, "a DataFrame has its labels in the column 'label'")
@@ -122,7 +122,7 @@ def read_images(images: object, lenient: bool = False) -> Images:
         images = [images]
     _check_type(images, "data")
     if is_dataset(images):
-        return Images(dataset_arrays(images, labelled=False)[0])
+        return Images(dataset_images(images, labelled=False)[0])
     if _is_frame(images):
         images = _column(images, IMAGE_COLUMNS)
     is_one = isinstance(images, ONE_IMAGE) or (not isinstance(images, (list, tuple)) and np.asarray(images).ndim == 3)
