@@ -41,7 +41,11 @@ def main() -> None:
     from moto.server import ThreadedMotoServer
 
     photos = sorted((folder_of("cifar10_large") / "test").rglob("*.*"))
-    photos = photos[:: len(photos) // asked.count or 1][: asked.count]
+    photos = photos[:: max(1, len(photos) // asked.count)][: asked.count]
+    requests = Requests()
+    logger = logging.getLogger("werkzeug")
+    logger.setLevel(logging.INFO)
+    logger.handlers, logger.propagate = [requests], False
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -50,10 +54,6 @@ def main() -> None:
     files = fsspec.filesystem("s3")
     files.mkdir("bucket")
     files.put([str(path) for path in photos], [f"bucket/photos/{path.parent.name}/{path.name}" for path in photos])
-    requests = Requests()
-    logger = logging.getLogger("werkzeug")
-    logger.setLevel(logging.INFO)
-    logger.handlers, logger.propagate = [requests], False
     with tempfile.TemporaryDirectory() as folder:
         for name in ("first", "second"):
             requests.kinds.clear()

@@ -63,7 +63,8 @@ def main() -> None:
             seconds, mebibytes = map(float, done.stdout.split())
             most.append(mebibytes)
             print(f"  {count:>8,} images   {seconds:7.1f} s   at most {mebibytes:7.0f} MiB", flush=True)
-    print(f"  ratio {most[1] / most[0]:.2f}")
+    slope = (most[1] - most[0]) * 2**20 / (asked.count - asked.count // 10)
+    print(f"  ratio {most[1] / most[0]:.2f}, {slope:,.0f} bytes more per image")
 
 
 if __name__ == "__main__":
