@@ -433,15 +433,21 @@ def test_a_batch_is_answered_with_lists_as_predict_gives_tuples(several: tk.Tran
 # ---- what is for one label an image ----
 
 
-def test_what_knows_one_label_only_is_refused(several: tk.TransferClassifier, make: Make) -> None:
+@pytest.mark.parametrize(
+    ("call", "remedy"),
+    [
+        (lambda clf, images: clf.coverage(images, [[]] * len(images)), "Each label has a threshold instead"),
+        (lambda clf, images: clf.predict(images, min_confidence=0.5), "Each label has a threshold instead"),
+        (lambda clf, images: answers(clf, images).at_least(0.5), "each label has a threshold"),
+        (lambda clf, images: clf.suspicious_labels(), "highest losses"),
+    ],
+)
+def test_what_knows_one_label_only_is_refused(call: Any, remedy: str, several: tk.TransferClassifier) -> None:
+    with refused(InvalidInputError, "is for one label per image", remedy):
+        call(several, side_by_side(6, seed=1)[0])
+
+
+def test_unlabelled_images_are_for_one_label(make: Make) -> None:
     images, labels = side_by_side(6, seed=1)
-    for call in (
-        lambda: several.coverage(images, labels),
-        lambda: several.suspicious_labels(),
-        lambda: several.predict(images, min_confidence=0.5),
-        lambda: answers(several, images).at_least(0.5),
-    ):
-        with refused(InvalidInputError, "is for one label per image"):
-            call()
     with refused(InvalidInputError, "unlabelled", "several labels"):
         make().fit(images, labels, unlabelled=images)

@@ -135,6 +135,13 @@ __all__ = ["TransferClassifier"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# What to do instead of what only one label per image allows.
+THRESHOLDS = (
+    "Each label has a threshold instead, at which evaluate gives precision and recall; to be surer, compare the "
+    "`probabilities` of predict with higher ones"
+)
+LOSSES = "Look at the images with the highest losses instead, on the page that `html` of an evaluation writes"
+
 RESULTS = ("_fitted", "classes_", "network_", "history_", "report_")  # attributes that training sets
 
 
@@ -336,8 +343,8 @@ class TransferClassifier(Estimator):
         more = read_unlabelled(unlabelled, options)
         images = read_labelled(data, labels, what="training data", lenient=options.skip, kind=kind)
         several = images.kind == "multiple"
-        if several:
-            refuse_for_several("unlabelled" if more is not None else "strategy" if strategy is not None else None)
+        if several and more is not None:
+            refuse_for_several("unlabelled")
         weight = check_class_weight(class_weight, images.classes)
         read = read_training_data(images, validation_of(validation, len(images), options.solves), options.skip)
 
@@ -443,8 +450,6 @@ class TransferClassifier(Estimator):
         strategy = None if strategy is None else check_strategy(strategy, fitted.seed)
         folder = run_folder(resume, callbacks, f"fine_tune-{len(before)}", strategy)
         options = self._options(given, fitted.network.size, fitted.split_seed + len(before), folder, strategy)
-        if fitted.kind == "multiple" and strategy is not None:
-            refuse_for_several("strategy")
         tuning = tuning_options(steps, options, layer_decay, label_smoothing)
         was_tuned = any(phase.name == "fine_tune" and phase.kept for phase in before)
         checked = images_to_tune_on(fitted, data, labels, validation, options, was_tuned)
@@ -537,7 +542,7 @@ class TransferClassifier(Estimator):
         fitted = (
             self._fitted_or_raise("predict")
             if min_confidence is None
-            else self._single_label_or_raise("min_confidence")
+            else self._single_label_or_raise("min_confidence", THRESHOLDS)
         )
         skip, console, views = check_on_bad_image(on_bad_image), Console(verbose), check_views(views)
         least = None if min_confidence is None else check_share("min_confidence", min_confidence)
@@ -606,7 +611,7 @@ class TransferClassifier(Estimator):
 
         Arguments and errors as for `evaluate`.
         """
-        self._single_label_or_raise("coverage")
+        self._single_label_or_raise("coverage", THRESHOLDS)
         evaluation = self.evaluate(data, labels, views=views, on_bad_image=on_bad_image, verbose=verbose)
         predictions = evaluation.predictions
         return Coverage(predictions.confidences, evaluation.labels == predictions.labels)
@@ -650,7 +655,7 @@ class TransferClassifier(Estimator):
             InvalidInputError: the images of `fit` are not at hand: after `load`, and in a copy.
             ImageReadError: images that can no longer be read.
         """
-        fitted, console = self._single_label_or_raise("suspicious_labels"), Console(verbose)
+        fitted, console = self._single_label_or_raise("suspicious_labels", LOSSES), Console(verbose)
         split = fitted.split_of_fit("suspicious_labels").undivided()
         count = None if n is None else check_count("n", n, example=25)
         features = self._features(_as_in_fit(fitted, self.history_, console), split.training.images, console)
@@ -952,13 +957,12 @@ class TransferClassifier(Estimator):
             raise NotFittedError(f"{method} needs a fitted classifier. Call fit or load first.")
         return self._fitted
 
-    def _single_label_or_raise(self, method: str) -> Fitted:
+    def _single_label_or_raise(self, method: str, remedy: str = "Use predict") -> Fitted:
         """What was fitted, for methods that know one label an image."""
         fitted = self._fitted_or_raise(method)
         if fitted.network.thresholds is not None:
             raise InvalidInputError(
-                f"{method} is for one label per image, and this classifier was fitted on several. Use predict and evaluate, "
-                f"or fit it with one label per image."
+                f"{method} is for one label per image, and this classifier was fitted on several. {remedy}."
             )
         return fitted
 

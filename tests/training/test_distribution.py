@@ -51,6 +51,8 @@ SHARED = textwrap.dedent("""
     facts = {name: getattr(TINY, name) for name in ("preprocessing", "default_size", "min_size", "feature_dim", "stages")}
     tk.register_backbone(tk.Backbone("Regularized", builder=regularized, **facts))
     x, y = (array[:-2] for array in drawn(7, seed=3))
+    if "several" in sys.argv:  # labels an image: two, one or none
+        y = [[str(kind), "second"][: number % 3] for number, kind in enumerate(y)]
 
     def fitted(backbone="TinyNet", strategy=None, **options):
         clf = tk.TransferClassifier(backbone, weights=None, seed=0, **options)
@@ -65,7 +67,7 @@ SHARED = textwrap.dedent("""
 
 TWO_DEVICES = textwrap.dedent("""
     one, two = fitted(), fitted(strategy=strategy)
-    found = {"fit": difference(one, two)}
+    found = {"fit": difference(one, two), "accuracies": [clf.history_["accuracy"] for clf in (one, two)]}
     for clf, where in ((one, None), (two, strategy)):
         clf.fine_tune(at="stage1", steps=8, batch_size=5, class_weight="balanced", label_smoothing=0.2, validation=None,
                       strategy=where, verbose=0)
@@ -79,9 +81,11 @@ TWO_DEVICES = textwrap.dedent("""
 
 
 @pytest.mark.thorough
-def test_two_devices_give_the_weights_of_one() -> None:
-    found = json.loads(fresh_python(SHARED + TWO_DEVICES))
+@pytest.mark.parametrize("labels", ["one", "several"])
+def test_two_devices_give_the_weights_of_one(labels: str) -> None:
+    found = json.loads(fresh_python(SHARED + TWO_DEVICES, labels))
     assert found["fit"] <= TOLERANCE
+    assert found["accuracies"][0] == found["accuracies"][1]
     assert found["fine_tune"] <= TOLERANCE < 1e-3 < found["moved"]
     assert found["kinds"] == ["ResourceVariable"]  # of one device again
     assert found["loaded"]
@@ -119,9 +123,10 @@ ONE_CASE = textwrap.dedent("""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
-def test_what_is_chosen_and_recorded_is_the_same_too(case: str) -> None:
-    difference, same_metrics, same_selection = json.loads(fresh_python(SHARED + ONE_CASE, json.dumps(CASES[case])))
+@pytest.mark.parametrize(("case", "labels"), [*((case, "one") for case in CASES), ("folds", "several")])
+def test_what_is_chosen_and_recorded_is_the_same_too(case: str, labels: str) -> None:
+    found = fresh_python(SHARED + ONE_CASE, json.dumps(CASES[case]), labels)
+    difference, same_metrics, same_selection = json.loads(found)
     assert difference <= TOLERANCE
     assert same_metrics
     assert same_selection

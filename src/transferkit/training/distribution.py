@@ -21,7 +21,7 @@ from .steps import Loop, Settings, compiled, logits_of
 
 __all__ = ["MirroredLoop", "check_strategy", "replicas_here"]
 
-PADDING = -1  # the code of a row that fills up a share, and counts for nothing
+PADDING = -1  # the code, or all codes, of a row that fills up a share, and counts for nothing
 UNUSABLE = ("ParameterServerStrategy", "TPUStrategy", "CentralStorageStrategy")
 
 
@@ -88,7 +88,9 @@ class MirroredLoop(Loop):
     def own(self, images: Indices, codes: Codes) -> tuple[Indices, Codes]:
         """The rows of this process; shares are filled up, so that all of a batch are equally long."""
         rows = np.concatenate([self._own(start, len(images)) for start in range(0, len(images), self.global_size)])
-        return images[np.maximum(rows, 0)], np.where(rows < 0, PADDING, codes[rows])
+        own = codes[rows]
+        own[rows < 0] = PADDING
+        return images[np.maximum(rows, 0)], own
 
     def _own(self, start: int, stop: int) -> npt.NDArray[np.int64]:
         share = -(-min(self.global_size, stop - start) // self.replicas)
@@ -104,11 +106,11 @@ class MirroredLoop(Loop):
     def _share_of_step(self, values: list[tf.Tensor], codes: tf.Tensor) -> tf.Tensor:
         """One device's part: the sums of its losses and right answers."""
         context = tf.distribute.get_replica_context()
-        share = tf.size(codes) // self.here
+        share = tf.shape(codes)[0] // self.here
         start = (context.replica_id_in_sync_group - self.first) * share
         with tf.device("CPU:0"):  # a device is sent its own rows alone
             values, codes = [value[start : start + share] for value in values], codes[start : start + share]
-        is_image = tf.cast(codes != PADDING, tf.float32)
+        is_image = tf.cast((codes[:, 0] if self.has_several else codes) != PADDING, tf.float32)
         count = context.all_reduce("SUM", tf.reduce_sum(is_image))
         with tf.GradientTape() as tape:
             logits = logits_of(self.model, values, training=True)
@@ -117,7 +119,7 @@ class MirroredLoop(Loop):
             scaled = self.optimizer.scale_loss(tf.add_n([loss / count, *others]))
         gradients = tape.gradient(scaled, [variable.value for variable in self.variables])
         self.optimizer.apply(gradients, self.variables)  # adds up the gradients of all devices
-        correct = tf.reduce_sum(tf.cast(tf.argmax(logits, axis=-1) == codes, tf.float32))
+        correct = tf.reduce_sum(is_image * self._is_right(logits, codes))
         return tf.stack([loss, correct])
 
 

@@ -180,12 +180,14 @@ class Loop:
         # Gradients are not checked: where the loss is scaled, infinite ones are expected, and their step is left out.
         self.optimizer.apply(gradients, self.variables)
         count = tf.cast(tf.shape(codes)[0], tf.float32)
-        if self.has_several:
-            is_right = tf.reduce_all((logits >= 0) == (codes == 1), axis=-1)
-        else:
-            is_right = tf.argmax(logits, axis=-1) == codes
-        correct = tf.reduce_sum(tf.cast(is_right, tf.float32))
+        correct = tf.reduce_sum(self._is_right(logits, codes))
         return tf.stack([loss * count, correct, self._sum_of_weights(), rate])
+
+    def _is_right(self, logits: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
+        """1 for each image that is answered rightly, else 0; with several labels an image, all of them count."""
+        if self.has_several:
+            return tf.cast(tf.reduce_all((logits >= 0) == (codes == 1), axis=-1), tf.float32)
+        return tf.cast(tf.argmax(logits, axis=-1) == codes, tf.float32)
 
     def _losses(self, logits: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
         """The weighted cross-entropy of each image; with several labels an image, the mean of those of the labels."""
