@@ -6,7 +6,8 @@ from .evaluation import Evaluation, Thumbnails
 from .explanations import Explanation, Explanations
 from .exports import ExportReport
 from .history import KEPT, History, Phase, Selection
-from .multilabel import LabelScores, MultiLabelEvaluation, MultiLabelPredictions
+from .multilabel_evaluation import LabelScores, MultiLabelEvaluation
+from .multilabel_predictions import MultiLabelPredictions
 from .pages import figure, page_path, write_page
 from .photos import Neighbour, SuspiciousLabel, SuspiciousLabels
 from .plots import grid, tradeoff

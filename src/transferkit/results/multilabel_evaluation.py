@@ -1,98 +1,30 @@
-"""Several labels an image: predictions, and how right they are."""
+"""How right the labels of images are, of which each may have none or several."""
 
 from __future__ import annotations
 
-import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from .._public import public_in_room
-from ..errors import InvalidInputError, shown_url
+from ..errors import shown_url
 from . import pages, plots
 from .evaluation import PICTURES, SIDE, Thumbnails
-from .predictions import Label, Prediction, Predictions
+from .multilabel_predictions import MultiLabelPredictions, array_of_tuples
+from .predictions import Label
 from .text import Printed, Table, figure_text, html_table, safe, shortened
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-__all__ = ["LabelScores", "MultiLabelEvaluation", "MultiLabelPredictions"]
+__all__ = ["LabelScores", "MultiLabelEvaluation"]
 
 PRINTED = 30  # labels that the printed table lists
 LONGEST = 50  # characters of a name in it
-
-
-@public_in_room
-class MultiLabelPredictions(Predictions):
-    """The labels of several images, of which each may have none or several.
-
-    As `Predictions`, but ``label`` and ``confidence`` of a `Prediction` are tuples: the names of all labels whose
-    probabilities reach their thresholds, the most probable first, and these probabilities.
-
-    Attributes:
-        classes: class names `(n_classes,)`.
-        probabilities: float32 `(n, n_classes)`; each label has its own, so rows do not add up to 1.
-        thresholds: from which probability each label is given, float64 `(n_classes,)`.
-        paths: a path or None per image.
-        labels: the tuples of names, an array of objects `(n,)`.
-        confidences: the tuples of probabilities, an array of objects `(n,)`.
-        typicalities, skipped: as in `Predictions`.
-    """
-
-    def __init__(
-        self,
-        classes: npt.NDArray[np.generic],
-        probabilities: npt.NDArray[np.float32],
-        paths: Sequence[str | None],
-        skipped: Mapping[str, str] | None = None,
-        typicalities: npt.NDArray[np.float32] | None = None,
-        thresholds: npt.NDArray[np.float64] | float = 0.5,
-    ) -> None:
-        super().__init__(classes, probabilities, paths, skipped, typicalities)
-        self.thresholds = np.broadcast_to(np.asarray(thresholds, np.float64), len(classes))
-        rows = [np.flatnonzero(row) for row in self._given]
-        rows = [row[np.argsort(-own[row], kind="stable")] for row, own in zip(rows, probabilities, strict=True)]
-        self.labels = _objects([tuple(classes[row].tolist()) for row in rows])
-        found = [tuple(own[row].tolist()) for row, own in zip(rows, probabilities, strict=True)]
-        self.confidences = _objects(found)
-
-    @property
-    def _given(self) -> npt.NDArray[np.bool_]:
-        """Whether each image is given each label, `(n, n_classes)`."""
-        given: npt.NDArray[np.bool_] = self.probabilities >= self.thresholds
-        return given
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, numbers.Integral):
-            own = self.labels[index], self.confidences[index]
-            return Prediction(*own, self.paths[int(index)], self._typicality(int(index)))
-        paths = np.array(self.paths, object)[index].tolist()
-        found = self.probabilities[index], paths, self.skipped, self.typicalities[index]
-        return MultiLabelPredictions(self.classes, *found, self.thresholds)
-
-    def at_least(self, min_confidence: float) -> Predictions:  # noqa: ARG002
-        """Refused: each label has a threshold of its own."""
-        raise InvalidInputError(
-            "min_confidence is for one label per image: with several, each label has a threshold. Leave it out, and compare "
-            "`probabilities` with numbers of your own."
-        )
-
-    def _parts(self) -> tuple[str, Table, str]:
-        rows = []
-        for number, found in enumerate(self[:20]):
-            pairs = zip(found.label, found.confidence, strict=True)
-            given = ", ".join(f"{name} {confidence:.3f}" for name, confidence in pairs)
-            rows.append([shown_url(found.path or f"image {number}"), given or "-"])
-        more = f"... and {len(self) - 20} more" if len(self) > 20 else ""
-        return "", (["image", "labels"], rows), more
-
-    def __repr__(self) -> str:
-        return f"<MultiLabelPredictions: {len(self)} images, {len(self.classes)} labels>"
 
 
 @public_in_room
@@ -139,9 +71,9 @@ class MultiLabelEvaluation(Printed):
     ) -> None:
         from sklearn.metrics import average_precision_score  # takes a second to import
 
-        true, given = codes == 1, predictions._given
+        true, given = codes == 1, predictions.probabilities >= predictions.thresholds
         self.predictions, self.classes, self._thumbnails = predictions, predictions.classes, thumbnails
-        self.labels = _objects([tuple(self.classes[row].tolist()) for row in true])
+        self.labels = array_of_tuples([tuple(self.classes[row].tolist()) for row in true])
         own = np.where(true, predictions.probabilities, 1 - predictions.probabilities)
         self._losses = -np.log(own.clip(1e-7, 1), dtype=float).mean(axis=1)
         self.loss, self.accuracy = float(self._losses.mean()), float((true == given).all(axis=1).mean())
@@ -241,10 +173,3 @@ class MultiLabelEvaluation(Printed):
         }
         parts = [f"{name} {figure_text(value, 4)}" for name, value in figures.items()]
         return ", ".join([*parts, f"{len(self.labels):,} images"])
-
-
-def _objects(values: list[tuple[Any, ...]]) -> npt.NDArray[Any]:
-    """An array of tuples, which NumPy would make a matrix of if they are of one length."""
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array

@@ -1,0 +1,86 @@
+"""The labels that images are given, of which each may have none or several."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .._public import public_in_room
+from ..errors import InvalidInputError, shown_url
+from .predictions import Prediction, Predictions
+from .text import Table
+
+__all__ = ["MultiLabelPredictions", "array_of_tuples"]
+
+
+@public_in_room
+class MultiLabelPredictions(Predictions):
+    """The labels of several images, of which each may have none or several.
+
+    As `Predictions`, but ``label`` and ``confidence`` of a `Prediction` are tuples: the names of all labels whose
+    probabilities reach their thresholds, the most probable first, and these probabilities.
+
+    Attributes:
+        classes: class names `(n_classes,)`.
+        probabilities: float32 `(n, n_classes)`; each label has its own, so rows do not add up to 1.
+        thresholds: from which probability each label is given, float64 `(n_classes,)`.
+        paths: a path or None per image.
+        labels: the tuples of names, an array of objects `(n,)`.
+        confidences: the tuples of probabilities, an array of objects `(n,)`.
+        typicalities, skipped: as in `Predictions`.
+    """
+
+    def __init__(
+        self,
+        classes: npt.NDArray[np.generic],
+        probabilities: npt.NDArray[np.float32],
+        paths: Sequence[str | None],
+        skipped: Mapping[str, str] | None = None,
+        typicalities: npt.NDArray[np.float32] | None = None,
+        thresholds: npt.NDArray[np.float64] | float = 0.5,
+    ) -> None:
+        super().__init__(classes, probabilities, paths, skipped, typicalities)
+        self.thresholds = np.broadcast_to(np.asarray(thresholds, np.float64), len(classes))
+        rows = [np.flatnonzero(row) for row in probabilities >= self.thresholds]
+        rows = [row[np.argsort(-own[row], kind="stable")] for row, own in zip(rows, probabilities, strict=True)]
+        self.labels = array_of_tuples([tuple(classes[row].tolist()) for row in rows])
+        found = [tuple(own[row].tolist()) for row, own in zip(rows, probabilities, strict=True)]
+        self.confidences = array_of_tuples(found)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, numbers.Integral):
+            own = self.labels[index], self.confidences[index]
+            return Prediction(*own, self.paths[int(index)], self._typicality(int(index)))
+        paths = np.array(self.paths, object)[index].tolist()
+        found = self.probabilities[index], paths, self.skipped, self.typicalities[index]
+        return MultiLabelPredictions(self.classes, *found, self.thresholds)
+
+    def at_least(self, min_confidence: float) -> Predictions:  # noqa: ARG002
+        """Refused: each label has a threshold of its own."""
+        raise InvalidInputError(
+            "min_confidence is for one label per image: with several, each label has a threshold. Leave it out, and compare "
+            "`probabilities` with numbers of your own."
+        )
+
+    def _parts(self) -> tuple[str, Table, str]:
+        rows = []
+        for number, found in enumerate(self[:20]):
+            pairs = zip(found.label, found.confidence, strict=True)
+            given = ", ".join(f"{name} {confidence:.3f}" for name, confidence in pairs)
+            rows.append([shown_url(found.path or f"image {number}"), given or "-"])
+        more = f"... and {len(self) - 20} more" if len(self) > 20 else ""
+        return "", (["image", "labels"], rows), more
+
+    def __repr__(self) -> str:
+        return f"<MultiLabelPredictions: {len(self)} images, {len(self.classes)} labels>"
+
+
+def array_of_tuples(values: list[tuple[Any, ...]]) -> npt.NDArray[Any]:
+    """An array of tuples, which NumPy would make a matrix of if they are of one length."""
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
