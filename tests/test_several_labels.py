@@ -289,6 +289,7 @@ def test_a_saved_classifier_gives_the_same_labels_here_and_in_plain_keras(
     assert found.labels.tolist() == expected.labels.tolist()
     assert found.thresholds.tolist() == expected.thresholds.tolist()
     assert "none, one or several of 3 labels" in loaded.card()
+    assert "share of images whose labels are all right" in loaded.card()
     assert "3 classes" in loaded.summary()
     size = several.network_.input_shape[1:3]
     same_size = np.random.default_rng(0).integers(0, 256, (2, *size, 3)).astype(np.uint8)

@@ -44,7 +44,8 @@ def model_card(manifest: Manifest, record: Backbone) -> str:
         _training(manifest),
         "## Validation",
         "\n".join(f"- {_validation(phase)}" for phase in manifest.history_record().phases),
-        "Standard errors follow +-. Each figure is from images that the measured network was not trained on.",
+        "Standard errors follow +-. Each figure is from images that the measured network was not trained on."
+        + ("" if manifest.thresholds is None else " Accuracy is the share of images whose labels are all right."),
         "## Limits",
         _limits(manifest),
     ]
