@@ -392,10 +392,13 @@ def test_a_column_that_is_not_0_and_1_is_named(kind: Any, changes: Any, parts: l
 
 
 def test_a_folder_has_one_label_an_image(make: Make, photos: Path, several: tk.TransferClassifier) -> None:
+    Path("table.csv").write_text("path,red\n")
     with refused(InvalidInputError, "folder", "list of labels per image"):
         make(labels="multiple").fit(photos / "train")
     with refused(InvalidInputError, "test data is a folder"):
         several.evaluate(photos / "test")
+    with refused(InvalidInputError, "'table.csv' is a file: the test data must be", "pandas.read_csv"):
+        several.evaluate("table.csv")
 
 
 def test_one_file_has_one_list_of_labels(make: Make, tmp_path: Path) -> None:

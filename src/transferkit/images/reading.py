@@ -55,13 +55,16 @@ def read_labelled(
         InvalidInputError: the data breaks a rule.
     """
     if isinstance(data, (str, os.PathLike)):
+        path = named_path(data)
+        if isinstance(path, Path):
+            _check_folder(path, what)
         if kind == "multiple":
             raise InvalidInputError(
                 f"The {what} is a folder, whose images have one label each: there must be a list of labels per image. Pass "
                 f"the paths of the images and their labels."
             )
         _no_labels(labels, "a folder's labels are the names of the folders in it")
-        return _from_folder(named_path(data), classes, what, empty_classes, lenient)
+        return _from_folder(path, classes, what, empty_classes, lenient)
     _check_type(data, what)
     images, labels, names = _images_and_labels(data, labels, what)
     rows = label_sets(labels, len(images), kind, names is not None)
@@ -150,22 +153,20 @@ def split_pair(value: object) -> tuple[object, object]:
     return value if isinstance(value, tuple) and len(value) == 2 else (value, None)
 
 
-def _check_folder(path: Path) -> None:
+def _check_folder(path: Path, what: str) -> None:
     if not path.exists():
         hint = " A URL must be text, not a Path." if re.match(r"\w{2,}:[/\\]\w", str(path)) else ""
         raise InvalidInputError(f"The folder {str(path)!r} does not exist. Check the path.{hint}")
     if not path.is_dir():
         raise InvalidInputError(
-            f"{str(path)!r} is a file: training data must be a folder with one folder per class. Pass the folder, or "
-            f"a list of paths with labels."
+            f"{str(path)!r} is a file: the {what} must be a folder with one folder per class. Pass the folder, a list of "
+            f"paths with labels, or for a table what pandas.read_csv gives."
         )
 
 
 def _from_folder(
     path: Location, classes: npt.NDArray[Any] | None, what: str, empty_classes: bool, lenient: bool
 ) -> LabelledImages:
-    if isinstance(path, Path):
-        _check_folder(path)
     found = list_class_folder(path, lenient)
     raw = np.array(found.labels)
     if classes is None:
