@@ -91,7 +91,6 @@ from .preparing import (
     is_auto,
     read_unlabelled,
     recorded,
-    refuse_for_several,
     refuse_unlabelled,
     run_folder,
     selects_best,
@@ -344,7 +343,9 @@ class TransferClassifier(Estimator):
         images = read_labelled(data, labels, what="training data", lenient=options.skip, kind=kind)
         several = images.kind == "multiple"
         if several and more is not None:
-            refuse_for_several("unlabelled")
+            raise InvalidInputError(
+                "unlabelled was given for images with several labels: it takes images with one label each. Leave it out."
+            )
         weight = check_class_weight(class_weight, images.classes)
         read = read_training_data(images, validation_of(validation, len(images), options.solves), options.skip)
 
@@ -957,7 +958,7 @@ class TransferClassifier(Estimator):
             raise NotFittedError(f"{method} needs a fitted classifier. Call fit or load first.")
         return self._fitted
 
-    def _single_label_or_raise(self, method: str, remedy: str = "Use predict") -> Fitted:
+    def _single_label_or_raise(self, method: str, remedy: str) -> Fitted:
         """What was fitted, for methods that know one label an image."""
         fitted = self._fitted_or_raise(method)
         if fitted.network.thresholds is not None:

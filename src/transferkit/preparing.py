@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 __all__ = [
-    "images_to_tune_on", "intention", "is_auto", "read_unlabelled", "recorded", "refuse_for_several", "refuse_unlabelled",
-    "run_folder", "selects_best", "tuning_options", "validation_of",
+    "images_to_tune_on", "intention", "is_auto", "read_unlabelled", "recorded", "refuse_unlabelled", "run_folder",
+    "selects_best", "tuning_options", "validation_of",
 ]  # fmt: skip
 
 
@@ -75,13 +75,6 @@ def read_unlabelled(data: ImageData | None, options: FitOptions) -> Images | Non
     if not len(images):
         raise InvalidInputError("unlabelled holds no images: at least one is needed. Check the path, or leave it out.")
     return images
-
-
-def refuse_for_several(argument: str | None) -> None:
-    if argument is not None:
-        raise InvalidInputError(
-            f"{argument} was given for images with several labels: it takes images with one label each. Leave it out."
-        )
 
 
 def intention(network: Network, data: TrainingData, in_folds: bool) -> str:
