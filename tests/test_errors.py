@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transferkit import errors
-from transferkit.errors import ImageReadError, MissingExtraError, TransferKitError, bad_argument, shown, some_of
+from transferkit.errors import (
+    ImageReadError,
+    MissingExtraError,
+    TransferKitError,
+    bad_argument,
+    first_line,
+    shown,
+    some_of,
+)
 
 TREE = {
     "InvalidInputError": ValueError,
@@ -89,3 +97,11 @@ def test_shown_fits_the_limit_and_starts_as_the_value_does(value: object, limit:
 )
 def test_some_of_names_the_first_and_counts_the_rest(values, text: str) -> None:
     assert some_of(values) == text
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [("It broke.\nSee the manual.", "It broke"), ("", "ValueError"), ("x" * 60_000, "x" * 297 + "...")],
+)
+def test_the_first_line_of_an_error_can_be_quoted(message: str, line: str) -> None:
+    assert first_line(ValueError(message)) == line

@@ -136,8 +136,12 @@ def shown(value: object, limit: int = 60) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message, to quote it in a sentence; the name of its class if it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".: ")
+    """The first line of an error's message, to quote it in a sentence; the name of its class if it has none.
+
+    Cut to 300 characters: some messages of others quote what they found in a file, however much that is.
+    """
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".: ")
+    return line if len(line) <= 300 else line[:297] + "..."
 
 
 def some_of(values: Iterable[object], limit: int = 5) -> str:
