@@ -198,7 +198,8 @@ def test_a_pass_that_goes_on_computes_the_good_images(part, photos, tmp_path, st
     bad = tmp_path / "bad.png"
     found = extracted(part, read_images([bad, *paths[:5], bad, *paths[5:]]), store, skip=True)
     assert sorted(found.inspection.failures) == [0, 6]
-    assert np.array_equal(found.values[0][found.inspection.readable()], known)
+    # Other images were computed in the same call: some processors then round differently.
+    assert found.values[0][found.inspection.readable()] == pytest.approx(known, rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
