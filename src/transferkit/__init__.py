@@ -13,8 +13,13 @@ the first image is read. The names are listed in ``__init__.pyi``, for type chec
 """
 
 import ast
+import os
 from importlib import import_module
 from pathlib import Path
+
+# TensorFlow reads this when it is imported. By itself it uses oneDNN only on processors with AVX-512; with AVX2, oneDNN is
+# faster too (benchmarks/onednn.py), and an image's features do not depend on which images are computed with it.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _ROOM_OF = {
     alias.name: node.module
