@@ -102,7 +102,7 @@ def _put_values(values: Values, model: keras.Model) -> None:
 
 
 def _load_file(model: keras.Model, record: Backbone, path: Path) -> None:
-    """The weights of the file; those of the last one stay in memory, for cross-validation asks for them in each fold."""
+    """Load a file; what the last one held stays in memory, since cross-validation loads the same file in each fold."""
     global _last
     about = path.stat()
     shapes = [tuple(weight.shape) for weight in model.weights]
