@@ -53,7 +53,7 @@ TURNS = [T.FLIP_LEFT_RIGHT, T.ROTATE_180, T.FLIP_TOP_BOTTOM, T.TRANSPOSE, T.ROTA
 
 
 class Resizing(NamedTuple):
-    """The size that images are brought to, and what becomes of those of another aspect ratio."""
+    """The size that images are brought to, and the rule for other aspect ratios."""
 
     size: Size
     rule: Resize = "squash"
