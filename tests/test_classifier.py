@@ -357,6 +357,7 @@ class TestFineTune:
         with pytest.raises(tk.InvalidInputError, match=r"'blue'.*was not trained on"):
             fitted.fine_tune(pictures[0], ["blue"] * 36, at="stage2", verbose=0)
 
+    @pytest.mark.thorough
     def test_goes_on_with_the_division_of_fit_by_its_share(self, make, photos):
         results = []
         for validation in ("auto", 0.25):

@@ -119,6 +119,7 @@ def test_fit_saves_a_classifier_with_the_options_given(photos: Path, capsys: pyt
     assert out.endswith(f"{made.summary()}\n")
 
 
+@pytest.mark.thorough
 def test_fit_may_fine_tune_too(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tuned: list[Any] = []
     note = lambda clf, **options: tuned.append(options)  # noqa: E731

@@ -59,6 +59,7 @@ def test_values_are_stored_for_each_rule_and_found_again(make, panoramas, comput
     assert not computed
 
 
+@pytest.mark.thorough
 def test_values_that_are_computed_in_each_epoch_follow_the_rule(make, panoramas):
     clf = make(resize="crop", augmentation="light").fit(*panoramas, epochs=30, learning_rate=0.05, verbose=0)
     assert clf.score(*panoramas) < 0.8, "what is cut off cannot be learnt"
@@ -126,6 +127,7 @@ def test_images_are_shown_as_the_network_sees_them(make, panoramas, rule, tmp_pa
     assert np.abs(pixels(tk.show_images(tmp_path / "wide.png", size=32, resize=rule)) - known).max() <= 1
 
 
+@pytest.mark.thorough
 def test_a_comparison_takes_the_rule_of_each_classifier(make, panoramas, monkeypatch):
     monkeypatch.setattr("transferkit.features.forecast.TIMED_SECONDS", 0.01)
     images, labels = panoramas

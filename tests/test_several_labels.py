@@ -203,7 +203,9 @@ def test_a_head_that_is_trained_by_steps_learns_several_labels(validation: Any, 
     assert average_precision_score(matrix(labels), probabilities, average="macro") > 0.75
 
 
-@pytest.mark.parametrize("validation", ["auto", pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "validation", [pytest.param("auto", marks=pytest.mark.thorough), pytest.param(None, marks=pytest.mark.slow)]
+)
 def test_fine_tune_learns_several_labels(validation: Any, make: Make) -> None:
     images, labels = side_by_side(60, seed=1)
     clf = make(cache=False).fit(images, labels, verbose=0)

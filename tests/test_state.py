@@ -74,6 +74,7 @@ def test_weights_set_by_hand_reach_predict_and_fine_tune(tiny: tk.TransferClassi
     assert tiny.predict_proba(images, verbose=0) == pytest.approx(after, abs=1e-4)
 
 
+@pytest.mark.thorough
 def test_layers_without_names_keep_those_that_keras_gave_them(make: Any, pictures: Any) -> None:
     def build(input_shape: tuple[int, int, int]) -> keras.Model:
         inputs = keras.Input(input_shape)

@@ -138,7 +138,11 @@ def test_another_process_computes_nothing_again(make, photos):
     assert list(map(float, other)) == pytest.approx([loss, float(view.sum())], abs=1e-6)
 
 
-@pytest.mark.parametrize("choice", [True, False, "folder", Path("a") / "b"], ids=str)
+@pytest.mark.parametrize(
+    "choice",
+    [False, *(pytest.param(it, marks=pytest.mark.thorough) for it in (True, "folder", Path("a") / "b"))],
+    ids=str,
+)
 def test_the_same_classifier_with_and_without_a_cache(make, photos, choice):
     expected = make(cache=False).fit(photos / "train", epochs=3, verbose=0).predict_proba(photos / "test", verbose=0)
     for _ in range(2):

@@ -23,6 +23,7 @@ def _on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool, "MEMORY_BYTES", 1)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("_on_disk")
 def test_a_shuffled_dataset_on_disk_equals_arrays(
     make: Make, pictures: tuple[Pixels, list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path

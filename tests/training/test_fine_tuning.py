@@ -77,6 +77,7 @@ def test_it_needs_no_arguments(make: Make, small: Pictures, capsys: pytest.Captu
         assert selection_of(same) == selection
 
 
+@pytest.mark.thorough
 def test_a_run_that_would_not_be_kept_is_left_out_unless_the_user_wants_to_see_it(
     make: Make, small: Pictures, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -355,6 +356,7 @@ def test_new_data_that_cannot_be_divided_is_not_called_an_argument(make: Make, p
     assert "`validation" not in str(caught.value)
 
 
+@pytest.mark.thorough
 def test_it_is_repeatable_and_silent(make: Make, small: Pictures, capfd: pytest.CaptureFixture[str]) -> None:
     one, other = (make().fit(*small, verbose=0).fine_tune(steps=STEPS, verbose=0) for _ in range(2))
     assert capfd.readouterr().out == ""

@@ -178,6 +178,7 @@ def test_class_weights_move_the_answers(make: Any) -> None:
     assert shares[1] < shares[2] - 0.1
 
 
+@pytest.mark.thorough
 def test_the_same_seed_gives_the_same_bits_in_any_order(make: Any, pictures: Any) -> None:
     x, y = pictures
     order = np.random.default_rng(0).permutation(len(x))

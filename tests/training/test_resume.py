@@ -67,7 +67,7 @@ FITS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("case", FITS)
-@pytest.mark.parametrize("saves", [1, 3])
+@pytest.mark.parametrize("saves", [pytest.param(1, marks=pytest.mark.thorough), 3])
 def test_fit_goes_on(
     make: Any, pictures: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, saves: int
 ) -> None:
@@ -128,7 +128,9 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize(
+    "name", [name if name == "learning_rate" else pytest.param(name, marks=pytest.mark.thorough) for name in CHANGES]
+)
 def test_another_argument_is_named(make: Any, pictures: Any, tmp_path: Path, name: str) -> None:
     images, labels = pictures[0][:-1], pictures[1][:-1]  # of unequal classes
     make(seed=0).fit(images, labels, epochs=2, resume=tmp_path, verbose=0)
@@ -178,6 +180,7 @@ def test_a_file_in_its_place_is_refused(make: Any, pictures: Any, tmp_path: Path
 # ---- files ----
 
 
+@pytest.mark.thorough
 def test_files_of_the_user_stay(make: Any, pictures: Any, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     make(seed=0).fit(*pictures, epochs=2, resume=tmp_path, verbose=0).fine_tune(steps=2, resume=tmp_path, verbose=0)

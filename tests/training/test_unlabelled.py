@@ -42,6 +42,7 @@ def test_it_is_kept_where_the_out_of_fold_loss_falls(taught: tk.TransferClassifi
     assert "kept the head that learnt from the unlabelled images too" in str(selection)
 
 
+@pytest.mark.thorough
 def test_it_helps_on_images_that_it_has_not_seen(taught: tk.TransferClassifier, assets: Path) -> None:
     images, labels, _ = few(assets)
     alone = tiny().fit(images, labels, verbose=0)
@@ -82,6 +83,7 @@ def test_unreadable_ones_are_named_or_left_out(make: Any, pictures: Any, tmp_pat
     assert clf.history_.phases[0].selection is None
 
 
+@pytest.mark.thorough
 def test_fine_tune_does_not_compare_with_a_weaker_head(taught: tk.TransferClassifier) -> None:
     with refused(tk.InvalidInputError, "unlabelled images", "validation"):
         taught.fine_tune(steps=1, verbose=0)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from ..images import Codes
 
@@ -50,7 +51,7 @@ class HeadSolver:
             return np.stack([kernel for kernel, _ in heads], axis=1), np.array([bias for _, bias in heads], np.float32)
         self._model.C = strength
         # Several threads, and those of TensorFlow, get into each other's way: products this small take one.
-        with warnings.catch_warnings(), threadpool_limits(1):
+        with warnings.catch_warnings(), _threads().limit(limits=1):
             warnings.simplefilter("ignore")  # that a weak penalty has not converged: warm starts go on from there
             self._model.fit(features, codes, weights)
         kernel, bias = self._dense()
@@ -77,3 +78,9 @@ class HeadSolver:
         start = np.full(self._n_classes, bias.min() - 20, np.float32)
         whole[:, self._model.classes_], start[self._model.classes_] = kernel, bias
         return whole, start
+
+
+@functools.cache
+def _threads() -> ThreadpoolController:
+    """The thread pools of NumPy and scikit-learn; to find them takes as long as a small head."""
+    return ThreadpoolController()
