@@ -42,10 +42,8 @@ def main() -> None:
     parts = {precision: FeatureExtractor(model, size, "benchmark", precision) for precision in precisions}
     chunk = parts["float32"].chunk
     pool = ThreadPoolExecutor(thread_count())
-    paths = tuple(sorted((ASSETS / "data" / "cats_dogs").glob("*/*/*.jpg"))[:: max(1, 1400 // asked.count)])[
-        : asked.count
-    ]
-    files = Images(paths)
+    paths = sorted(map(str, (ASSETS / "data" / "cats_dogs").glob("*/*/*.jpg")))[:: max(1, 1400 // asked.count)]
+    files = Images(paths[: asked.count])
     if paths:
         images = np.stack([load(files, index, Resizing(size)) for index in range(len(files))])
     else:

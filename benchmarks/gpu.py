@@ -63,7 +63,7 @@ def write_photos(folder: Path, count: int, side: int) -> None:
 
 def decoded(path: Path) -> np.ndarray:
     """float32 `(224, 224, 3)`, as transferkit reads it."""
-    return load(Images([path]), 0, Resizing(SIZE))
+    return load(Images([str(path)]), 0, Resizing(SIZE))
 
 
 class Photos(keras.utils.PyDataset):

@@ -133,9 +133,10 @@ def features(part: FeatureExtractor, images: npt.NDArray[np.float32]) -> npt.NDA
 
 
 def photos(data: str, split: str) -> Photos:
-    files = Images(sorted((ASSETS / "data" / data / split).glob("*/*")))
+    paths = sorted((ASSETS / "data" / data / split).glob("*/*"))
+    files = Images([*map(str, paths)])
     images = np.stack([load(files, number, Resizing(SIZE)) for number in range(len(files))])
-    return Photos(images, np.array([path.parent.name for path in files.files]))
+    return Photos(images, np.array([path.parent.name for path in paths]))
 
 
 def fitted(data: str, side: Side, seed: int) -> float:

@@ -88,7 +88,7 @@ def test_a_part_of_an_inspection_counts_from_its_start() -> None:
 def test_reasons_are_by_path_in_the_order_of_the_data() -> None:
     seen = Inspection(3)
     seen.failures = {2: failure("a.jpg", "gone"), 0: failure("b.jpg", "empty")}
-    images = Images([Path("b.jpg"), Path("x.jpg"), Path("a.jpg")])
+    images = Images(["b.jpg", "x.jpg", "a.jpg"])
     assert list(seen.reasons(images).items()) == [("b.jpg", "empty"), ("a.jpg", "gone")]
 
 
@@ -148,7 +148,7 @@ def test_what_cannot_be_read_is_an_error_of_its_kind(tmp_path: Path, name: str) 
     plant(tmp_path / name)
     path = str(tmp_path / name)
     with refused(ImageReadError, path) as caught:
-        refuse_unreadable(inspect(Images([tmp_path / name]), SIZE, None, Console(0)).failures, "")
+        refuse_unreadable(inspect(Images([str(tmp_path / name)]), SIZE, None, Console(0)).failures, "")
     assert caught.value.kinds == {path: kind}
     assert list(caught.value.failures) == [path]
 

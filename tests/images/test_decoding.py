@@ -193,7 +193,7 @@ def test_a_file_and_its_array_give_the_same_pixels(tmp_path: Path, name: str) ->
     path = write(tmp_path / name, 3)
     with Image.open(path) as opened:
         array = np.asarray(opened.convert("RGB"))
-    of_file = load(Images([path]), 0, Resizing((16, 20)))
+    of_file = load(Images([str(path)]), 0, Resizing((16, 20)))
     assert np.abs(of_file - load(Images([array]), 0, Resizing((16, 20)))).mean() <= 1
     assert (of_file.shape, of_file.dtype) == ((16, 20, 3), np.float32)
 
@@ -257,7 +257,7 @@ def test_a_folder_in_place_of_a_file_is_named_and_leaves_nothing_open(tmp_path: 
     before = len(list(handles.iterdir())) if handles.exists() else 0
     for _ in range(20):
         with refused(ImageReadError, repr(str(tmp_path)), os.strerror(21)) as caught:
-            load(Images([tmp_path]), 0, Resizing((8, 8)))
+            load(Images([str(tmp_path)]), 0, Resizing((8, 8)))
     assert caught.value.kinds == {str(tmp_path): "not a regular file"}
     assert not handles.exists() or len(list(handles.iterdir())) <= before + 2
 
@@ -289,7 +289,7 @@ def test_what_is_no_regular_file_is_named_and_never_waited_for(tmp_path: Path, m
     made(path)
     begun = time.monotonic()
     with refused(ImageReadError, repr(str(path)), "cannot be read (") as caught:
-        content_of(Images([path]), 0)
+        content_of(Images([str(path)]), 0)
     assert time.monotonic() - begun < 1
     assert caught.value.kinds == {str(path): "not a regular file"}
 
@@ -297,7 +297,7 @@ def test_what_is_no_regular_file_is_named_and_never_waited_for(tmp_path: Path, m
 def test_a_name_that_no_file_can_have_is_named() -> None:
     path = Path("a\0b.jpg")
     with refused(ImageReadError, repr(str(path)), "null byte") as caught:
-        content_of(Images([path]), 0)
+        content_of(Images([str(path)]), 0)
     assert caught.value.kinds == {str(path): "unreadable"}
 
 
@@ -306,14 +306,14 @@ def test_a_file_of_too_many_bytes_is_not_read(tmp_path: Path, monkeypatch: pytes
     path.touch()
     os.truncate(path, decoding.MAX_BYTES + 1)  # of nothing: it takes no space
     with refused(ImageReadError, repr(str(path)), "the file is too large (1,073,741,825 bytes)") as caught:
-        content_of(Images([path]), 0)
+        content_of(Images([str(path)]), 0)
     assert caught.value.kinds == {str(path): "huge"}
     small = write(tmp_path / "small.png")
     monkeypatch.setattr(decoding, "MAX_BYTES", small.stat().st_size)
-    assert content_of(Images([small]), 0) == small.read_bytes()
+    assert content_of(Images([str(small)]), 0) == small.read_bytes()
     monkeypatch.setattr(decoding, "MAX_BYTES", small.stat().st_size - 1)
     with refused(ImageReadError, repr(str(small)), "the file is too large"):
-        content_of(Images([small]), 0)
+        content_of(Images([str(small)]), 0)
 
 
 def test_a_bomb_is_refused_at_once_and_takes_no_memory(tmp_path: Path) -> None:
@@ -333,10 +333,10 @@ from transferkit.images.decoding import Resizing
 from transferkit.errors import ImageReadError
 from transferkit.images.images import Images
 good, bomb = map(Path, sys.argv[1:])
-load(Images([good]), 0, Resizing((8, 8)))
+load(Images([str(good)]), 0, Resizing((8, 8)))
 before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
 try:
-    load(Images([bomb]), 0, Resizing((8, 8)))
+    load(Images([str(bomb)]), 0, Resizing((8, 8)))
 except ImageReadError as error:
     seconds = time.monotonic() - begun
     print(list(error.kinds.values()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, seconds)

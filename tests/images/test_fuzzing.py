@@ -191,15 +191,16 @@ def plant(folder: Path, tree: dict, top: Path) -> None:
             path.write_bytes({"image": WHOLE["PNG"], "text": b"some words", "empty": b""}[kind])
 
 
-def all_of(found: FileList) -> list[Path]:
-    return [*found.files, *found.hidden, *found.not_images, *found.not_regular, *(path for path, _ in found.unreadable)]
+def all_of(found: FileList) -> list[str]:
+    others = *found.hidden, *found.not_images, *found.not_regular, *(path for path, _ in found.unreadable)
+    return list(map(str, [*found.files, *others]))
 
 
-def load_or_name(path: Path) -> None:
+def load_or_name(path: str) -> None:
     try:
         assert load(Images([path]), 0, Resizing((8, 8))).shape == (8, 8, 3)
     except ImageReadError as error:
-        assert list(error.failures) == [str(path)]
+        assert list(error.failures) == [path]
 
 
 @steady

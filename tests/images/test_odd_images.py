@@ -67,12 +67,12 @@ def test_an_odd_image_is_read_as_by_pillow_or_refused_by_name(row: dict[str, str
     path = ODD_IMAGES / row["file"]
     name = str(path)
     if row["file"] not in REFUSED:
-        assert load(Images([path]), 0, Resizing((32, 32))).shape == (32, 32, 3)
+        assert load(Images([str(path)]), 0, Resizing((32, 32))).shape == (32, 32, 3)
         as_by_pillow(path.read_bytes(), 4)
         return
     kind, reason = REFUSED[row["file"]]
     with refused(ImageReadError, name, "cannot be read (", reason, "Repair or remove it") as caught:
-        load(Images([path]), 0, Resizing((32, 32)))
+        load(Images([str(path)]), 0, Resizing((32, 32)))
     assert caught.value.kinds == {name: kind}
     assert list(caught.value.failures) == [name]
     assert caught.value.failures[name].startswith(reason) or kind == "huge"

@@ -64,7 +64,7 @@ def features(count: int = COUNT) -> npt.NDArray[np.float32]:
 
 
 def data(values: npt.NDArray[np.float32]) -> Data:
-    files = Images([Path(f"photos/{number}.png") for number in range(len(values))])
+    files = Images([f"photos/{number}.png" for number in range(len(values))])
     return Data(StoredValues.of([values]), np.arange(len(values)) % CLASSES, files)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, replace
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -98,8 +97,7 @@ class OpenedImage:
         self._read, self._opened, self._pixels = b"", None, {}
 
     def oddities(self, header: Header) -> tuple[Oddity, ...]:
-        source = self._images.sources[self.index]
-        return oddities_of(header, source.suffix.lower() if isinstance(source, (Path, Remote)) else None)
+        return oddities_of(header, self._images.suffix(self.index))
 
 
 class ImageReader:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,7 +83,7 @@ def content_of(images: Images, index: int) -> Content:
         return _downloaded(path, name)
     if isinstance(path, SpooledImage):
         return path.read()
-    if not isinstance(path, Path):
+    if not isinstance(path, str):
         return path
     try:
         with open(path, "rb", opener=_without_waiting) as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -14,7 +15,7 @@ from PIL import Image
 
 from .._arguments import LabelKind
 from .._remote import Location, Remote
-from .folders import ClassFolder
+from .folders import ClassFolder, ImageFile
 from .labels import Codes
 from .spool import SpooledImage
 
@@ -42,12 +43,12 @@ class Images:
     """A sequence of images.
 
     Attributes:
-        sources: of each image, the path of its file, its content, or where that is in a temporary file.
+        sources: of each image, its file, its content, or where that is in a temporary file.
         positions: of each image, where it is in what the user passed; None = in their order.
         left_out: folders that could not be listed, and why.
     """
 
-    sources: Sequence[Location | Content | SpooledImage]
+    sources: Sequence[ImageFile | Content | SpooledImage]
     positions: tuple[int, ...] | None = None
     left_out: tuple[tuple[Location, str], ...] = ()
 
@@ -57,7 +58,13 @@ class Images:
     def path(self, index: int) -> str | None:
         """The path or the whole URL of an image's file; None if it is in memory."""
         source = self.sources[index]
-        return source.url if isinstance(source, Remote) else str(source) if isinstance(source, Path) else None
+        return source.url if isinstance(source, Remote) else source if isinstance(source, str) else None
+
+    def suffix(self, index: int) -> str | None:
+        """The extension of an image's file, in lower case; None if it is in memory."""
+        source = self.sources[index]
+        name = source.name if isinstance(source, Remote) else source
+        return os.path.splitext(name)[1].lower() if isinstance(name, str) else None  # noqa: PTH122
 
     def name(self, index: int) -> str:
         """How errors and reports name an image."""
@@ -66,8 +73,8 @@ class Images:
         return shown if shown in (path, number) else f"{shown} ({number})"  # what was hidden may tell them apart
 
     @property
-    def files(self) -> Iterator[Location]:
-        return (source for source in self.sources if isinstance(source, (Path, Remote)))
+    def files(self) -> Iterator[ImageFile]:
+        return (source for source in self.sources if isinstance(source, (str, Remote)))
 
     @property
     def are_remote(self) -> bool:
@@ -75,7 +82,10 @@ class Images:
 
     def absolute(self) -> Images:
         """The same, by paths that stay right when the working directory changes."""
-        sources = [source.absolute() if isinstance(source, (Path, Remote)) else source for source in self.sources]
+        sources = [
+            str(Path(source).absolute()) if isinstance(source, str) and not os.path.isabs(source) else source  # noqa: PTH117
+            for source in self.sources
+        ]
         return replace(self, sources=sources, left_out=tuple((folder.absolute(), why) for folder, why in self.left_out))
 
     def subset(self, indices: Iterable[int]) -> Images:

@@ -16,7 +16,7 @@ from .._arguments import LabelKind
 from .._remote import Location, Remote, located
 from ..errors import InvalidInputError, TransferKitError, bad_argument, shown, some_of
 from .arrays import checked_image, dataset_images, image_contents, is_dataset, named_labels
-from .folders import list_class_folder, list_files
+from .folders import ImageFile, list_class_folder, list_files
 from .images import Content, Images, LabelledImages
 from .label_sets import label_columns, label_sets
 from .labels import class_names, encode, encode_sets, label_array
@@ -136,12 +136,12 @@ def read_images(images: object, lenient: bool = False) -> Images:
 
 def read_each(items: Iterable[object]) -> tuple[Images, dict[int, str]]:
     """One image from each item, and why not, by position; what is not an image becomes an empty file."""
-    sources: list[Location | Content] = []
+    sources: list[ImageFile | Content] = []
     faults: dict[int, str] = {}
     for index, item in enumerate(items):
         found = _unwrapped(item)
         try:
-            sources.append(named_path(found) if _is_path(found) else checked_image(found, "the image"))
+            sources.append(_file(found) if _is_path(found) else checked_image(found, "the image"))
         except (TransferKitError, ValueError, TypeError) as error:  # NumPy makes no array of it
             sources.append(b"")
             faults[index] = str(error)
@@ -194,6 +194,11 @@ def named_path(path: Any) -> Location:
     return Path(os.path.expanduser(found))  # noqa: PTH111  # Path.expanduser raises if there is no such user
 
 
+def _file(path: Any) -> ImageFile:
+    found = named_path(path)
+    return found if isinstance(found, Remote) else str(found)
+
+
 def _is_path(item: object) -> bool:
     return isinstance(item, (str, os.PathLike))
 
@@ -235,24 +240,24 @@ def _sequence(data: Any, what: str) -> Images:
             f"The list of paths holds {', '.join(wrong[:5])}: a list must hold paths (text or Path) alone, or images alone. "
             f"Complete the list, or split it in two."
         )
-    return Images([named_path(item) for item in data])
+    return Images([_file(item) for item in data])
 
 
-def _check_files(files: Iterable[Location], lenient: bool) -> None:
+def _check_files(files: Iterable[ImageFile], lenient: bool) -> None:
     """Files on this machine must be there; to ask for each one at a URL would take as long as to read it."""
     if lenient:
         return
-    paths = [file for file in files if isinstance(file, Path)]
-    missing = [str(path) for path in paths if not os.path.lexists(path)]
+    paths = [file for file in files if isinstance(file, str)]
+    missing = [path for path in paths if not os.path.lexists(path)]
     if missing:
         raise InvalidInputError(f"There is no file {some_of(missing)}: every path must exist. Check the paths.")
-    odd = [str(path) for path in paths if not os.path.isfile(path)]  # noqa: PTH113  # Path.is_file may raise
+    odd = [path for path in paths if not os.path.isfile(path)]  # noqa: PTH113  # Path.is_file may raise
     if odd:
         raise InvalidInputError(f"{some_of(odd)} is not a regular file. Leave it out of the list.")
 
 
-def _refuse_two_labels(paths: Sequence[Location], images: LabelledImages) -> None:
-    first: dict[Location, Any] = {}
+def _refuse_two_labels(paths: Sequence[ImageFile], images: LabelledImages) -> None:
+    first: dict[ImageFile, Any] = {}
     rule = "an image has one class" if images.kind == "single" else "all labels of an image are in one list"
     for index, path in enumerate(paths):
         label = images.label(index)
