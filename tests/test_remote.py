@@ -204,7 +204,6 @@ def test_weights_at_a_url_are_downloaded_once(make: Make, photos: Path, download
         make(weights="memory://weights/gone.weights.h5").fit(photos / "train", verbose=0)
 
 
-@pytest.mark.thorough
 def test_values_that_were_pushed_and_pulled_are_not_computed_again(
     make: Make, photos: Path, computed: list[int], tmp_path: Path
 ) -> None:
