@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..cache import KEY_BYTES
 from ..errors import ImageReadError
-from ..images import EXTENSIONS, Header, Images, Pixels, resize
+from ..images import EXTENSIONS, Header, Images, Indices, Pixels, resize
 
 __all__ = [
     "COLOURS", "GRID", "REMEDY", "THUMBNAIL_BYTES", "Inspection", "Oddity", "Seen", "oddities_of", "refuse_unreadable",
@@ -47,13 +47,20 @@ def thumbnail(pixels: Pixels) -> npt.NDArray[np.uint8]:
     if min(pixels.shape[:2]) < GRID:
         pixels = resize(pixels, (GRID, GRID))
     height, width = pixels.shape[:2]
-    top, left = (np.arange(GRID) * length // GRID for length in (height, width))
+    top, left, sizes = _areas(height, width)
     # Down the columns first: rows are contiguous in memory.
     rows = np.add.reduceat(pixels.reshape(height, width * 3), top, axis=0).reshape(GRID, width, 3)
     areas = np.add.reduceat(rows, left, axis=1)
-    areas /= np.outer(np.diff(top, append=height), np.diff(left, append=width))[..., np.newaxis]
+    areas /= sizes
     coloured = areas.reshape(COLOURS, GRID // COLOURS, COLOURS, GRID // COLOURS, 3).mean(axis=(1, 3))
     return np.concatenate([areas.mean(axis=2).ravel(), coloured.ravel()]).round().astype(np.uint8)
+
+
+@lru_cache
+def _areas(height: int, width: int) -> tuple[Indices, Indices, Indices]:
+    """Where the areas of an image begin, down and across, and how many pixels each has."""
+    top, left = (np.arange(GRID) * length // GRID for length in (height, width))
+    return top, left, np.outer(np.diff(top, append=height), np.diff(left, append=width))[..., np.newaxis]
 
 
 class Inspection:

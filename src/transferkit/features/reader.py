@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import astuple, replace
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -162,7 +162,7 @@ class ImageReader:
             self._addresses.keep((image.address, image.key) for image in opened if image.address is not None)
         new = [(image.key, image.seen) for image in opened if image.is_new and image.seen is not None]
         if self._thumbnails is not None and new:
-            rows = [(seen.thumbnail, "|".join(map(str, astuple(seen.header)))) for _, seen in new]
+            rows = [(seen.thumbnail, "|".join(map(str, seen.header))) for _, seen in new]
             keys = np.frombuffer(b"".join(key for key, _ in new), KEY)
             self._thumbnails.put(keys, np.array(rows, self._thumbnails.table.dtype))
 

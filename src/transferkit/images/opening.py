@@ -11,7 +11,7 @@ import logging
 import threading
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -36,8 +36,7 @@ Image.init()  # registers the plugins of all formats
 _lock, _readers, _filters = threading.Lock(), list[int](), contextlib.ExitStack()
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """What a file says of an image before its pixels."""
 
     format: str  # Pillow's name
