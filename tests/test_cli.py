@@ -130,6 +130,12 @@ def test_fit_may_fine_tune_too(photos: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert tuned == [{"at": at, "verbose": 0} for at in (None, "stage2", 3)]
 
 
+def test_what_fit_gave_is_saved_before_fine_tune(photos: Path) -> None:
+    options = ["--backbone", "TinyNet", "--weights", "none", "--quiet"]
+    assert main(["fit", str(photos / "train"), "made.keras", *options, "--fine-tune", "nowhere"]) != 0
+    assert len(tk.TransferClassifier.load("made.keras").history_.phases) == 1
+
+
 def test_evaluate_prints_the_evaluation(fitted_once: Fitted, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["evaluate", str(fitted_once[0]), str(photos / "test"), "--views", "2", "--html", "page.html", "--quiet"]
     assert main(given) == 0

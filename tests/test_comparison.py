@@ -137,6 +137,14 @@ def test_the_best_is_fitted_and_may_be_the_cheapest_of_the_good_ones(pictures: P
         found.best("2se")  # type: ignore[arg-type]
 
 
+def test_the_best_has_the_settings_of_its_row(pictures: Pictures, make: Make) -> None:
+    found = tk.compare(*pictures, [make(resize="crop"), make(), make(resize="pad")], verbose=0)
+    assert {name.partition(", ")[2] for name in names(found)} == {
+        f"resize={rule!r}" for rule in ("crop", "squash", "pad")
+    }
+    assert f"resize={found.best(verbose=0).resize!r}" in found.rows[0].name
+
+
 # ---- what is left out ----
 
 

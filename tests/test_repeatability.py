@@ -186,6 +186,19 @@ def test_images_known_from_training_do_not_validate(
     assert validated(capsys) == held_out  # though 30 % would be more
 
 
+def test_images_tuned_on_since_do_not_validate_again(
+    make: Any, pictures: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, labels = pictures
+    clf = make().fit(images, labels, validation=0.5, epochs=1, verbose=0)
+    clf.fine_tune(images[:30], labels[:30], at="stage2", validation=None, epochs=1, verbose=0)
+    selection = clf.fine_tune(at="stage2", epochs=1, verbose=0).history_.phases[-1].selection
+    assert 0 < selection.images <= 6
+    clf.fine_tune(images, labels, at="stage2", validation=None, epochs=1, verbose=0)
+    with pytest.raises(tk.InvalidInputError, match="validation images must be new to it"):
+        clf.fine_tune(at="stage2", epochs=1, verbose=0)
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("validation", [None, "photos"])
 def test_nothing_is_left_to_validate_on_is_an_error(make: Any, photos: Path, validation: str | None) -> None:

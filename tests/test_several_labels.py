@@ -317,7 +317,7 @@ def test_the_command_line_writes_all_labels_of_an_image(
 # ---- how labels are read ----
 
 
-@pytest.mark.parametrize("form", ["tuples", "sets", "frame", "columns", "column of lists", "dataset"])
+@pytest.mark.parametrize("form", ["tuples", "sets", "frame", "nullable frame", "columns", "column of lists", "dataset"])
 def test_every_form_gives_the_same_labels(form: str, tmp_path: Path) -> None:
     images, labels = side_by_side(30, seed=9)
     paths = [str(tmp_path / f"{number:02d}.png") for number in range(len(images))]
@@ -328,6 +328,8 @@ def test_every_form_gives_the_same_labels(form: str, tmp_path: Path) -> None:
     given: Any = {"tuples": [tuple(names) for names in labels], "sets": [set(names) for names in labels]}.get(form)
     if form == "frame":
         given = table.astype(bool)
+    elif form == "nullable frame":
+        given = table.astype("boolean")
     elif form == "columns":
         data = table.assign(path=paths)
     elif form == "column of lists":

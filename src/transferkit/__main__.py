@@ -139,6 +139,7 @@ def fit(asked: Asked) -> None:
     clf = tk.TransferClassifier(**given(asked, *CONSTRUCTOR))
     clf.fit(asked.data, **given(asked, *TRAINING, *CALL))
     if "fine_tune" in asked:
+        clf.save(asked.model)  # it is there even if fine_tune fails
         clf.fine_tune(at=asked.fine_tune, **given(asked, "resume", *CALL))
     clf.save(asked.model)
     print(clf.summary())

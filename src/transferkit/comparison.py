@@ -166,7 +166,7 @@ def compare(
     refuse_fork()
     limit, skip, console = _seconds(budget), check_on_bad_image(on_bad_image), Console(verbose)
     store, seed = open_store(cache), check_seed(seed) or 0
-    candidates = list(_candidates(backbones, sizes, {"cache": cache, "seed": seed}))
+    candidates = list(_told_apart(list(_candidates(backbones, sizes, {"cache": cache, "seed": seed}))))
     kind: LabelKind = "multiple" if any(clf.labels == "multiple" for _, clf in candidates) else "auto"
     images = _drawn(read_labelled(data, labels, lenient=skip, kind=kind).absolute(), seed)
     inspection = inspect(images.images, LOOK_SIZE, store, console, skip)
@@ -214,12 +214,28 @@ def _candidates(backbones: Any, sizes: Any, shared: dict[str, Any]) -> Iterator[
         )
     wanted = [check_size(size, "sizes") for size in (sizes if isinstance(sizes, (list, tuple)) else [sizes])]
     for name, one in named:
+        if not isinstance(name, str | None):
+            raise bad_argument("backbones", name, "names a backbone: a name must be text", f"Pass {str(name)!r}")
         if isinstance(one, TransferClassifier):
             clf = TransferClassifier(one.backbone, weights=one.weights, input_size=one.input_size, **shared)
             made = [clf.set_params(resize=one.resize, precision=check_precision(one.precision), labels=one.labels)]
         else:
             made = [TransferClassifier(one, input_size=size, **shared) for size in wanted]
         yield from ((name or get_backbone(clf.backbone).name, clf) for clf in made)
+
+
+def _told_apart(
+    candidates: Sequence[tuple[str, TransferClassifier]],
+) -> Iterator[tuple[str, TransferClassifier]]:
+    """The same; where several would have one name, it says how each differs from the others."""
+    for name, clf in candidates:
+        same = [other for known, other in candidates if (known, other.input_size) == (name, clf.input_size)]
+        own = [
+            f"{setting}={getattr(clf, setting)!r}"
+            for setting in ("weights", "resize", "precision")
+            if any(getattr(other, setting) != getattr(clf, setting) for other in same)
+        ]
+        yield ", ".join([name, *own]), clf
 
 
 def _guessed_cost(clf: TransferClassifier) -> float:

@@ -126,7 +126,7 @@ def images_to_tune_on(
         keeps_division = _keeps_division(validation, fitted.share)
         checked = _images_of_fit(fitted.split, options)
         if keeps_division:
-            return checked
+            return checked._replace(split=checked.split.unseen(fitted.known))
         images = checked.split.training
     read = read_training_data(images, 0.0 if is_auto(validation) else validation, options.skip)
     inspection = inspect(read.all_images, fitted.network.size, options.store, options.console, options.skip)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from transferkit.errors import ImageReadError, InvalidInputError
-from transferkit.images.arrays import image_contents
+from transferkit.images.arrays import checked_image, image_contents
 from transferkit.images.decoding import decode
 
 BATCH = np.random.default_rng(0).integers(0, 256, (5, 6, 7, 3), dtype=np.uint8)
@@ -98,6 +98,11 @@ def test_one_scaled_image_among_others_is_refused_by_its_position(check: Callabl
     batch[2] = image
     with refused(InvalidInputError, "Image 2 has values from ", f" to {image.max():g}", "Pillow image"):
         check(batch)
+
+
+def test_interpolation_may_carry_divided_pixels_beyond_0_and_1() -> None:
+    with refused(InvalidInputError, "from -0.04 to 1.3", "0-255", "Multiply by 255"):
+        checked_image(np.linspace(-0.04, 1.3, 126).reshape(6, 7, 3), "the image")
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=["array", "list"])

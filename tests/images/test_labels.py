@@ -197,6 +197,11 @@ def test_fewer_than_two_classes_are_refused(raw: list, found: str) -> None:
         class_names(label_array(raw, len(raw)))
 
 
+def test_two_classes_of_one_name_are_refused() -> None:
+    with refused(InvalidInputError, "'3' more than once"):
+        class_names(np.array([0, 1, 2]), [3, 7, "3"])
+
+
 def test_given_names_keep_their_order() -> None:
     assert class_names(np.array([0, 1]), ["b", "a"]).tolist() == ["b", "a"]
 

@@ -139,7 +139,7 @@ def test_another_argument_is_named(make: Any, pictures: Any, tmp_path: Path, nam
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("what", ["training images", "labels", "classes", "backbone", "seed"])
+@pytest.mark.parametrize("what", ["training images", "labels", "classes", "backbone", "seed", "dropout"])
 def test_other_data_and_backbones_are_named(make: Any, pictures: Any, tmp_path: Path, what: str) -> None:
     images, labels = pictures
     make(seed=0).fit(images, labels, epochs=1, resume=tmp_path, verbose=0)
@@ -152,6 +152,7 @@ def test_other_data_and_backbones_are_named(make: Any, pictures: Any, tmp_path: 
         "classes": (make(seed=0), images, renamed),
         "backbone": (tk.TransferClassifier("TransferKitTiny", seed=0), images, labels),
         "seed": (make(seed=1), images, labels),
+        "dropout": (make(seed=0, dropout=0.5), images, labels),
     }
     clf, *data = other[what]
     with refused(tk.InvalidInputError, f"different {what}"):

@@ -22,6 +22,7 @@ from .spool import Spool, SpooledImage
 __all__ = ["checked_image", "dataset_images", "image_contents", "is_dataset", "named_labels"]
 
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
+DIVIDED = 1.5  # the most of pixels that were divided by 255: bicubic and Lanczos resizing overshoot
 
 
 def image_contents(data: object, what: str, first: int = 0) -> Sequence[Content]:
@@ -104,7 +105,7 @@ def _check_form(array: npt.NDArray[Any], name: str, ndim: int) -> None:
 def _check_values(image: npt.NDArray[Any], name: str) -> None:
     """Finite, within 0-255 but for a rounding error of interpolation, and not divided by 255.
 
-    Float pixels that are all at most 1 were almost surely divided, and so were those that were then rounded to 0 and 1.
+    Float pixels that are all about 1 at most were almost surely divided, and so were those that were then rounded to 0 and 1.
     """
     if image.dtype == np.uint8 and (image[len(image) // 2].max() > 1 or image.max() > 1):  # one row is mostly enough
         return
@@ -118,7 +119,7 @@ def _check_values(image: npt.NDArray[Any], name: str) -> None:
             f"{name} holds values from {low:g} to {high:g}: pixels must be on the scale 0-255, as they are in a file. "
             f"Undo the scaling; transferkit does the preprocessing."
         )
-    if 0 < high <= 1 and (image.dtype.kind == "f" or low < high):
+    if 0 < high <= DIVIDED and (image.dtype.kind == "f" or high == 1 > low):
         raise InvalidInputError(
             f"{name} has values from {low:g} to {high:g}: pixels must be on the scale 0-255. Multiply by 255, or pass a "
             f"Pillow image if the picture really is that dark."

@@ -58,7 +58,7 @@ def label_columns(frame: Any, rule: str) -> tuple[npt.NDArray[np.int64], list[st
     """
     if frame.shape[1] < 2:
         return None
-    is_other = ~frame.isin([0, 1]).to_numpy()
+    is_other = ~frame.isin([0, 1]).to_numpy(bool)
     if is_other.any():
         column, row = np.argwhere(is_other.T)[0].tolist()
         value = frame.iloc[row, column]

@@ -6,6 +6,7 @@ import difflib
 import math
 import numbers
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -131,9 +132,11 @@ def class_names(raw: npt.NDArray[Any], names: Iterable[str] | None = None) -> np
     """The classes of a training set, sorted; `names` overrides them where labels index into names.
 
     Raises:
-        InvalidInputError: fewer than two classes.
+        InvalidInputError: fewer than two classes, or two of the same name.
     """
-    classes = np.unique(raw) if names is None else np.array(as_names(list(names), "class name"))
+    classes = np.unique(raw) if names is None else np.array(as_names(list(map(str, names)), "class name"))
+    if twice := [name for name, count in Counter(classes.tolist()).items() if count > 1]:
+        raise InvalidInputError(f"The class names hold {some_of(twice)} more than once: each must differ. Rename one.")
     if len(classes) < 2:
         found = f"only the class {some_of(classes.tolist())}" if len(classes) else "no classes"
         raise InvalidInputError(

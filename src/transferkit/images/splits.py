@@ -139,6 +139,20 @@ class Split(NamedTuple):
         none = np.zeros(0, np.int64)
         return Split(together, None, (np.concatenate(self.rows), none), (np.concatenate(self.keys), self.keys[1][:0]))
 
+    def unseen(self, known: Known) -> Split:
+        """Without the validation images that `known` holds: the classifier was trained on them since.
+
+        Raises:
+            InvalidInputError: it was trained on all of them.
+        """
+        if self.validation is None:
+            return self
+        new = np.flatnonzero(~np.isin(self.keys[1], known))
+        if not len(new):
+            raise _all_known()
+        rows, keys = (self.rows[0], self.rows[1][new]), (self.keys[0], self.keys[1][new])
+        return self._replace(validation=self.validation.subset(new), rows=rows, keys=keys)
+
     def folds(self, count: int, seed: int) -> Indices:
         """The fold, 0 to `count` - 1, in which each training image is held out; -1 = in none.
 
@@ -237,23 +251,16 @@ class TrainingData:
         is_new = np.ones(len(keys), bool) if known is None else ~np.isin(trained_on(keys), known)
         if self.share:
             if not is_new[rows].any():
-                raise self._all_known()
+                raise _all_known()
             names = [image.tobytes().hex() for image in shown[rows]]
             training, held_out = _held_out(self.images.codes[rows], names, self.share, seed, is_new[rows])
             rows, others = rows[training], rows[held_out]
         elif len(others):
             others = others[is_new[others]]
             if not len(others):
-                raise self._all_known()
+                raise _all_known()
         held = self.images.subset(others) if self.share else self.validation and self.validation.subset(others - count)
         return Split(self.images.subset(rows), held, (rows, others), (trained_on(keys[rows]), trained_on(keys[others])))
-
-    def _all_known(self) -> InvalidInputError:
-        """There is no image that the classifier was not trained on."""
-        return InvalidInputError(
-            "The classifier was trained on all of the images that could validate it: validation images must be new to it. "
-            "Pass validation=0, or other images as validation."
-        )
 
     def refuse_lost(self, rows: Indices, others: Indices) -> None:
         """Each class needs a training image that can be read, and validation images need one in all."""
@@ -284,6 +291,14 @@ def read_training_data(data: LabelledImages, validation: object, lenient: bool =
     if share and data.counts().max() < 2:
         raise _too_few(share, len(data))
     return TrainingData(data.absolute(), given, share or 0.0)
+
+
+def _all_known() -> InvalidInputError:
+    """There is no image that the classifier was not trained on."""
+    return InvalidInputError(
+        "The classifier was trained on all of the images that could validate it: validation images must be new to it. "
+        "Pass validation=0, or other images as validation."
+    )
 
 
 def _too_few(share: float, count: int, classes_of: Mapping[str, int] | None = None) -> InvalidInputError:

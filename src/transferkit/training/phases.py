@@ -165,6 +165,7 @@ def _facts(
         "seed": options.seed,
         "backbone": f"{network.record.name} at {network.size} in {network.precision}",
         "resize": network.resize,
+        "dropout": network.head[2].rate,
         "weights": digest(*network.model.get_weights()),
         "classes": [str(name) for name in split.training.classes.tolist()],
         "training images": digest(split.keys[0]),
