@@ -622,6 +622,8 @@ class TransferClassifier(Estimator):
     ) -> list[list[Neighbour]]:
         """The training photos that each image resembles most, by the cosine of the angle between features.
 
+        Photos of `fit` are read again, and must not have changed since.
+
         Args:
             images, verbose: as for `predict_proba`.
             k: how many; all, if there are fewer.
