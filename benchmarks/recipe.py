@@ -81,7 +81,7 @@ def run(
 ) -> float:
     """Test accuracy of one head, trained on all but a share of the photos."""
     everything, testing = sets
-    chosen, _ = stratified_split(everything.codes, list(map(str, everything.images.files)), share, seed)
+    chosen, _ = stratified_split(everything.codes, np.arange(len(everything)), share, seed)
     data = everything.subset(chosen)
     values = extract(part, Plan(data.images), Storage(store), Console(0), "").values
     cut = network.cut_before_head()

@@ -190,6 +190,13 @@ def test_a_folder_that_holds_itself_is_entered_once(tmp_path: Path) -> None:
     assert names(list_files(tmp_path).files) == ["a.png"]
 
 
+def test_a_class_that_is_a_link_to_another_class_is_refused(tmp_path: Path) -> None:
+    class_folder(tmp_path, {"cats": 1, "dogs": 1})
+    (tmp_path / "hounds").symlink_to(tmp_path / "dogs", target_is_directory=True)
+    with refused(InvalidInputError, "'dogs', 'hounds'", "the same folder", "Remove the links"):
+        list_class_folder(tmp_path)
+
+
 def test_a_link_to_the_whole_data_set_does_not_make_dogs_cats(tmp_path: Path) -> None:
     class_folder(tmp_path, {"cats": 1, "dogs": 1})
     (tmp_path / "cats" / "up").symlink_to(tmp_path, target_is_directory=True)

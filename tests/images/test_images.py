@@ -389,6 +389,13 @@ def test_columns_are_found_by_their_usual_names(folder: Path, image: str, label:
     assert (names_of(data), list(data.images.files)) == (["b", "a"], paths)
 
 
+@pytest.mark.parametrize("twice", ["path", "label"])
+def test_two_columns_of_one_name_are_refused(twice: str) -> None:
+    table = pd.DataFrame([["a.png", "a", "b"], ["b.png", "b", "a"]], columns=["path", "label", twice])
+    with refused(InvalidInputError, f"several columns called {twice!r}", "Rename"):
+        read_labelled(table)
+
+
 def test_a_column_called_path_comes_before_others(folder: Path) -> None:
     paths = [str(folder / "cats/000.png")]
     assert read_images(pd.DataFrame({"filename": ["000.png"], "image": [BATCH[0]], "path": paths})).sources == paths

@@ -126,8 +126,14 @@ def list_class_folder(root: Location, lenient: bool = False) -> ClassFolder:
     _, names, beside = next(_walk(root, found), (root, [], []))
     found.beside_classes = [*map(Path, beside)]
     class_of = dict(zip(names, as_names(names, f"class folder in {str(root)!r} named"), strict=True))
+    real = [os.path.realpath(root / name) for name in names]
+    if twice := [name for name, path in zip(names, real, strict=True) if real.count(path) > 1]:
+        raise InvalidInputError(
+            f"The class folders {some_of(twice)} in {str(root)!r} are the same folder: an image has one class. Remove the "
+            f"links."
+        )
     # A link inside one class to the root or to another class would give its images a second label.
-    others = {os.path.realpath(folder) for folder in (root, *(root / name for name in names))}
+    others = {os.path.realpath(root), *real}
     for name in names:
         files = _collect(root / name, set(others), found)
         found.files += files

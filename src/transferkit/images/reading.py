@@ -288,7 +288,12 @@ def _column(frame: Any, names: tuple[str, ...]) -> list[Any]:
     present = {str(column).lower(): column for column in columns}
     for name in names:
         if name in present:
-            return list(frame[present[name]])
+            column = frame[present[name]]
+            if getattr(column, "ndim", 1) > 1:
+                raise InvalidInputError(
+                    f"The data has several columns called {name!r}: there must be one. Rename the others."
+                )
+            return list(column)
     raise InvalidInputError(
         f"The data has the columns {some_of(columns)}: one of them must be called {some_of(names)}. Rename its columns."
     )

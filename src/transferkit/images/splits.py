@@ -1,11 +1,9 @@
-"""Training and validation images: given separately, or split by a seed, the names of the images and their contents."""
+"""Training and validation images: given separately, or split by a seed, the contents of the images."""
 
 from __future__ import annotations
 
 import hashlib
 import numbers
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -31,46 +29,46 @@ VALIDATION = 0.15  # the share that is held out unless the user says otherwise
 
 
 def stratified_split(
-    codes: Codes, names: Sequence[str], fraction: float, seed: int, eligible: npt.NDArray[np.bool_] | None = None
+    codes: Codes, copies: Indices, fraction: float, seed: int, eligible: npt.NDArray[np.bool_] | None = None
 ) -> tuple[Indices, Indices]:
     """Positions for training and for validation: disjoint, sorted, with each class in proportion.
 
-    Images are drawn in the order of `names`, so the order of listing does not matter. Images of one name fall on one
-    side, for training if several classes have the name or not all are `eligible` for validation. Every class keeps an
-    image for training. The number of validation images is `fraction` of all, rounded, and at least 1.
+    Copies of an image fall on one side, for training if they are in several classes or not all are `eligible` for
+    validation. Every class keeps an image for training. The number of validation images is `fraction` of all, rounded, and
+    at least 1.
+
+    Args:
+        copies: `(n,)`, the same number, 0 or higher, for copies of an image. Images are drawn in the order of these numbers.
 
     Raises:
         InvalidInputError: no class has two images to divide.
     """
-    groups: list[dict[str, list[int]]] = [{} for _ in range(int(codes.max()) + 1)]
-    for index, (code, name) in enumerate(zip(codes.tolist(), names, strict=True)):
-        groups[code].setdefault(name, []).append(index)
-    classes_of = Counter(name for group in groups for name in group)
-    may = np.ones(len(codes), bool) if eligible is None else eligible
-    free = [
-        [group[name] for name in sorted(group) if classes_of[name] == 1 and may[group[name]].all()] for group in groups
-    ]
-    room = np.array([max(min(len(some), len(group) - 1), 0) for some, group in zip(free, groups, strict=True)])
+    span, n_classes = int(copies.max()) + 1, int(codes.max()) + 1
+    groups, group_of = np.unique(codes * span + copies, return_inverse=True)  # the copies of an image in a class
+    code_of, copy_of = np.divmod(groups, span)
+    classes_of = np.bincount(copy_of)
+    free = classes_of[copy_of] == 1
+    if eligible is not None:
+        free[group_of[~eligible]] = False
+    sizes, free_sizes = (np.bincount(some, minlength=n_classes) for some in (code_of, code_of[free]))
+    room = np.clip(np.minimum(free_sizes, sizes - 1), 0, None)
     if room.sum() == 0:
-        raise _too_few(fraction, len(codes), classes_of)
-    ties = np.random.default_rng([seed, len(groups)]).permutation(len(groups))
-    wanted = _quotas(np.array([len(group) for group in groups]) * fraction, room, ties)
-    held_out: list[int] = []
-    for code, (group, quota) in enumerate(zip(free, wanted, strict=True)):
-        order = np.random.default_rng([seed, code]).permutation(len(group))
-        for chosen in order[:quota]:
-            held_out += group[chosen]
-    validation = np.sort(np.array(held_out, np.int64))
-    return np.setdiff1d(np.arange(len(codes)), validation), validation
+        raise _too_few(fraction, len(codes), classes_of[classes_of > 0])
+    ties = np.random.default_rng([seed, n_classes]).permutation(n_classes)
+    chosen = np.zeros(len(groups), bool)
+    ends = np.cumsum(sizes)
+    for code, quota in enumerate(_quotas((sizes * fraction).astype(np.float64), room, ties)):
+        own = ends[code] - sizes[code] + np.flatnonzero(free[ends[code] - sizes[code] : ends[code]])
+        chosen[own[np.random.default_rng([seed, code]).permutation(len(own))[:quota]]] = True
+    return np.flatnonzero(~chosen[group_of]), np.flatnonzero(chosen[group_of])
 
 
 def _held_out(
-    codes: Codes, names: Sequence[str], fraction: float, seed: int, eligible: npt.NDArray[np.bool_]
+    codes: Codes, copies: Indices, fraction: float, seed: int, eligible: npt.NDArray[np.bool_]
 ) -> tuple[Indices, Indices]:
     """`stratified_split`, also of images with several labels, where about the fraction is held out."""
     if codes.ndim == 1:
-        return stratified_split(codes, names, fraction, seed, eligible)
-    copies = np.unique(names, return_inverse=True)[1].ravel()
+        return stratified_split(codes, copies, fraction, seed, eligible)
     chosen = held_out_labels(codes, copies, fraction, seed)
     validation = chosen[~np.isin(copies[chosen], copies[~eligible])]
     if not len(validation):
@@ -244,16 +242,16 @@ class TrainingData:
             InvalidInputError: a class has no image that can be read, or no image is left to validate on.
         """
         count = len(self.images)
-        shown = np.concatenate([thumbnails, keys], axis=1)
-        readable = readable[np.argsort(shown.view(f"V{shown.shape[1]}").ravel()[readable], kind="stable")]
+        order = _by_content(thumbnails, keys)
+        readable = order[np.isin(order, readable)]
         rows, others = readable[readable < count], readable[readable >= count]
         self.refuse_lost(rows, others)
         is_new = np.ones(len(keys), bool) if known is None else ~np.isin(trained_on(keys), known)
         if self.share:
             if not is_new[rows].any():
                 raise _all_known()
-            names = [image.tobytes().hex() for image in shown[rows]]
-            training, held_out = _held_out(self.images.codes[rows], names, self.share, seed, is_new[rows])
+            _, first, of_image = np.unique(trained_on(keys[rows]), return_index=True, return_inverse=True)
+            training, held_out = _held_out(self.images.codes[rows], first[of_image], self.share, seed, is_new[rows])
             rows, others = rows[training], rows[held_out]
         elif len(others):
             others = others[is_new[others]]
@@ -293,6 +291,12 @@ def read_training_data(data: LabelledImages, validation: object, lenient: bool =
     return TrainingData(data.absolute(), given, share or 0.0)
 
 
+def _by_content(thumbnails: npt.NDArray[np.uint8], keys: npt.NDArray[np.uint8]) -> Indices:
+    """Positions of images, sorted by what they show."""
+    shown = np.concatenate([thumbnails, keys], axis=1)
+    return np.argsort(shown.view(f"V{shown.shape[1]}").ravel(), kind="stable")
+
+
 def _all_known() -> InvalidInputError:
     """There is no image that the classifier was not trained on."""
     return InvalidInputError(
@@ -301,11 +305,11 @@ def _all_known() -> InvalidInputError:
     )
 
 
-def _too_few(share: float, count: int, classes_of: Mapping[str, int] | None = None) -> InvalidInputError:
+def _too_few(share: float, count: int, classes_of: Indices | None = None) -> InvalidInputError:
     """`classes_of`: of each image that is not a copy of another, in how many classes it and its copies are."""
     lacking, others = "at least one class needs two or more images", "more images"
-    if classes_of and len(classes_of) < count:
-        shared = sum(classes > 1 for classes in classes_of.values())
+    if classes_of is not None and len(classes_of) < count:
+        shared = int((classes_of > 1).sum())
         conflicts = f", {shared} are in several classes (check_images names them)" if shared else ""
         lacking = (
             f"{count - len(classes_of)} of them are copies of others{conflicts}, and copies stay together. At least one "
