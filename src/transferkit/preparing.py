@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import keras
+import numpy as np
 
 from ._arguments import check_count, check_number
 from ._console import Console
@@ -126,7 +127,8 @@ def images_to_tune_on(
         keeps_division = _keeps_division(validation, fitted.share)
         checked = _images_of_fit(fitted.split, options)
         if keeps_division:
-            return checked._replace(split=checked.split.unseen(fitted.known))
+            trained_on_since = np.setdiff1d(fitted.known, fitted.split.keys[0])
+            return checked._replace(split=checked.split.unseen(trained_on_since))
         images = checked.split.training
     read = read_training_data(images, 0.0 if is_auto(validation) else validation, options.skip)
     inspection = inspect(read.all_images, fitted.network.size, options.store, options.console, options.skip)
