@@ -298,7 +298,7 @@ def _by_content(thumbnails: npt.NDArray[np.uint8], keys: npt.NDArray[np.uint8]) 
 
 
 def _all_known() -> InvalidInputError:
-    """There is no image that the classifier was not trained on."""
+    """The classifier was trained on every image that could validate it."""
     return InvalidInputError(
         "The classifier was trained on all of the images that could validate it: validation images must be new to it. "
         "Pass validation=0, or other images as validation."
