@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -127,7 +128,8 @@ def list_class_folder(root: Location, lenient: bool = False) -> ClassFolder:
     found.beside_classes = [*map(Path, beside)]
     class_of = dict(zip(names, as_names(names, f"class folder in {str(root)!r} named"), strict=True))
     real = [os.path.realpath(root / name) for name in names]
-    if twice := [name for name, path in zip(names, real, strict=True) if real.count(path) > 1]:
+    times = Counter(real)
+    if twice := [name for name, path in zip(names, real, strict=True) if times[path] > 1]:
         raise InvalidInputError(
             f"The class folders {some_of(twice)} in {str(root)!r} are the same folder: an image has one class. Remove the "
             f"links."
