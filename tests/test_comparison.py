@@ -205,6 +205,7 @@ def test_the_budget_ends_it_between_backbones(
         ({"budget": "0s"}, ["`budget='0s'`"]),
         ({"budget": -1}, ["`budget=-1`"]),
         ({"backbones": []}, ["`backbones=[]`"]),
+        ({"backbones": {1: "TransferKitTiny"}}, ["`backbones=1`", "must be text"]),
         ({"sizes": [0]}, ["`sizes=0`"]),
         ({"seed": -1}, ["`seed=-1`"]),
         ({"on_bad_image": "ignore"}, ["`on_bad_image='ignore'`"]),

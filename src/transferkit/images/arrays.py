@@ -105,7 +105,7 @@ def _check_form(array: npt.NDArray[Any], name: str, ndim: int) -> None:
 def _check_values(image: npt.NDArray[Any], name: str) -> None:
     """Finite, within 0-255 but for a rounding error of interpolation, and not divided by 255.
 
-    Float pixels that are all about 1 at most were almost surely divided, and so were those that were then rounded to 0 and 1.
+    Float pixels of about 1 at most were almost surely divided, and so were those that were then rounded to 0 and 1.
     """
     if image.dtype == np.uint8 and (image[len(image) // 2].max() > 1 or image.max() > 1):  # one row is mostly enough
         return

@@ -56,9 +56,9 @@ def stratified_split(
         raise _too_few(fraction, len(codes), classes_of[classes_of > 0])
     ties = np.random.default_rng([seed, n_classes]).permutation(n_classes)
     chosen = np.zeros(len(groups), bool)
-    ends = np.cumsum(sizes)
-    for code, quota in enumerate(_quotas((sizes * fraction).astype(np.float64), room, ties)):
-        own = ends[code] - sizes[code] + np.flatnonzero(free[ends[code] - sizes[code] : ends[code]])
+    of_class = np.split(np.flatnonzero(free), np.cumsum(free_sizes)[:-1])  # groups are sorted by class
+    quotas = _quotas((sizes * fraction).astype(np.float64), room, ties)
+    for code, (own, quota) in enumerate(zip(of_class, quotas, strict=True)):
         chosen[own[np.random.default_rng([seed, code]).permutation(len(own))[:quota]]] = True
     return np.flatnonzero(~chosen[group_of]), np.flatnonzero(chosen[group_of])
 
