@@ -144,7 +144,7 @@ def main() -> None:
     for data in CALIBRATED:
         calibration([classifier(data, asked.backbone, seed) for seed in range(asked.rounds)], data)
     typicality(classifier("flowers_large", asked.backbone), ["textures", "cats_dogs", "cifar10_large"])
-    for data in ("flowers_large", "cats_dogs"):
+    for data in ("flowers_large", "cats_dogs", "textures", "cifar10_large"):
         exchanged(data, asked.backbone, asked.rounds)
     if asked.tune:
         clf = classifier("cifar10_large", "TransferKitTiny")

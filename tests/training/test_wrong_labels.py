@@ -36,7 +36,6 @@ def test_labels_that_are_wrong_are_found(make: Any, exchanged: Any, given: dict[
         assert one.label == y[one.position]
         assert one.suggested == right[one.position]
         assert one.self_confidence < 0.4
-    assert [one.self_confidence for one in found] == sorted(one.self_confidence for one in found)
 
 
 @pytest.mark.thorough

@@ -23,7 +23,7 @@ ROUNDS = 2  # the later one does without the images that the one before suspects
 def suspicious_labels(
     features: npt.NDArray[np.float32], split: Split, folds: Indices, n: int | None
 ) -> SuspiciousLabels:
-    """Labels that look wrong, those with the lowest probability first.
+    """Labels that look wrong, those first beside which another class is the most times as probable.
 
     Args:
         features: float32 `(n, d)`, of unit size.
@@ -35,9 +35,10 @@ def suspicious_labels(
     for _ in range(ROUNDS):
         probabilities = _out_of_fold(features, codes, folds, ~suspicious, len(names))
         suspicious, suggested = _judged(probabilities, codes, folds >= 0)
-    confidence = probabilities[np.arange(len(codes)), codes]
-    order = np.lexsort((confidence, ~suspicious))  # the suspicious ones first
-    order = order[folds[order] >= 0][: int(suspicious.sum()) if n is None else n]
+    rows = np.arange(len(codes))
+    confidence, other = probabilities[rows, codes], np.where(np.eye(len(names))[codes], 0, probabilities).max(axis=1)
+    order = np.argsort(confidence / other, kind="stable")
+    order = order[suspicious[order]] if n is None else order[folds[order] >= 0][:n]
     columns = (
         map(images.path, order.tolist()),
         (names[code] for code in codes[order]),
@@ -51,8 +52,11 @@ def suspicious_labels(
 def _out_of_fold(
     features: npt.NDArray[np.float32], codes: Codes, folds: Indices, trusted: npt.NDArray[np.bool_], n_classes: int
 ) -> npt.NDArray[np.float64]:
-    """Probabilities `(n, n_classes)` of each image, by a head that was trained on the trusted images of other folds."""
-    probabilities = np.zeros((len(codes), n_classes))
+    """Probabilities `(n, n_classes)` of each image, by a head that was trained on the trusted images of other folds.
+
+    All classes alike for an image in no fold.
+    """
+    probabilities = np.full((len(codes), n_classes), 1 / n_classes)
     for fold in np.unique(folds[folds >= 0]).tolist():
         inside, outside = (folds != fold) & trusted, folds == fold
         if len(np.unique(codes[inside])) < n_classes:
