@@ -24,8 +24,6 @@ import transferkit as tk
 
 from .errors import bad_argument
 
-__all__ = ["main", "parser"]
-
 CHUNK = 256  # photos that `predict` answers together: fewer would not be stored
 
 Asked: TypeAlias = argparse.Namespace

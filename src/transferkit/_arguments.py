@@ -8,11 +8,6 @@ from typing import Any, Literal, TypeAlias
 
 from .errors import bad_argument
 
-__all__ = [
-    "LabelKind", "OnBadImage", "Resize", "check_count", "check_label_kind", "check_number", "check_on_bad_image",
-    "check_resize", "check_seed", "check_share", "check_size", "check_views", "is_whole",
-]  # fmt: skip
-
 LARGEST = 10_000  # pixels of a side
 
 LabelKind: TypeAlias = Literal["auto", "single", "multiple"]

@@ -12,8 +12,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .errors import bad_argument
 
-__all__ = ["Bar", "Console", "Verbose", "duration", "readable"]
-
 Verbose: TypeAlias = Literal["auto", 0, 1, 2]
 
 DELAY = 2.0  # seconds of work before a bar appears

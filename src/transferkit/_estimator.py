@@ -8,8 +8,6 @@ from typing_extensions import Self
 
 from .errors import bad_argument, shown_url
 
-__all__ = ["Estimator"]
-
 
 class Estimator:
     """The base of a class whose constructor only stores its arguments, under their names."""

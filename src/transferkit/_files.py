@@ -14,10 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = [
-    "VARIABLE", "cache_folders", "expanded", "is_private", "make_private", "replacing", "replacing_all", "values_folder",
-]  # fmt: skip
-
 VARIABLE = "TRANSFERKIT_WEIGHTS"  # the environment variable that names a folder of weights files
 LITTER_AGE = 3600  # seconds without a change after which nobody writes a temporary file any more
 # The addresses of Keras Applications' files, which Keras's own cache holds.

@@ -19,8 +19,6 @@ from .images import ClassWeight, Images, Known, Split, trained_on
 from .network import Network
 from .results import MultiLabelPredictions, Predictions
 
-__all__ = ["Fitted"]
-
 
 @dataclass(frozen=True)
 class Fitted:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-__all__ = ["public", "public_in_room"]
-
 T = TypeVar("T", bound=Any)
 
 

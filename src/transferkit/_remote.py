@@ -27,8 +27,6 @@ from .errors import (
     some_of,
 )
 
-__all__ = ["READERS", "Location", "Remote", "located", "refuse_url"]
-
 READERS = 32  # threads that wait for answers: a request takes far longer than the work on its answer
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # of two letters or more: C:// is a drive
 COMMON = ("s3", "gs", "az", "hf", "https", "memory")

@@ -130,7 +130,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
     from matplotlib.figure import Figure
 
-__all__ = ["TransferClassifier"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

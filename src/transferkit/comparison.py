@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-__all__ = ["Comparison", "compare"]
 
 DEFAULTS = (
     "TransferKitTiny",

@@ -21,8 +21,6 @@ from .images import Codes, Images, Pixels, Resizing, Size, content_of, header_of
 from .network import Network
 from .results import Explanation, Explanations, Label, Predictions
 
-__all__ = ["explain", "label_codes"]
-
 BATCH = 16  # images at a time
 PATCHES = 14  # along each side: gradients of single pixels are noise
 SIDEWAYS = 5  # the EXIF orientations from here on exchange height and width

@@ -45,11 +45,6 @@ from .training import (
 if TYPE_CHECKING:
     import tensorflow as tf
 
-__all__ = [
-    "images_to_tune_on", "intention", "is_auto", "read_unlabelled", "recorded", "refuse_unlabelled", "run_folder",
-    "selects_best", "tuning_options", "validation_of",
-]  # fmt: skip
-
 
 def run_folder(
     resume: object,

@@ -22,8 +22,6 @@ from .._files import VARIABLE
 from ..errors import WeightsError, first_line, shown_url
 from .record import Backbone, WeightsFile
 
-__all__ = ["SPARE", "declared_values", "fault_of", "fetch", "keep_digest"]
-
 CONNECT, READ = 4.0, 10.0  # seconds: until a host is reached, and until the next bytes arrive
 RETRIES = 2
 PIECE = 2**16  # bytes

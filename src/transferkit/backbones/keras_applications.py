@@ -11,8 +11,6 @@ from typing import Any
 
 from .record import Backbone, Rule, WeightsFile
 
-__all__ = ["TABLE"]
-
 SERVER = "https://storage.googleapis.com/tensorflow/keras-applications"
 KERNELS = "weights_tf_dim_ordering_tf_kernels"
 

@@ -18,7 +18,6 @@ from .record import Backbone, Preprocessing
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["keras_hub_backbone"]
 
 DEFAULT_SIZE, MIN_SIZE = 224, 32  # pixels, for encoders that take any size
 # Encoders whose first token stands for the whole image, where their settings do not say so.

@@ -22,7 +22,6 @@ from .record import Backbone, Loader
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["build_with_weights", "copy_weights", "refuse_oversized"]
 
 KEPT_BYTES = 2**27  # larger files are read again
 IMAGENET_MEAN_AND_DEVIATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -22,7 +22,6 @@ from ..errors import InvalidInputError, bad_argument, shown, some_of
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["Backbone", "Loader", "Preprocessing", "Rule", "WeightsFile"]
 
 DIGEST = "(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})?"
 

@@ -11,8 +11,6 @@ from .keras_applications import TABLE
 from .record import Backbone
 from .tiny import TINY
 
-__all__ = ["FAMILIES", "get_backbone", "is_registered", "list_backbones", "register_backbone"]
-
 # The backbone that the name of a family stands for: a small one, so that a first try is fast.
 FAMILIES = {
     "TransferKit": "TransferKitTiny",

@@ -20,7 +20,6 @@ from .record import Backbone
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["TINY", "build_residual"]
 
 # For each block its kind, its output channels, its inner channels, and its stride.
 BLOCKS = (

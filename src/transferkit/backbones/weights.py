@@ -24,8 +24,6 @@ from .downloads import fault_of, fetch, keep_digest
 from .record import Backbone, Loader, WeightsFile
 from .registry import get_backbone
 
-__all__ = ["Source", "WeightsChoice", "check_weights", "download_weights", "find_weights", "size_note"]
-
 RULE = "must be 'pretrained', 'imagenet', the path or the URL of a weights file, or None"
 WeightsChoice = str | Path | None
 # What a choice means: no weights (random ones), a file that exists, one at a URL, one to be found, a function.

@@ -15,8 +15,6 @@ from .shards import WHOLE, ShardFiles, file_of, new_shard, parsed_name
 from .store import TABLE_NAME
 from .user import CachePath, store_at
 
-__all__ = ["pull", "push"]
-
 T = TypeVar("T")
 
 

@@ -22,8 +22,6 @@ from .._files import make_private, replacing
 from .shards import ShardFiles, Tensors, list_shards, lost_is_absent, remove_shard
 from .tables import Session, Table
 
-__all__ = ["DEFAULT_LIMIT", "Store", "has_room_for_temporary"]
-
 DEFAULT_LIMIT = 4 * 10**9  # bytes
 SETTINGS = "transferkit-store.json"
 RESERVE = 10**9  # bytes of the disk that stay free, whatever the limit

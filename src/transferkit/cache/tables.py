@@ -33,8 +33,6 @@ from .shards import (
     write_shard,
 )
 
-__all__ = ["RowsOnDisk", "Session", "Table"]
-
 # A shard is written when it has so many bytes, or so many seconds after the last: what an interrupted feature
 # extraction had computed by then is not lost.
 SHARD_BYTES = 32 * 2**20

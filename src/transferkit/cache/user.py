@@ -15,8 +15,6 @@ from .._remote import refuse_url
 from ..errors import InvalidInputError, bad_argument
 from .store import Store
 
-__all__ = ["CacheInfo", "clear", "info", "set_limit"]
-
 CachePath = str | os.PathLike[str]
 
 _store_in = functools.cache(Store)

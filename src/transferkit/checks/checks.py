@@ -19,8 +19,6 @@ from ..images import ImageData, Images, LabelledImages, Labels, read_labelled, s
 from .near_duplicates import pairs_alike, spread
 from .report import Fault, Report
 
-__all__ = ["check_images", "diagnose"]
-
 FEW = 10  # images of a class below which a classifier can hardly learn it
 UNBALANCED = 10  # times as many images in the largest class as in the smallest
 FLAT = 4  # of 255: less difference between the areas of an image shows nothing

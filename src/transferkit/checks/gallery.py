@@ -17,8 +17,6 @@ from ..results import grid
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["show_images"]
-
 
 @public
 def show_images(

@@ -14,8 +14,6 @@ import numpy.typing as npt
 
 from ..features import COLOURS, GRID
 
-__all__ = ["contrast", "pairs_alike", "spread"]
-
 # The limits within which two thumbnails show the same picture: benchmarks/near_duplicates.py measures their errors.
 MAX_BITS = 12
 MAX_GREY = 6.0  # of 255, on average over the areas

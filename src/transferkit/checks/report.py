@@ -15,7 +15,6 @@ from ..results import Label, figure, html_table, page_path, safe, write_page
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Fault", "Report"]
 
 SHOWN = 5  # faults of a kind that the table lists
 THUMBNAILS = 100  # pictures of a kind on the page

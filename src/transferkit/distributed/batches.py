@@ -20,7 +20,6 @@ from ..errors import InvalidInputError, bad_argument, some_of
 if TYPE_CHECKING:
     from ..classifier import TransferClassifier
 
-__all__ = ["Batch", "Columns", "LoadedOnce", "checked_cpus", "column", "split_columns", "use_cpus"]
 
 Batch: TypeAlias = Mapping[str, "npt.NDArray[Any] | Sequence[Any]"]
 Columns: TypeAlias = dict[str, "npt.NDArray[Any]"]

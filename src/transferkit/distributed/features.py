@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ..classifier import TransferClassifier
     from ..network import At, FeatureExtractor
 
-__all__ = ["FeatureBatch"]
-
 
 @public
 class FeatureBatch:

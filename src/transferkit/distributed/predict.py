@@ -15,8 +15,6 @@ from .batches import Batch, Columns, LoadedOnce, checked_cpus, column, split_col
 if TYPE_CHECKING:
     from ..classifier import TransferClassifier
 
-__all__ = ["PredictBatch"]
-
 
 @public
 class PredictBatch:

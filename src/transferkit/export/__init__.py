@@ -3,5 +3,3 @@
 from .exporting import export
 from .formats import Quantization, check_target
 from .photos import photos_for, photos_to_calibrate
-
-__all__ = ["Quantization", "check_target", "export", "photos_for", "photos_to_calibrate"]

@@ -21,8 +21,6 @@ from ..results import ExportReport
 from .formats import Format, Job, Run, compiled
 from .photos import Photos
 
-__all__ = ["export"]
-
 BATCH = 8  # photos in a batch; the first photo comes alone, so that two lengths of batches are tried
 LARGEST_DIFFERENCE = 1e-3  # of a probability, in float32
 LARGEST_LOSS = 0.02  # of accuracy, quantized

@@ -27,8 +27,6 @@ from .._remote import refuse_url
 from ..errors import bad_argument, import_extra, some_of
 from ..images import Pixels
 
-__all__ = ["Format", "Job", "Quantization", "Run", "check_target", "compiled"]
-
 Quantization: TypeAlias = Literal["float16", "dynamic", "int8"]
 Run: TypeAlias = Callable[[Pixels], npt.ArrayLike]  # from pixels to probabilities
 

@@ -13,8 +13,6 @@ from ..errors import ImageReadError, InvalidInputError, bad_argument, first_line
 from ..features import refuse_unreadable
 from ..images import Codes, ImageData, Images, Labels, Pixels, Resizing, Split, load, read_images, read_labelled
 
-__all__ = ["Photos", "photos_for", "photos_to_calibrate"]
-
 COMPARED = 500  # photos at most: two points of accuracy are ten of them
 OF_FIT = 200  # where the user names none
 CALIBRATED = 100

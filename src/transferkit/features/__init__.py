@@ -9,9 +9,3 @@ from .prediction import Predictor, Scored
 from .reader import inspect, reread
 from .typicality import Typicality, sample
 from .values import LiveValues, StoredValues, Values
-
-__all__ = [
-    "COLOURS", "GRID", "Augmentation", "Augmenter", "Extraction", "FixedViews", "Inspection", "LiveValues", "NoRoomError",
-    "Plan", "Predictor", "Scored", "Storage", "StoredValues", "Typicality", "Values", "augmenter", "count_new", "extract",
-    "fixed_views", "inspect", "is_kept", "milliseconds_per_image", "nearest", "refuse_unreadable", "reread", "sample",
-]  # fmt: skip

@@ -9,8 +9,6 @@ import numpy as np
 from .._remote import Remote
 from ..cache import KEY, KEY_BYTES, Store, content_key
 
-__all__ = ["Addresses"]
-
 COMPUTATION, TENSORS = "addresses/1", (("uint8", (KEY_BYTES,)),)
 
 

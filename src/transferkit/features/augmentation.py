@@ -15,8 +15,6 @@ from ..errors import InvalidInputError, bad_argument
 from ..images import Pixels
 from ..network import graph_digest
 
-__all__ = ["Augmentation", "Augmenter", "FixedViews", "MirrorViews", "augmenter", "fixed_views"]
-
 SEED_STATE = "seed_generator_state"  # the name of the state of a `keras.random.SeedGenerator` in a layer
 
 Augmentation = str | keras.layers.Layer | None

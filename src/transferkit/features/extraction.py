@@ -27,8 +27,6 @@ from .reader import ImageReader, OpenedImage
 from .values import Rows
 from .workers import in_background
 
-__all__ = ["Extraction", "NoRoomError", "Plan", "Storage", "extract", "is_kept"]
-
 # Values of more bytes than this stay on disk: memory stays flat however many images there are.
 MEMORY_BYTES = 2**28
 HALF_RANGE = float(np.finfo(np.float16).max)

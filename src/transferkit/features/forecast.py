@@ -12,8 +12,6 @@ from .._console import Console, duration, readable
 from ..cache import Keys, Store
 from ..network import FeatureExtractor, thread_count
 
-__all__ = ["Forecast", "count_new", "milliseconds_per_image"]
-
 FORECAST_SECONDS = 3.0  # shorter work needs no forecast
 TIMED_SECONDS = 0.5  # that a speed is measured for
 

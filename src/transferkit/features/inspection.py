@@ -13,11 +13,6 @@ from ..cache import KEY_BYTES
 from ..errors import ImageReadError
 from ..images import EXTENSIONS, Header, Images, Indices, Pixels, resize
 
-__all__ = [
-    "COLOURS", "GRID", "REMEDY", "THUMBNAIL_BYTES", "Inspection", "Oddity", "Seen", "oddities_of", "refuse_unreadable",
-    "thumbnail",
-]  # fmt: skip
-
 GRID = 9  # areas along each side of the grey thumbnail
 COLOURS = 3  # along each side of the coloured one
 THUMBNAIL_BYTES = GRID * GRID + COLOURS * COLOURS * 3

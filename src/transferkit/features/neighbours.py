@@ -12,8 +12,6 @@ from ..images import Split
 from ..results import Neighbour
 from .typicality import units_of
 
-__all__ = ["nearest"]
-
 CHUNK = 1024  # images that are compared with all training images at a time
 
 

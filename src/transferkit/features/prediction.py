@@ -17,8 +17,6 @@ from .inspection import Inspection
 from .typicality import Typicality
 from .values import Rows
 
-__all__ = ["Predictor", "Scored"]
-
 Array = npt.NDArray[np.float32]
 
 CHUNK = 4096  # rows of features that the head takes at a time

@@ -32,8 +32,6 @@ from .addresses import Addresses
 from .inspection import THUMBNAIL_BYTES, Inspection, Oddity, Seen, oddities_of, refuse_unreadable, thumbnail
 from .workers import in_background
 
-__all__ = ["ImageReader", "OpenedImage", "inspect", "reread"]
-
 CHUNK = 8  # images that are read together
 
 

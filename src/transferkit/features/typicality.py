@@ -17,8 +17,6 @@ from threadpoolctl import threadpool_limits
 
 from ..images import Indices
 
-__all__ = ["Typicality", "sample", "units_of"]
-
 Array = npt.NDArray[np.float32]
 
 MOST_IMAGES = 4096  # that are measured: more say the same

@@ -17,8 +17,6 @@ from ..network import FeatureExtractor, thread_count
 from .augmentation import Augmenter
 from .workers import in_background
 
-__all__ = ["LiveValues", "Rows", "StoredValues", "Values"]
-
 Rows = npt.NDArray[Any] | RowsOnDisk  # one array `(n, ...)`, in memory or on disk
 Batches = Sequence[npt.NDArray[np.int64]]
 

@@ -10,12 +10,3 @@ from .labels import ClassWeight, Codes, check_class_weight, class_weights, image
 from .opening import Header, header_of, open_image, unreadable
 from .reading import read_each, read_images, read_labelled, split_pair
 from .splits import VALIDATION, Indices, Known, Split, TrainingData, read_training_data, trained_on, validation_share
-
-__all__ = [
-    "EXTENSIONS", "PIXEL_RULE", "VALIDATION", "ClassWeight", "Codes", "Content", "Header", "ImageData", "ImageLike",
-    "Images", "Indices", "Known", "LabelledImages", "Labels", "Pixels", "Resizing", "Size", "Split", "TrainingData",
-    "Validation", "check_class_weight", "class_weights", "content_of", "decode", "header_of", "image_weights",
-    "label_array", "list_files", "load", "open_image", "read_each", "read_images", "read_labelled",
-    "read_training_data", "resize", "split_pair", "thumbnails", "to_pixels", "trained_on", "unreadable",
-    "validation_share",
-]  # fmt: skip

@@ -19,8 +19,6 @@ from .labels import as_names
 from .opening import reading
 from .spool import Spool, SpooledImage
 
-__all__ = ["checked_image", "dataset_images", "image_contents", "is_dataset", "named_labels"]
-
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 DIVIDED = 1.5  # the most of pixels that were divided by 255: bicubic and Lanczos resizing overshoot
 

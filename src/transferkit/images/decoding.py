@@ -28,10 +28,6 @@ from .images import Content, Images
 from .opening import open_image, orientation_of, reading, unreadable
 from .spool import SpooledImage
 
-__all__ = [
-    "PIXEL_RULE", "Pixels", "Resizing", "Size", "content_of", "decode", "load", "resize", "thumbnails", "to_pixels", "to_rgb",
-]  # fmt: skip
-
 Pixels = npt.NDArray[np.float32]
 Size = tuple[int, int]  # height, width
 Box = tuple[float, float, float, float]  # left, upper, right, lower

@@ -14,8 +14,6 @@ from .._remote import Location, Remote
 from ..errors import InvalidInputError, some_of
 from .labels import as_names
 
-__all__ = ["EXTENSIONS", "ClassFolder", "FileList", "ImageFile", "list_class_folder", "list_files"]
-
 # Paths on this machine are text: there may be a million, and a Path takes four times the memory.
 ImageFile: TypeAlias = "str | Remote"
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import pandas
     import tensorflow as tf
 
-__all__ = ["Content", "ImageData", "ImageLike", "Images", "LabelledImages", "Labels", "Validation"]
 
 # For signatures; `reading` checks what is passed.
 ImageLike: TypeAlias = "str | PathLike[str] | bytes | npt.NDArray[np.generic] | Image.Image"

@@ -11,8 +11,6 @@ import numpy.typing as npt
 from .._arguments import LabelKind
 from ..errors import InvalidInputError, shown, some_of
 
-__all__ = ["label_columns", "label_sets"]
-
 MULTIPLE = "TransferClassifier(labels='multiple')"
 
 

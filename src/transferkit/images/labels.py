@@ -15,11 +15,6 @@ import numpy.typing as npt
 
 from ..errors import InvalidInputError, bad_argument, shown, some_of
 
-__all__ = [
-    "ClassWeight", "Codes", "as_names", "check_class_weight", "class_names", "class_weights", "encode", "encode_sets",
-    "image_weights", "label_array",
-]  # fmt: skip
-
 Codes = npt.NDArray[np.int64]  # `(n,)` positions of classes; for several labels an image `(n, n_classes)` of 0 and 1
 ClassWeight: TypeAlias = Literal["balanced"] | Mapping[Any, float] | None
 KINDS = {"U": "text", "i": "whole numbers", "b": "booleans"}

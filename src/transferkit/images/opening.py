@@ -18,8 +18,6 @@ from PIL import Image
 from ..errors import ImageReadError
 from .folders import EXTENSIONS
 
-__all__ = ["Header", "header_of", "open_image", "orientation_of", "reading", "unreadable"]
-
 # Pillow knows more formats, some of which start other programs.
 FORMATS = tuple(EXTENSIONS)
 # Pillow's modes that lose something in 8-bit RGB, in words.

@@ -21,8 +21,6 @@ from .images import Content, Images, LabelledImages
 from .label_sets import label_columns, label_sets
 from .labels import class_names, encode, encode_sets, label_array
 
-__all__ = ["named_path", "read_each", "read_images", "read_labelled", "split_pair"]
-
 # The columns of a DataFrame, in any case; the first that is there is taken.
 IMAGE_COLUMNS = ("path", "image", "file", "filename", "filepath")
 LABEL_COLUMNS = ("label", "class", "target", "labels")

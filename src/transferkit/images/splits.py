@@ -17,10 +17,6 @@ from .labels import Codes
 from .reading import read_labelled, split_pair
 from .stratification import divided, held_out_labels
 
-__all__ = [
-    "VALIDATION", "Indices", "Known", "Split", "TrainingData", "read_training_data", "stratified_split", "validation_share",
-]  # fmt: skip
-
 Indices = npt.NDArray[np.int64]
 
 Known = npt.NDArray[np.uint64]  # eight bytes of the digest of each image

@@ -15,8 +15,6 @@ import numpy.typing as npt
 
 from ..errors import InvalidInputError
 
-__all__ = ["Spool", "SpooledImage"]
-
 MEMORY_BYTES = 2**26  # so much stays in memory
 
 

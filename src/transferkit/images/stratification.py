@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 from .labels import Codes
 
-__all__ = ["divided", "held_out_labels"]
-
 
 def held_out_labels(codes: Codes, copies: npt.NDArray[np.int64], share: float, seed: int) -> npt.NDArray[np.int64]:
     """Positions of the images to hold out, about `share` of all and one at least, if there is one; as for `divided`."""

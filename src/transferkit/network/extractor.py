@@ -32,10 +32,6 @@ from ..errors import TransferKitError
 from ..images import PIXEL_RULE, Resizing
 from .fingerprints import weights_digest
 
-__all__ = [
-    "FeatureExtractor", "compiled", "graph_of", "limit_threads", "nodes_of", "refuse_fork", "thread_count",
-]  # fmt: skip
-
 Array = npt.NDArray[Any]
 Forward = Callable[[Array], list[Array]]  # float32 (n, h, w, 3) -> the outputs of the model
 

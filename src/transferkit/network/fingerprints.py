@@ -16,8 +16,6 @@ import tensorflow as tf
 from .._version import __version__
 from ..backbones import Backbone
 
-__all__ = ["checksum_of", "computation", "graph_digest", "weights_digest"]
-
 # Builders whose code follows from the versions of Keras and of this package.
 KNOWN_BUILDERS = ("keras.applications:", "transferkit.")
 

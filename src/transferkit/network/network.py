@@ -24,8 +24,6 @@ from ..errors import InvalidInputError, bad_argument, some_of
 from .extractor import FeatureExtractor, graph_of, nodes_of
 from .fingerprints import computation
 
-__all__ = ["At", "Cut", "Network", "assemble"]
-
 At: TypeAlias = int | str
 
 SMALL_MAPS = 14  # a sixteenth of 224 pixels

@@ -10,8 +10,6 @@ import tensorflow as tf
 
 from ..errors import InvalidInputError, bad_argument
 
-__all__ = ["Precision", "check_precision", "has_fast_half"]
-
 Precision = Literal["float32", "bfloat16", "auto"]
 
 # What Linux calls the instructions that multiply bfloat16: AVX-512 BF16 and AMX.

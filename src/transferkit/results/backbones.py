@@ -13,8 +13,6 @@ from .._console import duration
 from .._public import public_in_room
 from .text import Table
 
-__all__ = ["BackboneScores", "backbone_parts", "judged"]
-
 HEAD = ["backbone", "input", "accuracy", "log loss", "behind the best", "ms per image", "extraction", "weights"]
 
 

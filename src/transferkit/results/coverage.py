@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-__all__ = ["Coverage"]
 
 SHOWN = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)  # shares of images in the printed table
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-__all__ = ["Evaluation", "Thumbnails"]
 
 # Positions of images, and pixels of the longer side -> each as uint8 `(h, w, 3)`, RGB; None if it cannot be read.
 Thumbnails: TypeAlias = "Callable[[Sequence[int], int], list[npt.NDArray[np.uint8] | None]]"

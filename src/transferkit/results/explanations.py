@@ -18,8 +18,6 @@ from .predictions import Label
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Explanation", "Explanations"]
-
 
 @public_in_room
 @dataclass(frozen=True, eq=False)  # arrays do not compare to one truth value

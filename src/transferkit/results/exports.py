@@ -8,8 +8,6 @@ from pathlib import Path
 from .._public import public_in_room
 from .text import Printed, Table
 
-__all__ = ["ExportReport"]
-
 
 @public_in_room
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-__all__ = ["KEPT", "History", "Phase", "Selection"]
 
 KEPT = {
     "before": "the classifier from before",

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-__all__ = ["LabelScores", "MultiLabelEvaluation"]
 
 PRINTED = 30  # labels that the printed table lists
 LONGEST = 50  # characters of a name in it

@@ -14,8 +14,6 @@ from ..errors import InvalidInputError, shown_url
 from .predictions import Prediction, Predictions
 from .text import Table
 
-__all__ = ["MultiLabelPredictions", "array_of_tuples"]
-
 
 @public_in_room
 class MultiLabelPredictions(Predictions):

@@ -19,8 +19,6 @@ from ..errors import InvalidInputError, bad_argument
 from .scores import Bin
 from .text import safe, shortened
 
-__all__ = ["calibration", "figure", "gallery", "matrix", "page_path", "write_page"]
-
 LARGEST_MATRIX = 300  # classes; the table of more would take megabytes
 LONGEST = 28  # characters of a class name beside a matrix
 CHART = 320  # pixels of a side of the chart

@@ -13,8 +13,6 @@ from .text import Printed, Table
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Neighbour", "SuspiciousLabel", "SuspiciousLabels"]
-
 
 @public_in_room
 class Neighbour(NamedTuple):

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Drawn", "calibration", "confusion", "coverage", "grid", "history", "overlays", "precisions", "tradeoff"]
 
 LARGEST = 40  # inches of a side of a confusion matrix
 FEW = 12  # up to so many classes, counts of 0 are written too

@@ -18,7 +18,6 @@ from .text import Printed, Table
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Label", "Prediction", "Predictions"]
 
 Label: TypeAlias = str | int | bool  # a class name, of the type that the labels of the training data have
 

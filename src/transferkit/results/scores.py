@@ -10,11 +10,6 @@ import numpy.typing as npt
 from .._public import public_in_room
 from .predictions import Label
 
-__all__ = [
-    "Bin", "ClassScores", "Codes", "ConfusedPair", "ScoredImage",
-    "calibration_bins", "calibration_error", "in_top", "roc_auc", "wilson",
-]  # fmt: skip
-
 Codes = npt.NDArray[np.int64]  # the class of each image as its column of the probabilities
 BINS = 15  # of confidence, of equal width, as Guo et al. (2017) use
 NORMAL = 1.959964  # 95 % of a normal distribution lies within so many standard deviations

@@ -6,8 +6,6 @@ import html
 import math
 from typing import TypeAlias
 
-__all__ = ["Printed", "Table", "figure_text", "html_table", "safe", "shortened", "text_table"]
-
 Table: TypeAlias = "tuple[list[str], list[list[str]]]"  # the names of the columns, and the rows
 
 

@@ -9,8 +9,3 @@ from .files import Place, check_target
 from .loading import SavedClassifier, open_saved, read_typicality, rebuild
 from .manifest import FORMAT_VERSION, Manifest
 from .writing import describe, save
-
-__all__ = [
-    "FORMAT_VERSION", "Manifest", "Place", "SavedClassifier", "check_target", "describe", "model_card", "open_saved",
-    "read_typicality", "rebuild", "save",
-]  # fmt: skip

@@ -13,11 +13,6 @@ import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = [
-    "CONFIG", "MANIFEST", "METADATA", "PIECE", "TRAINED_ON", "TYPICALITY", "WEIGHTS", "add_members", "check_members",
-    "foreign_members", "is_sealed", "open_archive", "read_member", "seal",
-]  # fmt: skip
-
 MANIFEST = "transferkit.json"
 TRAINED_ON = "trained_on.bin"
 TYPICALITY = "typicality.bin"

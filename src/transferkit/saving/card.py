@@ -13,8 +13,6 @@ from ..backbones import Backbone
 from ..results import Phase
 from .manifest import Manifest
 
-__all__ = ["model_card"]
-
 MOST_CLASSES = 1000  # rows of the table
 EXAMPLE = """```python
 import transferkit as tk

@@ -15,8 +15,6 @@ from .._files import replacing
 from .._remote import Location, Remote, located
 from ..errors import BundleError, bad_argument, shown_url
 
-__all__ = ["Place", "check_target", "opened", "shown_place", "writing"]
-
 Place: TypeAlias = str | os.PathLike[str] | BinaryIO
 
 

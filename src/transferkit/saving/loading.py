@@ -24,8 +24,6 @@ from .archive import MANIFEST, TRAINED_ON, TYPICALITY, check_members, is_sealed,
 from .manifest import FORMAT_VERSION, LARGEST_MANIFEST, Manifest, manifest_from, parsed
 from .weights import computes_as_saved, load_weights, refuse_small
 
-__all__ = ["SavedClassifier", "open_saved", "read_typicality", "rebuild"]
-
 
 @dataclass(frozen=True)
 class SavedClassifier:

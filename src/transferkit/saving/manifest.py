@@ -20,8 +20,6 @@ from ..images import ClassWeight, check_class_weight, label_array
 from ..results import KEPT, History, Label, Phase, Selection
 from .archive import MANIFEST
 
-__all__ = ["FORMAT_VERSION", "LARGEST_MANIFEST", "Manifest", "listed_phases", "manifest_from", "parsed"]
-
 FORMAT_VERSION = 3
 LARGEST_MANIFEST = 4 * 2**20  # bytes
 MOST_BRACKETS = 100_000  # lists and objects take more memory than their text

@@ -21,8 +21,6 @@ from ..network import Network
 from .archive import PIECE, WEIGHTS
 from .manifest import FEATURES
 
-__all__ = ["computes_as_saved", "load_weights", "refuse_small", "self_test"]
-
 ITEM_BYTES = 8  # of the largest numbers that Keras writes
 SPARE = 1000  # groups that a file may hold besides those of the layers and their parts
 # The features may differ by this share of the largest. Other processors and precisions round differently; other

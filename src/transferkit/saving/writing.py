@@ -21,8 +21,6 @@ from .files import writing
 from .manifest import Manifest, listed_phases
 from .weights import self_test
 
-__all__ = ["describe", "save"]
-
 
 def describe(
     network: Network, classes: npt.NDArray[np.generic], class_weight: ClassWeight, history: History, **options: Any

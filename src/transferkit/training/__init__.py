@@ -9,9 +9,3 @@ from .options import FitOptions, LearningRate, Tuning, check_callbacks, check_ra
 from .phases import CheckedImages, Trained, check, train_head, tune
 from .recipe import CROSS_VALIDATED, FOLDS
 from .scores import Scores
-
-__all__ = [
-    "CROSS_VALIDATED", "FOLDS", "CheckedImages", "FitOptions", "LearningRate", "RunFolder", "Scores", "Trained", "Tuning",
-    "check", "check_callbacks", "check_rate", "check_resume", "check_strategy", "cross_validated", "extract_features",
-    "refuse_rate_setters", "replicas_here", "suspicious_labels", "train_head", "tune",
-]  # fmt: skip

@@ -17,8 +17,6 @@ from ..images import Codes, Indices
 from .head import Head
 from .scores import Scores, temperature
 
-__all__ = ["calibrate", "calibrated", "cross_fitted", "scale_logits"]
-
 
 def calibrate(dense: keras.layers.Dense, logits: npt.NDArray[Any], codes: Codes) -> float:
     """Scale the last layer, which gave these logits of held-out images; returns the temperature."""

@@ -22,8 +22,6 @@ from .._remote import refuse_url
 from .._version import __version__
 from ..errors import InvalidInputError, TransferKitError, bad_argument
 
-__all__ = ["Checkpoint", "RunFolder", "check_resume", "digest"]
-
 FORMAT = 1
 # Seconds of training that may be lost: files are not written more often.
 INTERVAL = 5.0

@@ -19,8 +19,6 @@ from ..errors import InvalidInputError, bad_argument
 from ..images import Codes, Indices
 from .steps import Loop, Settings, compiled, logits_of
 
-__all__ = ["MirroredLoop", "check_strategy", "replicas_here"]
-
 PADDING = -1  # the code, or all codes, of a row that fills up a share, and counts for nothing
 UNUSABLE = ("ParameterServerStrategy", "TPUStrategy", "CentralStorageStrategy")
 

@@ -27,8 +27,6 @@ from .solver import Array
 from .steps import Data, Settings
 from .thresholds import best_thresholds
 
-__all__ = ["cross_validated", "is_solvable", "solve_head", "train_by_steps"]
-
 # Features of more bytes than this are not copied into memory at once, so the head is trained by steps.
 SOLVED_BYTES = 2**30
 REPEATS = 3  # divisions into folds, where backbones are compared

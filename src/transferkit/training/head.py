@@ -17,8 +17,6 @@ from ..images import Codes, Indices
 from .scores import Scores
 from .solver import Array, HeadSolver, center_of
 
-__all__ = ["Head", "fit_head", "head_of_strength"]
-
 # C of scikit-learn, for features of unit size: from almost only the means of the classes to almost no penalty.
 STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 STRENGTH = 0.3  # where nothing can be held out: what was best with 3 to 20 images a class

@@ -30,8 +30,6 @@ from .options import FitOptions
 from .pseudo_labels import MOST_UNLABELLED
 from .steps import Data
 
-__all__ = ["extract_features", "extract_unlabelled", "head_inputs", "inputs", "unit_scale", "unit_scale_of"]
-
 # Where nothing outlives the call, activations of more bytes than this are computed again in each epoch.
 ACTIVATION_BYTES = DEFAULT_LIMIT
 # Images that the size of features is measured on, where the features are not stored, and where they are.

@@ -13,8 +13,6 @@ from ..images import Codes, Indices, Split
 from ..results import SuspiciousLabel, SuspiciousLabels
 from .head import head_of_strength
 
-__all__ = ["suspicious_labels"]
-
 # The penalty per image (C of scikit-learn times images): strong, so that no head follows the wrong labels themselves.
 STRENGTH = 1.5
 ROUNDS = 2  # the later one does without the images that the one before suspects

@@ -22,8 +22,6 @@ from ..features import StoredValues
 from .scores import Scores
 from .steps import CORRECT, LOSS, RATE, Data, Loop, Settings
 
-__all__ = ["State", "TrainingResult", "loop_for", "restore", "state_of", "train"]
-
 State = list[tuple[keras.Variable, npt.NDArray[Any]]]
 
 # The compiled loop takes about this many bytes of values at a time.

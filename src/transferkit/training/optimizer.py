@@ -9,8 +9,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-__all__ = ["LayerwiseAdam", "WarmUpCosine"]
-
 WARM_UP = 0.1  # of all steps: Adam knows nothing of the gradients yet
 
 

@@ -17,8 +17,6 @@ from ..errors import InvalidInputError, bad_argument
 from ..features import Augmenter, FixedViews
 from .checkpoints import Checkpoint, RunFolder
 
-__all__ = ["FitOptions", "LearningRate", "Tuning", "check_callbacks", "check_rate", "refuse_rate_setters"]
-
 LearningRate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule | Literal["auto"]
 
 # Adam moves each weight by about the rate in each step. Weights are mostly below 1, also in a head on features of unit

@@ -24,8 +24,6 @@ from .recipe import FOLDS
 from .steps import Data, Inference, Settings
 from .tuning import TuningRun, tuning_settings
 
-__all__ = ["CheckedImages", "Trained", "check", "train_head", "tune"]
-
 
 class CheckedImages(NamedTuple):
     """Images that can be read, split into training and validation images.

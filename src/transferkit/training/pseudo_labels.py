@@ -21,8 +21,6 @@ from .scores import Scores
 from .selection import select
 from .solver import Array, HeadSolver, center_of
 
-__all__ = ["MOST_UNLABELLED", "learn_unlabelled"]
-
 ROUNDS = 5
 SHARE = 0.9  # of the unlabelled images, in the last round
 WEIGHT = 0.3  # of an unlabelled image, times its confidence; a labelled one has 1

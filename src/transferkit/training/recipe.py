@@ -6,11 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = [
-    "CROSS_VALIDATED", "FOLDS", "START_STRENGTH", "TUNING_STEPS", "epochs_for", "fold_epochs", "layer_rates",
-    "peak_rate", "runs_for",
-]  # fmt: skip
-
 # Up to so many images, every one of them both trains and validates, in turns. From there on, 15 % of them say enough.
 CROSS_VALIDATED = 1000
 FOLDS = 5

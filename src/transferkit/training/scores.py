@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 from ..images import Codes
 
-__all__ = ["Scores", "temperature"]
-
 # How much a temperature may change: few images do not say more.
 TEMPERATURES = np.geomspace(0.5, 2.0, 41)
 

@@ -17,8 +17,6 @@ from ..images import Codes
 from ..results import Selection
 from .scores import Scores, temperature
 
-__all__ = ["select"]
-
 # A gain must be more than this many of its standard errors.
 ERRORS = 0.5
 

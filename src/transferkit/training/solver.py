@@ -12,8 +12,6 @@ from threadpoolctl import ThreadpoolController
 
 from ..images import Codes
 
-__all__ = ["Array", "HeadSolver", "center_of"]
-
 Array = npt.NDArray[np.float32]
 
 ITERATIONS = 300

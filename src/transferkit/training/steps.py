@@ -22,8 +22,6 @@ from ..images import Codes, Images, Indices
 from .checkpoints import Checkpoint
 from .optimizer import WarmUpCosine
 
-__all__ = ["CORRECT", "LOSS", "RATE", "WEIGHTS", "Data", "Inference", "Loop", "Settings"]
-
 # Feature vectors that are scored in one call; images and feature maps come in batches as in training.
 SCORED_ROWS = 4096
 # The columns of a step's numbers: the sums of its losses and right answers, the sum of all weights, the rate.

@@ -7,8 +7,6 @@ import numpy.typing as npt
 
 from ..images import Codes
 
-__all__ = ["best_thresholds"]
-
 # A threshold that was chosen on fewer images with the label fits these images and no others.
 FEWEST = 5
 HALF = 0.5

@@ -33,8 +33,6 @@ from .selection import select
 from .steps import Data, Inference, Settings
 from .thresholds import best_thresholds
 
-__all__ = ["TuningRun", "tuning_settings"]
-
 Logits = Mapping[str, npt.NDArray[np.float32]]  # "before", "half-way" and "tuned" -> (n, n_classes)
 
 
