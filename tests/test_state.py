@@ -132,7 +132,11 @@ class TestImagesOfFit:
         clf = make(augmentation=augmentation).fit(images, pictures[1], epochs=1, verbose=0)
         images /= 255
         with refused(
-            tk.InvalidInputError, "Images changed since fit ('image ", "13 more", "Call fit again, or pass data"
+            tk.InvalidInputError,
+            "Images changed since fit ('image ",
+            "13 more",
+            "call fit again",
+            "fine_tune also takes other data",
         ):
             clf.fine_tune(validation=validation, **self.options)
         clf.fine_tune(images * 255, pictures[1], validation=0, **self.options)

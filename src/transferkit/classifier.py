@@ -68,6 +68,7 @@ from .features import (
     fixed_views,
     nearest,
     refuse_unreadable,
+    reread,
 )
 from .images import (
     ClassWeight,
@@ -76,6 +77,7 @@ from .images import (
     Images,
     Labels,
     Resizing,
+    Split,
     Validation,
     check_class_weight,
     read_images,
@@ -598,6 +600,13 @@ class TransferClassifier(Estimator):
         """float32 `(n, d)`, from the store where they are there."""
         return fitted.predictor.features(images, open_store(self.cache, lenient=True), console)
 
+    def _features_of_fit(self, fitted: Fitted, split: Split, console: Console) -> npt.NDArray[np.float32]:
+        """The features of the training images, float32 `(n, d)`, which must not have changed."""
+        images = split.training.images
+        inspection = reread(images, open_store(self.cache, lenient=True), console, skip=False)
+        split.refuse_changed(inspection.readable(), inspection.keys)
+        return self._features(fitted, images, console)
+
     def coverage(
         self,
         data: ImageData,
@@ -632,13 +641,14 @@ class TransferClassifier(Estimator):
 
         Raises:
             NotFittedError: `fit` comes first.
-            InvalidInputError: as for `predict`, or the images of `fit` are not at hand: after `load`, and in a copy.
+            InvalidInputError: as for `predict`, or the images of `fit` are not at hand, after `load` and in a copy, or
+                have changed.
             ImageReadError: images, or images of `fit`, that cannot be read.
         """
         fitted, console = self._fitted_or_raise("neighbours"), Console(verbose)
         split, given = fitted.split_of_fit("neighbours"), read_images(images)
         count = check_count("k", k)
-        known = self._features(fitted, split.training.images, console)
+        known = self._features_of_fit(fitted, split, console)
         return nearest(self._features(fitted, given, console), known, split, count)
 
     def suspicious_labels(self, n: int | None = None, *, verbose: Verbose = "auto") -> SuspiciousLabels:
@@ -654,13 +664,13 @@ class TransferClassifier(Estimator):
 
         Raises:
             NotFittedError: `fit` comes first.
-            InvalidInputError: the images of `fit` are not at hand: after `load`, and in a copy.
+            InvalidInputError: the images of `fit` are not at hand, after `load` and in a copy, or have changed.
             ImageReadError: images that can no longer be read.
         """
         fitted, console = self._single_label_or_raise("suspicious_labels", LOSSES), Console(verbose)
         split = fitted.split_of_fit("suspicious_labels").undivided()
         count = None if n is None else check_count("n", n, example=25)
-        features = self._features(_as_in_fit(fitted, self.history_, console), split.training.images, console)
+        features = self._features_of_fit(_as_in_fit(fitted, self.history_, console), split, console)
         scaled = features * np.float32(fitted.network.feature_scale)
         return suspicious_labels(scaled, split, split.folds(FOLDS, fitted.split_seed), count)
 

@@ -113,6 +113,15 @@ def test_a_loaded_classifier_has_no_photos(loaded: tk.TransferClassifier, method
         loaded.suspicious_labels() if method == "suspicious_labels" else loaded.neighbours("x.jpg")
 
 
+@pytest.mark.parametrize("method", ["neighbours", "suspicious_labels"])
+def test_photos_that_changed_since_fit_are_refused(make: Any, pictures: Any, method: str) -> None:
+    x, y = pictures[0].copy(), pictures[1]
+    clf = make().fit(x, y, verbose=0)
+    x[7] = x[8]
+    with refused(tk.InvalidInputError, "Images changed since fit ('image 7'", "Put them back", "fit again"):
+        clf.suspicious_labels(verbose=0) if method == "suspicious_labels" else clf.neighbours(x[0], verbose=0)
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("count", [0, -1, 2.5, True])
 def test_counts_are_whole(fitted: tk.TransferClassifier, photos: Any, count: Any) -> None:

@@ -170,6 +170,19 @@ class Split(NamedTuple):
                 start += len(order)
         return fold_of[copies]
 
+    def refuse_changed(self, readable: Indices, keys: npt.NDArray[np.uint8]) -> None:
+        """Arguments as for `again`; keys of the training images alone will do.
+
+        Raises:
+            InvalidInputError: images have changed since they were split.
+        """
+        changed = readable[trained_on(keys)[readable] != np.concatenate(self.keys)[readable]]
+        if len(changed):
+            raise InvalidInputError(
+                f"Images changed since fit ({some_of(map(self.all_images.name, changed.tolist()))}), but are needed as they "
+                f"were. Put them back, or call fit again; fine_tune also takes other data."
+            )
+
     def again(self, readable: Indices, keys: npt.NDArray[np.uint8]) -> Split:
         """The same without images that can no longer be read.
 
@@ -179,12 +192,7 @@ class Split(NamedTuple):
         Raises:
             InvalidInputError: images have changed, or no image of a class can be read.
         """
-        changed = readable[trained_on(keys)[readable] != np.concatenate(self.keys)[readable]]
-        if len(changed):
-            raise InvalidInputError(
-                f"Images changed since fit ({some_of(map(self.all_images.name, changed.tolist()))}): without data, "
-                f"fine_tune needs the images of fit as they were. Call fit again, or pass data."
-            )
+        self.refuse_changed(readable, keys)
         count = len(self.training)
         rows, others = readable[readable < count], readable[readable >= count] - count
         TrainingData(self.training, self.validation, 0.0).refuse_lost(rows, others)
