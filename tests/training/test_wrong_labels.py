@@ -68,9 +68,10 @@ def test_what_is_in_several_classes_is_not_judged(make: Any, pictures: Any) -> N
     assert not {0, 36} & {one.position for one in found}
 
 
-def test_positions_go_on_through_the_validation_data(make: Any, pictures: Any) -> None:
+@pytest.mark.parametrize("pair", [tuple, list])
+def test_positions_go_on_through_the_validation_data(make: Any, pictures: Any, pair: Any) -> None:
     x, y = pictures
-    clf = make().fit(x[6:], y[6:], validation=(x[:6], y[:6]), verbose=0)
+    clf = make().fit(x[6:], y[6:], validation=pair((x[:6], y[:6])), verbose=0)
     found = clf.suspicious_labels(36, verbose=0)
     assert sorted(one.position for one in found) == list(range(36))
     assert [one.label for one in found] == [np.concatenate([y[6:], y[:6]])[one.position] for one in found]

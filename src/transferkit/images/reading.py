@@ -148,7 +148,7 @@ def read_each(items: Iterable[object]) -> tuple[Images, dict[int, str]]:
 
 def split_pair(value: object) -> tuple[object, object]:
     """`validation=` as data: a pair (data, labels), or any form that brings its labels along."""
-    return value if isinstance(value, tuple) and len(value) == 2 else (value, None)
+    return tuple(value) if isinstance(value, (tuple, list)) and len(value) == 2 else (value, None)
 
 
 def _check_folder(path: Path, what: str) -> None:
