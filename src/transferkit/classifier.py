@@ -927,7 +927,7 @@ class TransferClassifier(Estimator):
         if source is None and seed is None:
             raise bad_argument("seed", None, "would give each process other random weights", "Pass for example seed=0")
         backbone = _pretrained(record, source, size, seed or 0, Console(0))
-        network = assemble(record, backbone, size, 2, 0.0, seed or 0, precision)
+        network = assemble(record, backbone, size, 2, 0.0, seed or 0, precision, check_resize(self.resize))
         return network.feature_extractor() if at is None else network.cut_at(at).extractor
 
     def _options(

@@ -160,10 +160,9 @@ print(len(loads), tf.config.threading.get_intra_op_parallelism_threads(), thread
     assert fresh_python(code, file).splitlines() == ["False", f"1 1 1 {expected}"]
 
 
-def test_fit_after_feature_batch_computes_nothing(
-    make: Make, photos: Path, computed: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clf = make(cache="values")
+@pytest.mark.parametrize("resize", ["squash", "pad"])
+def test_fit_after_feature_batch_computes_nothing(make: Make, photos: Path, computed: list[int], resize: Any) -> None:
+    clf = make(cache="values", resize=resize)
     extract = pickle.loads(pickle.dumps(tk.FeatureBatch(clf, store="values", features=True)))
     paths = sorted((photos / "train").rglob("*.png"))
     found = [extract({"image": [path.read_bytes() for path in paths[at : at + 10]]}) for at in range(0, 36, 10)]
