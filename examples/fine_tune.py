@@ -1,9 +1,9 @@
-"""Solve for a head, then fine-tune the later part of the backbone, and show what the second step gained.
+"""Solve for a head, fine-tune the later layers of the backbone, and show what fine-tuning gained.
 
     python examples/fine_tune.py photos/train --test photos/test
     python examples/fine_tune.py photos/train --at block_15
 
-The two are compared on images that were not trained on; with --test, also on those in another folder.
+Both classifiers are compared on images that were not trained on; with --test, also on those in another folder.
 """
 
 from __future__ import annotations

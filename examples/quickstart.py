@@ -1,9 +1,9 @@
-"""From a folder of photos to a saved classifier, without a network: the backbone is part of the package.
+"""From a folder of photos to a saved classifier, offline: the backbone is part of the package.
 
     python examples/quickstart.py photos                 # one folder per class in photos/
     python examples/quickstart.py                        # draws a small set of shapes
 
-Every fifth photo of a class is set aside for the test. The classifier is saved as transferkit-quickstart.keras, or as
+Every fifth photo of a class is held out for the test. The classifier is saved as transferkit-quickstart.keras, or as
 --output says.
 """
 

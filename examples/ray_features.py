@@ -1,8 +1,8 @@
-"""Extract the features of a folder of photos on a Ray cluster, then fit a classifier, which computes nothing any more.
+"""Extract the features of a folder of photos on a Ray cluster, then fit a classifier on the stored features.
 
 python examples/ray_features.py photos/train /shared/values pets.keras --workers 4
 
-Start it again after a stop, and it goes on with the photos whose features are not stored. Needs transferkit[ray].
+If it is stopped, start it again: it continues with the photos whose features are not stored. Needs transferkit[ray].
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def photos_in(folder: str) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Extract features with Ray, and fit a classifier on them.")
-    parser.add_argument("photos", help="one folder per class, that every machine can read, or its URL")
+    parser.add_argument("photos", help="folder with one folder per class, that every machine can read, or its URL")
     parser.add_argument("store", help="folder of values that every machine can write to")
     parser.add_argument("output", help="file for the classifier, ending in .keras")
     parser.add_argument("--backbone", default="MobileNetV2")
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stored = photos.map_batches(
         tk.FeatureBatch,
         fn_constructor_kwargs={"classifier": clf, "store": args.store, "image": "path"},
-        batch_size=1024,  # each batch is a file of the store
+        batch_size=1024,  # each batch is one file in the store
         compute=ray.data.ActorPoolStrategy(size=args.workers),
         num_cpus=args.cpus,
     )

@@ -2,7 +2,7 @@
 
 python examples/ray_predict.py pets.keras photos/new predictions --workers 4
 
-Start it again after a stop, and it goes on with the photos that have no answer yet. Needs transferkit[ray].
+If it is stopped, start it again: it continues with the photos that have no prediction yet. Needs transferkit[ray].
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import ray
 
 import transferkit as tk
 
-# The types of the columns, since a file in which all photos are good would not tell that of `error`.
+# Set explicitly: if all photos of a file can be read, the type of `error` cannot be inferred.
 SCHEMA = pa.schema([("path", "string"), ("label", "string"), ("confidence", "float32"), ("error", "string")])
 
 
@@ -30,7 +30,7 @@ def photos_in(folder: str) -> list[str]:
 
 
 def answered(output: Path) -> set[str]:
-    """The photos that have an answer; what was being written when the program was stopped is removed."""
+    """The photos that have a prediction; files that were incomplete when the program was stopped are removed."""
     paths: set[str] = set()
     for file in output.glob("*.parquet"):
         try:

@@ -306,7 +306,7 @@ class TestFineTune:
         fitted.fine_tune(at="stage1", epochs=2, learning_rate=0.3)
         assert fitted.history_.phases[-1].kept == 0
         assert np.array_equal(fitted.predict_proba(photos / "test", verbose=0), before)
-        assert "kept the classifier from before" in capsys.readouterr().out
+        assert "kept the previous classifier" in capsys.readouterr().out
 
     def test_improves_on_a_weak_head(self, make, photos):
         clf = make().fit(photos / "train", epochs=1, learning_rate=1e-5, verbose=0)

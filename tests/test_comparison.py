@@ -186,7 +186,7 @@ def test_the_budget_ends_it_between_backbones(
 ) -> None:
     found = tk.compare(*pictures, both, budget=1e-6, verbose=0)
     assert computed == []
-    assert {row.reason for row in found.rows} == {"the budget was used up before"}
+    assert {row.reason for row in found.rows} == {"the budget was already used up"}
     with refused(tk.InvalidInputError, "larger budget"):
         found.best()
     with refused(tk.InvalidInputError, "larger budget"):

@@ -291,7 +291,7 @@ def test_a_saved_classifier_gives_the_same_labels_here_and_in_plain_keras(
     assert found.labels.tolist() == expected.labels.tolist()
     assert found.thresholds.tolist() == expected.thresholds.tolist()
     assert "none, one or several of 3 labels" in loaded.card()
-    assert "share of images whose labels are all right" in loaded.card()
+    assert "share of images whose labels are all correct" in loaded.card()
     assert "3 classes" in loaded.summary()
     size = several.network_.input_shape[1:3]
     same_size = np.random.default_rng(0).integers(0, 256, (2, *size, 3)).astype(np.uint8)
@@ -444,8 +444,8 @@ def test_a_batch_is_answered_with_lists_as_predict_gives_tuples(several: tk.Tran
 @pytest.mark.parametrize(
     ("call", "remedy"),
     [
-        (lambda clf, images: clf.coverage(images, [[]] * len(images)), "Each label has a threshold instead"),
-        (lambda clf, images: clf.predict(images, min_confidence=0.5), "Each label has a threshold instead"),
+        (lambda clf, images: clf.coverage(images, [[]] * len(images)), "Each label has its own threshold instead"),
+        (lambda clf, images: clf.predict(images, min_confidence=0.5), "Each label has its own threshold instead"),
         (lambda clf, images: answers(clf, images).at_least(0.5), "each label has a threshold"),
         (lambda clf, images: clf.suspicious_labels(), "highest losses"),
     ],

@@ -214,7 +214,7 @@ def test_ctrl_c_leaves_the_classifier_and_a_line(
             getattr(clf, verb)(*data, **options, resume=resume)
     last = capsys.readouterr().out.splitlines()[-1]
     assert f"{verb} was stopped: the classifier is as it was before the call. " in last
-    assert ("The same call goes on with what is in 'run'." if resume else "With resume=FOLDER,") in last
+    assert ("The same call continues from the state in 'run'." if resume else "With resume=FOLDER,") in last
     assert same(weights(clf), before)
     assert clf.report_ is report and clf.classes_.tolist() == ["lying", "standing"]
     np.testing.assert_array_equal(clf.predict_proba(IMAGES, verbose=0), answers)

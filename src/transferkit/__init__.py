@@ -17,8 +17,8 @@ import os
 from importlib import import_module
 from pathlib import Path
 
-# TensorFlow reads this when it is imported. By itself it uses oneDNN only on processors with AVX-512; with AVX2, oneDNN is
-# faster too (benchmarks/onednn.py), and an image's features do not depend on which images are computed with it.
+# TensorFlow reads this when it is imported. By default it uses oneDNN only on processors with AVX-512; with AVX2, it is
+# faster too (benchmarks/onednn.py), and the features of an image do not depend on the other images of its batch.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _ROOM_OF = {
@@ -34,7 +34,7 @@ __all__ = sorted(_ROOM_OF)
 def __getattr__(name: str) -> object:
     if name not in _ROOM_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    room = _ROOM_OF[name]  # None for a room itself
+    room = _ROOM_OF[name]  # None for a package itself
     value = getattr(import_module(f".{room}", __name__), name) if room else import_module(f".{name}", __name__)
     globals()[name] = value
     return value

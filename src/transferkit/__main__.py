@@ -1,8 +1,8 @@
 """The command ``transferkit``, or ``python -m transferkit``.
 
-Each command is one or two calls of the public names, with their arguments as options. An option that is left out is not
-passed on, so that defaults stand in the API alone. Names are written ``tk.name``, which imports TensorFlow only where a
-command needs it.
+Each command makes one or two calls to the public API, with their arguments as options. An option that is left out is
+not passed on, so defaults are defined only in the API. Names are written ``tk.name``, so that TensorFlow is imported
+only by commands that need it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import transferkit as tk
 
 from .errors import bad_argument
 
-CHUNK = 256  # photos that `predict` answers together: fewer would not be stored
+CHUNK = 256  # photos per call of `predict`, which stores no values of smaller calls
 
 Asked: TypeAlias = argparse.Namespace
 Command: TypeAlias = Callable[[Asked], object]
@@ -46,19 +46,19 @@ def size(text: str) -> int | tuple[int, ...]:
     return sides[0] if len(sides) == 1 else sides
 
 
-# Every argument and option, by its name; what has no type is text.
+# Every argument and option by name; those without a type are text.
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "data": {"help": "folder with one folder per class"},
-    "model": {"help": "file of the classifier; it ends in .keras"},
+    "model": {"help": "file of the classifier, ending in .keras"},
     "path": {"help": "what to write: .onnx, .tflite, .xml (OpenVINO), or a folder (SavedModel)"},
-    "images": {"nargs": "+", "help": "photos, folders, or - for paths on standard input, one a line"},
+    "images": {"nargs": "+", "help": "photos, folders, or - for paths on standard input, one per line"},
     "--augmentation": {"choices": ["light"]},
-    "--backbone": {"help": "as `transferkit backbones` lists them"},
-    "--backbones": {"nargs": "+", "metavar": "NAME", "help": "as `transferkit backbones` lists them"},
+    "--backbone": {"help": "as listed by `transferkit backbones`"},
+    "--backbones": {"nargs": "+", "metavar": "NAME", "help": "as listed by `transferkit backbones`"},
     "--batch-size": {"type": int},
     "--budget": {"type": number_or_text, "help": "how long it may take: seconds, or for example 5min"},
-    "--cache": {"metavar": "FOLDER", "help": "of stored values, instead of the user's"},
-    "--calibrate": {"metavar": "FOLDER", "help": "photos on which int8 measures the range of the values"},
+    "--cache": {"metavar": "FOLDER", "help": "for stored values, instead of the user's cache"},
+    "--calibrate": {"metavar": "FOLDER", "help": "photos to measure activations on, for int8"},
     "--check": {"metavar": "FOLDER", "help": "photos to compare on"},
     "--class-weight": {"choices": ["balanced"]},
     "--clear": {"action": "store_true", "help": "remove all values"},
@@ -66,28 +66,28 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--epochs": {"type": int},
     "--family": {"help": "VGG, for example"},
     "--figure": {"required": True, "metavar": "FILE", "help": "PNG file to write"},
-    "--fine-tune": {"nargs": "?", "type": number_or_text, "metavar": "AT", "help": "then fine-tune, from AT on"},
-    "--folder": {"metavar": "FOLDER", "dest": "path", "help": "of stored values, instead of the user's"},
-    "--format": {"choices": ["csv", "jsonl"], "help": "CSV, or one JSON object a line; default: csv", "default": "csv"},
-    "--html": {"metavar": "FILE", "help": "page to write, too"},
-    "--input-size": {"type": size, "metavar": "PX", "help": "224, or height and width as 224x320"},
+    "--fine-tune": {"nargs": "?", "type": number_or_text, "metavar": "AT", "help": "then fine-tune, from layer AT on"},
+    "--folder": {"metavar": "FOLDER", "dest": "path", "help": "for stored values, instead of the user's cache"},
+    "--format": {"choices": ["csv", "jsonl"], "help": "CSV (default), or one JSON object per line", "default": "csv"},
+    "--html": {"metavar": "FILE", "help": "HTML page to write as well"},
+    "--input-size": {"type": size, "metavar": "PX", "help": "for example 224, or 224x320 (height x width)"},
     "--learning-rate": {"type": float},
     "--limit": {"type": int, "metavar": "BYTES", "help": "store no more than this from now on"},
     "--max-parameters": {"type": int, "metavar": "COUNT"},
     "--min-confidence": {"type": float, "metavar": "SHARE", "help": "no label below this probability, 0 to 1"},
     "--no-cache": {"dest": "cache", "action": "store_false", "help": "store no values"},
-    "--on-bad-image": {"choices": ["raise", "skip"], "help": "whether one that cannot be read is an error"},
+    "--on-bad-image": {"choices": ["raise", "skip"], "help": "stop at photos that cannot be read, or skip them"},
     "--precision": {"choices": ["float32", "bfloat16", "auto"]},
-    "--probabilities": {"action": "store_true", "default": False, "help": "of all classes, too"},
+    "--probabilities": {"action": "store_true", "default": False, "help": "also write those of all classes"},
     "--quantize": {"choices": ["float16", "dynamic", "int8"]},
     "--quiet": {"dest": "verbose", "action": "store_const", "const": 0, "help": "no messages and no progress bars"},
-    "--resize": {"choices": ["squash", "crop", "pad"], "help": "what becomes of photos of another shape"},
-    "--resume": {"metavar": "FOLDER", "help": "where the state is kept: the same command goes on after a stop"},
+    "--resize": {"choices": ["squash", "crop", "pad"], "help": "how to fit photos of another aspect ratio"},
+    "--resume": {"metavar": "FOLDER", "help": "save the state here: the same command continues after a stop"},
     "--seed": {"type": int},
-    "--test": {"metavar": "FOLDER", "help": "test images, checked too"},
-    "--validation": {"type": number_or_text, "help": "folder, or for fit a share of the images"},
-    "--unlabelled": {"metavar": "FOLDER", "help": "photos without labels to learn from, too"},
-    "--views": {"type": int, "help": "of each image: with --augmentation changed ones, else 2 = its mirror image, too"},
+    "--test": {"metavar": "FOLDER", "help": "test images to check as well"},
+    "--validation": {"type": number_or_text, "help": "folder; for fit also the share of images to hold out"},
+    "--unlabelled": {"metavar": "FOLDER", "help": "photos without labels to learn from as well"},
+    "--views": {"type": int, "help": "augmented versions of each image; without --augmentation, 2 = also mirrored"},
     "--weights": {"type": none_or_text, "help": "pretrained, imagenet, none, or the path of a file"},
 }
 CONSTRUCTOR = (
@@ -137,7 +137,7 @@ def fit(asked: Asked) -> None:
     clf = tk.TransferClassifier(**given(asked, *CONSTRUCTOR))
     clf.fit(asked.data, **given(asked, *TRAINING, *CALL))
     if "fine_tune" in asked:
-        clf.save(asked.model)  # it is there even if fine_tune fails
+        clf.save(asked.model)  # kept even if fine_tune fails
         clf.fine_tune(at=asked.fine_tune, **given(asked, "resume", *CALL))
     clf.save(asked.model)
     print(clf.summary())
@@ -161,7 +161,7 @@ def predict(asked: Asked) -> None:
     table = csv.writer(sys.stdout, lineterminator="\n")
     if asked.format == "csv":
         table.writerow(["path", "label", "confidence", *(f"probability of {name}" for name in names)])
-        sys.stdout.flush()  # readers see that it waits for paths
+        sys.stdout.flush()  # shows readers that it waits for paths
     for paths in chunks(paths_of(asked.images)):
         found = clf.predict(paths, **given(asked, "min_confidence", "views", *CALL))
         for path, reason in found.skipped.items():
@@ -187,7 +187,7 @@ def compare(asked: Asked) -> None:
     print(tk.compare(asked.data, **given(asked, "backbones", "budget", "seed", "cache", *CALL)))
 
 
-@command("Draw where in photos a classifier finds its answer.",
+@command("Draw which parts of photos speak for a classifier's answers.",
          "model", "images", "--figure", *STORE, *EACH)  # fmt: skip
 def explain(asked: Asked) -> None:
     if not Path(asked.figure).parent.is_dir():
@@ -197,7 +197,7 @@ def explain(asked: Asked) -> None:
     )
 
 
-@command("Write a classifier for another runtime, and compare the two.",
+@command("Export a classifier to another runtime, and compare the two.",
          "model", "path", "--check", "--quantize", "--calibrate", "--quiet")  # fmt: skip
 def export(asked: Asked) -> None:
     print(loaded(asked).export(asked.path, **given(asked, "check", "quantize", "calibrate", "verbose")))
@@ -218,25 +218,25 @@ def backbones(asked: Asked) -> None:
     print("\n".join(tk.list_backbones(**given(asked, "family", "max_parameters", "input_size"))))
 
 
-# ---- what they share ----
+# ---- shared by the commands ----
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; gives the exit status."""
+    """Run one command, and return the exit status."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.formatwarning = lambda message, *_, **__: f"transferkit: {message}\n"
     try:
         for stream in (sys.stdin, sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="surrogateescape")  # names of files need not be UTF-8
+                stream.reconfigure(errors="surrogateescape")  # file names need not be UTF-8
         asked = parser().parse_args(arguments)
-        if asked.run is not cache:  # which does without
+        if asked.run is not cache:  # which does not use it
             import_tensorflow()
         status = asked.run(asked)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        return 130  # what a shell gives for a program that Ctrl-C stops
-    except BrokenPipeError:  # who read the output has enough, `head` for example
+        return 130  # the status in a shell of a program stopped by Ctrl-C
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest at exit
         return 141
     except (tk.TransferKitError, OSError) as error:
@@ -246,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def import_tensorflow() -> None:
-    """TensorFlow greets on standard error before any of its settings apply: what it says while it is imported is dropped."""
+    """Import TensorFlow without the lines that it prints on standard error before any of its settings apply."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
@@ -271,7 +271,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def given(asked: Asked, *names: str) -> dict[str, Any]:
-    """The options among these that were given, by name."""
+    """Those of the named options that were given, by name."""
     return {name: value for name, value in vars(asked).items() if name in names}
 
 
@@ -288,7 +288,7 @@ def loaded(asked: Asked) -> tk.TransferClassifier:
 
 
 def paths_of(named: Iterable[str]) -> Iterator[str]:
-    """The photos that the arguments stand for, as they come."""
+    """The photos that the arguments name, one at a time."""
     from .images import list_files
 
     for text in named:

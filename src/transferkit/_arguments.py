@@ -36,11 +36,11 @@ def check_number(name: str, value: object, *, low: float, high: float, example: 
 
 
 def check_share(name: str, value: object, example: float = 0.9) -> float:
-    """A real number of 0 to 1."""
+    """A real number from 0 to 1."""
     number: Any = value
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not 0 <= number <= 1:  # NaN, too
-        raise bad_argument(name, value, "must be a number of 0 to 1", f"Pass for example {name}={example:g}")
+    if not is_number or not 0 <= number <= 1:  # NaN is refused too
+        raise bad_argument(name, value, "must be a number from 0 to 1", f"Pass for example {name}={example:g}")
     return float(number)
 
 
@@ -84,13 +84,13 @@ def check_resize(value: object) -> Resize:
 def check_views(value: object) -> int:
     """How many views of each image are predicted: 1 or 2."""
     if not is_whole(value) or value not in (1, 2):
-        rule = "must be 1 (each image as it is) or 2 (and its mirror image)"
+        rule = "must be 1 (the image only) or 2 (also its mirror image)"
         raise bad_argument("views", value, rule, "Pass views=2, or leave it out")
     return 1 if value == 1 else 2
 
 
 def is_whole(value: object) -> bool:
-    """Whether this is a whole number of Python or NumPy, and not a bool."""
+    """Whether this is a whole number, of Python or NumPy, and not a bool."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 

@@ -1,4 +1,4 @@
-"""Messages and progress bars, by the user's `verbose`. Bars show on terminals and notebooks only, after two seconds."""
+"""Messages and progress bars, as `verbose` says. Bars appear only on terminals and in notebooks, after two seconds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Console:
         self.level = int(verbose) if isinstance(verbose, numbers.Integral) else 1
 
     def say(self, text: str, level: int = 1) -> None:
-        """A message on standard output, from this level of `verbose` on."""
+        """Print a message on standard output, if `verbose` is at least this level."""
         if self.level >= level:
             print(text, flush=True)
 
@@ -44,7 +44,7 @@ class Console:
 
 
 def readable(size: float) -> str:
-    """Bytes in the unit that suits their number."""
+    """A number of bytes in a suitable unit."""
     for unit in ("bytes", "kB", "MB"):
         if size < 1000:
             return f"{size:.0f} {unit}"
@@ -53,7 +53,7 @@ def readable(size: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in the unit that suits its length."""
+    """A time in a suitable unit."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -62,13 +62,13 @@ def duration(seconds: float) -> str:
 class Bar:
     """A progress bar with a rate and the time left, on standard error.
 
-    It appears only when the work takes longer than two seconds, and never where nobody could watch
-    it: in a log file, or in a pipe.
+    It appears only when the work takes longer than two seconds, and never where nobody can watch it: in a log file
+    or a pipe.
     """
 
     def __init__(self, title: str, total: float, unit: str, is_wanted: bool) -> None:
         console = rich.console.Console(file=sys.stderr)
-        in_notebook = console.is_jupyter and find_spec("ipywidgets") is not None  # rich warns where these are missing
+        in_notebook = console.is_jupyter and find_spec("ipywidgets") is not None  # rich warns if these are missing
         is_watched = sys.stderr.isatty() or in_notebook  # rich itself also trusts FORCE_COLOR
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -78,7 +78,7 @@ class Bar:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            redirect_stdout=sys.stdout.isatty(),  # what goes to a file stays what goes to a file
+            redirect_stdout=sys.stdout.isatty(),  # output to a file is left alone
             disable=not is_wanted or not is_watched,
         )
         self._progress.add_task(title, total=total or None, rate=0.0)

@@ -19,15 +19,15 @@ class Estimator:
     def set_params(self, **params: object) -> Self:
         """Change arguments of the constructor, which later calls check and use.
 
-        A network that is fitted already stays what it is, and `save` writes what was fitted.
+        A network that is already fitted does not change, and `save` writes what was fitted.
 
         Raises:
-            InvalidInputError: no such argument.
+            InvalidInputError: the constructor has no such argument.
         """
         names = self._defaults()
         for name, value in params.items():
             if name not in names:
-                raise bad_argument(name, value, "is not an argument of this class", f"There are {', '.join(names)}")
+                raise bad_argument(name, value, "is not an argument of this class", f"Pass one of {', '.join(names)}")
             setattr(self, name, value)
         return self
 

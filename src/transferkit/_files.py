@@ -1,4 +1,4 @@
-"""Folders for downloaded files and computed values, whether they are private, and files that are replaced at once."""
+"""Folders for downloads and computed values, checks that they are private, and atomic replacement of files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 VARIABLE = "TRANSFERKIT_WEIGHTS"  # the environment variable that names a folder of weights files
-LITTER_AGE = 3600  # seconds without a change after which nobody writes a temporary file any more
+LITTER_AGE = 3600  # seconds without a change after which nobody is still writing a temporary file
 # The addresses of Keras Applications' files, which Keras's own cache holds.
 KERAS = (
     "https://storage.googleapis.com/tensorflow/keras-applications/",
@@ -26,8 +26,8 @@ KERAS = (
 def cache_folders(url: str) -> list[Path]:
     """The folders for the file downloaded from an address, best first.
 
-    Keras keeps all its files in one folder by name, so only its own belong there. Each other address has a folder of
-    its own, since model.weights.h5 is a common name.
+    Keras keeps all its files in one folder by name, so only its own files belong there. Every other address has its own
+    folder, since model.weights.h5 is a common name.
     """
     address = hashlib.sha256(url.encode()).hexdigest()[:16]
     keras = expanded(os.environ.get("KERAS_HOME") or "~/.keras")
@@ -61,8 +61,8 @@ def expanded(text: str) -> Path | None:
 def is_private(folder: Path) -> bool:
     """Whether nobody but this user (or the administrator) could have put a file there."""
     if not hasattr(os, "geteuid"):
-        return True  # on Windows a profile is private by itself
-    for place in (folder, folder.parent):  # who may write to the one above can put another in its place
+        return True  # on Windows a profile is private by default
+    for place in (folder, folder.parent):  # whoever may write to the parent can replace the folder
         status = place.stat()
         others = stat.S_IWOTH if status.st_gid == os.getegid() else stat.S_IWOTH | stat.S_IWGRP
         if status.st_uid not in (0, os.geteuid()) or status.st_mode & others:
@@ -71,7 +71,7 @@ def is_private(folder: Path) -> bool:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder, and missing ones above it, for this user only; existing folders stay as they are."""
+    """Make a folder and its missing parents, for this user only; existing folders do not change."""
     missing = [place for place in (folder, *folder.parents) if not place.is_dir()]
     for place in reversed(missing):
         place.mkdir(mode=0o700, exist_ok=True)
@@ -81,14 +81,14 @@ def make_private(folder: Path) -> None:
 def replacing(target: Path) -> Iterator[Path]:
     """A path for a new file that takes the place of `target` when the block ends.
 
-    The new file is on the disk before it takes that place: a kill or a power cut at any moment leaves the old file or
-    the new one, whole. A link stays a link, and a file that was there keeps its mode.
+    The new file is on the disk before it takes that place: a kill or a power cut at any moment leaves either the old
+    file or the new one, complete. A link stays a link, and the mode of an existing file is kept.
 
     Raises:
-        OSError: the folder cannot be written to, or `target` is a folder, a device or another thing that is not a file.
+        OSError: the folder cannot be written to, or `target` is a folder, a device or anything else but a file.
     """
     place = Path(os.path.realpath(target))
-    # A folder refuses to be replaced, with its own words.
+    # Replacing a folder fails later, with a message of its own.
     if place.exists() and not (place.is_file() or place.is_dir()):
         raise FileExistsError(errno.EEXIST, "It is not a regular file", str(place))
     prefix = f".transferkit-{zlib.crc32(os.fsencode(place.name)):08x}-"
@@ -106,7 +106,7 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def _remove_litter(folder: Path, prefix: str) -> None:
-    """What writers of the same file left behind when they were killed."""
+    """Remove what writers of the same file left behind when they were killed."""
     for old in folder.glob(f"{prefix}*"):
         with suppress(OSError):  # another process removes it, or it belongs to another user
             if max(path.lstat().st_mtime for path in (old, *old.iterdir())) < time.time() - LITTER_AGE:
@@ -114,7 +114,7 @@ def _remove_litter(folder: Path, prefix: str) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Put the new name on the disk; some systems and network folders cannot."""
+    """Flush the new name to the disk; some systems and network folders cannot."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -125,9 +125,9 @@ def _flush_folder(folder: Path) -> None:
 
 @contextmanager
 def replacing_all(target: Path) -> Iterator[Path]:
-    """A private folder for a new file or folder `target.name`, and files beside it; all take their places at the end.
+    """A private folder for a new file or folder `target.name` and files beside it; at the end, they move into place.
 
-    The one of this name comes last. A folder that was there is moved away first, so for a moment there is none.
+    The one of this name moves last. An existing folder is moved away first, so for a moment there is none.
     """
     with tempfile.TemporaryDirectory(prefix=".transferkit-", dir=target.parent) as temporary:
         folder = Path(temporary, "new")

@@ -22,14 +22,14 @@ from .results import MultiLabelPredictions, Predictions
 
 @dataclass(frozen=True)
 class Fitted:
-    """The result of training; replaced as a whole, so that a failure leaves the last one in place.
+    """The result of training; replaced as a whole, so that a failure leaves the previous one in place.
 
     Attributes:
-        weights, seed: the arguments of the constructor, as they were in `fit`.
-        split_seed: divided the images of `fit`, and starts the order of training.
+        weights, seed: the arguments of the constructor at the time of `fit`.
+        split_seed: the seed of the split of `fit`, and of the order of images in training.
         split: the images of `fit`; None after `load`.
-        share: how much of them `fit` held out; 0 if it was given validation images, or none.
-        known: stands for the contents of all images that the classifier was trained on.
+        share: the share of them that `fit` held out; 0 if it was given validation images, or used none.
+        known: digests of the contents of all images that the classifier was trained on.
         typicality: of the training images of the last phase that changed the network.
     """
 
@@ -57,7 +57,7 @@ class Fitted:
     def predictions(
         self, images: Images, store: Store | None, console: Console, title: str, skip: bool, views: int = 1
     ) -> tuple[Predictions, Inspection]:
-        """Predictions of the images that can be read, and which these are; arguments as for `Predictor`."""
+        """Predictions for the images that can be read, and which these are; arguments as for `Predictor`."""
         _, probabilities, typicalities, inspection = self.predictor(images, store, console, title, skip, views)
         paths = [images.path(index) for index in inspection.readable().tolist()]
         found = self.classes, probabilities, paths, inspection.reasons(images), typicalities
@@ -73,11 +73,11 @@ class Fitted:
         """The images of `fit`.
 
         Raises:
-            InvalidInputError: the classifier was loaded or copied; `method` is what needs them.
+            InvalidInputError: the classifier was loaded or copied, so `method` cannot have them.
         """
         if self.split is None:
             raise InvalidInputError(
-                f"{method} was called on a classifier that was loaded or copied, which does not contain the images of fit, "
-                f"and needs them. Call it on the classifier that was fitted, or fit again."
+                f"{method} was called on a classifier that was loaded or copied, but it needs the images of fit, which "
+                f"only the fitted classifier has. Call it on that classifier, or fit again."
             )
         return self.split

@@ -1,4 +1,4 @@
-"""Marks a class or a function as public: it shows the path that users import it from, in tracebacks and pickles."""
+"""Marks classes and functions as public: tracebacks and pickles show the path that users import them from."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ T = TypeVar("T", bound=Any)
 
 
 def public(thing: T) -> T:
-    """Imported from ``transferkit``."""
+    """Mark as imported from ``transferkit``."""
     thing.__module__ = "transferkit"
     return thing
 
 
 def public_in_room(thing: T) -> T:
-    """Imported from the room of its module, such as ``transferkit.results``."""
+    """Mark as imported from the package of its module, such as ``transferkit.results``."""
     thing.__module__ = thing.__module__.rpartition(".")[0]
     return thing

@@ -1,7 +1,7 @@
-"""Files at URLs: ``s3://``, ``gs://``, ``hf://``, ``https://`` and what else fsspec knows (extra ``remote``).
+"""Files at URLs: ``s3://``, ``gs://``, ``hf://``, ``https://`` and whatever else fsspec supports (extra ``remote``).
 
-Text that begins with a scheme is a URL, a `Path` never is. URLs come from the user alone: nothing that is read leads to
-another one. User names, passwords and queries, which may hold a signature, are left out of all messages.
+Text that begins with a scheme is a URL; a `Path` never is. URLs come only from the user: nothing that is read leads to
+another one. User names, passwords and queries, which may contain a signature, are left out of all messages.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .errors import (
     some_of,
 )
 
-READERS = 32  # threads that wait for answers: a request takes far longer than the work on its answer
+READERS = 32  # threads that wait for responses: a request takes far longer than processing its response
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # of two letters or more: C:// is a drive
 COMMON = ("s3", "gs", "az", "hf", "https", "memory")
 WEB = ("http", "https")
@@ -65,14 +65,14 @@ class Remote:
 
     @property
     def is_web(self) -> bool:
-        """Whether there is no way to list what is below it."""
+        """Whether it is on the web, where folders cannot be listed."""
         return self.url.lower().startswith(tuple(f"{scheme}://" for scheme in WEB))
 
     def absolute(self) -> Remote:
         return self
 
     def stat(self) -> Remote:
-        """With size and version; an OSError if there is no such file."""
+        """The same with size and version; an OSError if there is no such file."""
         if self.version:
             return self
         with self._reached() as (files, path):
@@ -87,12 +87,12 @@ class Remote:
             files.get_file(path, str(target))
 
     def open(self, mode: str = "rb") -> Any:
-        """A file that can be read from any position."""
+        """Open it as a file that can be read from any position."""
         with self._reached() as (files, path):
             return files.open(path, mode)
 
     def write(self, content: Path | bytes) -> None:
-        """Put the content of a local file, or bytes, there."""
+        """Write the content of a local file, or bytes, to it."""
         with self._reached() as (files, path):
             if isinstance(content, Path):
                 files.put_file(str(content), path)
@@ -100,7 +100,7 @@ class Remote:
                 files.pipe_file(path, content)
 
     def files(self) -> list[tuple[str, Remote]]:
-        """Every file below a folder and its path in it, sorted, with size and version; of a file, itself and ``""``."""
+        """Files below a folder as (path in it, file with size and version), sorted; for a file, ``""`` and itself."""
         with self._reached() as (files, path):
             found = files.find(path, detail=True)
         root, start = self.url.rstrip("/"), path.rstrip("/")
@@ -118,7 +118,7 @@ class Remote:
 
     @contextmanager
     def _reached(self) -> Iterator[tuple[Any, str]]:
-        """The file system and the path in it; whatever goes wrong is an OSError without secrets."""
+        """The file system and the path in it; any failure becomes an OSError without secrets."""
         start = re.match(r"[^/]*//[^/]*", self.url)
         try:
             files = _file_system(start[0] if start else self.url, os.getpid())
@@ -135,7 +135,7 @@ Location = Path | Remote
 
 
 def located(path: str | os.PathLike[str]) -> Location:
-    """A path that a user passed; a URL is checked as far as that takes no connection.
+    """A path that a user passed; a URL is checked as far as possible without a connection.
 
     Raises:
         InvalidInputError: a scheme that fsspec does not know.
@@ -158,19 +158,19 @@ def located(path: str | os.PathLike[str]) -> Location:
     except ImportError as error:
         implementations = import_module("fsspec.registry").known_implementations
         package = implementations[scheme]["class"].partition(".")[0]
-        package = "" if package == "fsspec" else package  # https needs a part of the extra
+        package = "" if package == "fsspec" else package  # https needs only a part of the extra
         raise MissingExtraError(f"Reading {str(remote)!r}", "remote", package) from error
     return remote
 
 
 def refuse_url(name: str, path: object) -> None:
-    """An argument that takes a path on this machine alone: a URL would become a folder here."""
+    """Refuse a URL for an argument that takes a local path: it would become a folder on this machine."""
     if isinstance(path, str) and SCHEME.match(path):
         raise bad_argument(name, path, "is a URL: this must be a path on this machine", "Pass such a path")
 
 
 @functools.lru_cache(maxsize=16)
 def _file_system(start: str, process: int) -> Any:  # noqa: ARG001  # its threads do not survive a fork
-    """What reads URLs that start like this. It remembers no listings: files come and go."""
+    """The file system for URLs that start like this. It caches no listings, since files come and go."""
     fsspec = import_extra("fsspec", f"Reading {shown_url(start)!r}", "remote")
     return fsspec.core.url_to_fs(start, use_listings_cache=False)[0]

@@ -1,4 +1,4 @@
-"""The version of transferkit, and a report of the versions that it runs on."""
+"""The version of transferkit, and a report of the versions of what it runs on."""
 
 import platform
 from importlib import metadata

@@ -1,4 +1,4 @@
-"""`TransferClassifier`: each method is the steps of its work, one after the other."""
+"""`TransferClassifier`: each method lists the steps of its work in order."""
 
 from __future__ import annotations
 
@@ -135,18 +135,18 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# What to do instead of what only one label per image allows.
+# Remedies, for methods that need one label per image.
 THRESHOLDS = (
-    "Each label has a threshold instead, at which evaluate gives precision and recall; to be surer, compare the "
-    "`probabilities` of predict with higher ones"
+    "Each label has its own threshold instead, at which evaluate gives precision and recall; to be stricter, compare "
+    "the `probabilities` of predict with a higher one"
 )
-LOSSES = "Look at the images with the highest losses instead, on the page that `html` of an evaluation writes"
+LOSSES = "Look at the images with the highest losses instead, on the page that `evaluation.html` writes"
 
 RESULTS = ("_fitted", "classes_", "network_", "history_", "report_")  # attributes that training sets
 
 
 def _says_what_stays(method: F) -> F:
-    """After Ctrl-C in a method that trains, a line says what is left, and how to go on; then the caller gets it."""
+    """After Ctrl-C in a method that trains, print what is left and how to continue, then raise it again."""
 
     @wraps(method)
     def call(self: TransferClassifier, *data: Any, **options: Any) -> Any:
@@ -157,9 +157,9 @@ def _says_what_stays(method: F) -> F:
             if vars(self).get("_fitted") is before:
                 left = "not fitted" if before is None else "as it was before the call"
                 resume = options.get("resume")
-                remedy = "With resume=FOLDER, the same call can go on where it was stopped."
+                remedy = "With resume=FOLDER, the same call can continue where it was stopped."
                 if resume is not None:
-                    remedy = f"The same call goes on with what is in {str(resume)!r}."
+                    remedy = f"The same call continues from the state in {str(resume)!r}."
                 text = f"{method.__name__} was stopped: the classifier is {left}. {remedy}"
                 Console(options.get("verbose", "auto")).say(text)
             raise
@@ -172,41 +172,41 @@ class TransferClassifier(Estimator):
     """An image classifier: a pretrained backbone with a new head.
 
     Args:
-        backbone: a name from `list_backbones` or of a family (``"ResNet"`` is ResNet50; `repr` shows which), case does
-            not matter, or a record. `load` finds backbones by name: register a record of your own (`register_backbone`).
-        weights: ``"pretrained"`` (of the backbone's record), ``"imagenet"`` (the same, and an error
-            where they were not trained on ImageNet), the path of a weights file, or None (random).
+        backbone: a name from `list_backbones` or of a family (``"ResNet"`` is ResNet50; `repr` shows which), in any
+            case, or a record. `load` finds backbones by name: register your own records (`register_backbone`).
+        weights: ``"pretrained"`` (those of the backbone's record), ``"imagenet"`` (the same, but an error
+            if they were not trained on ImageNet), the path of a weights file, or None (random).
         input_size: None = the backbone's default, an int, or (height, width) in pixels.
-        resize: what becomes of images whose aspect ratio is not that of the input size: ``"squash"`` = each side is scaled
-            on its own; ``"crop"`` = the shorter side is scaled to fit, and the centre is cut out; ``"pad"`` = the longer
-            side is scaled to fit, and the rest is mean grey.
-        dropout: share of features that is dropped while the head is trained by steps, 0 to below 1.
-        augmentation: None, ``"light"`` (flipped, rotated and zoomed a little), or a Keras layer that keeps the
-            shape of a batch float32 `(n, h, w, 3)`, RGB 0-255. Active while training only.
-        views: with `augmentation`, None = every epoch computes newly changed images; or the number of changed versions
-            of each image that are computed once and stored, and that the epochs go through in turn. They depend on
-            the image alone, not on `seed`.
+        resize: how images of another aspect ratio are fitted to the input size: ``"squash"`` = each side is scaled
+            independently; ``"crop"`` = the shorter side is scaled to fit, and the centre is cropped; ``"pad"`` = the
+            longer side is scaled to fit, and the rest is filled with mean grey.
+        dropout: the share of features to drop while the head is trained by steps, 0 to below 1.
+        augmentation: None, ``"light"`` (mirrored at random, rotated and zoomed a little), or a Keras layer that maps
+            float32 batches `(n, h, w, 3)`, RGB 0-255, to the same shape. Active only during training.
+        views: with `augmentation`, None = every epoch augments the images again; or the number of augmented versions of
+            each image, which are computed once and stored. A head is solved for on all of them; epochs use them in
+            turn. They depend on the image alone, not on `seed`.
         cache: True = computed values are stored in the user's cache folder, for later calls and other processes
-            (`transferkit.cache` shows, limits and clears it); the path of another folder for that, which each call
-            looks up from the working directory of then if it is relative; False = nothing is stored after the call.
+            (`transferkit.cache` shows, limits and clears it); the path of another folder to store them in, which each
+            call resolves if it is relative; False = nothing is stored after the call.
         precision: of the frozen part of the network: ``"float32"``; ``"bfloat16"``, about twice as fast on a CPU with
             AVX-512 BF16 or AMX, and float16 on a GPU with tensor cores; or ``"auto"``, which uses bfloat16 if the
-            machine is fast at it. It costs up to half a point of accuracy: see the page on performance.
-            Training is in float32.
-        labels: how many an image has: ``"single"`` = one; ``"multiple"`` = none, one or several; ``"auto"`` = `fit` finds
-            out from the form of the labels, and refuses those that leave it open.
-        seed: for the split, the order of images, dropout and augmentation; None = a new one for each `fit`.
+            machine is fast at it. Half precision costs up to half a point of accuracy: see the page on performance.
+            Training uses float32.
+        labels: how many labels an image has: ``"single"`` = one; ``"multiple"`` = none, one or several; ``"auto"`` =
+            `fit` infers it from the form of the labels, and refuses labels that leave it open.
+        seed: for the split, the order of images, dropout and augmentation; None = a new seed for each `fit`.
 
     Attributes:
         classes_: class names `(n_classes,)`, sorted; str, int64 or bool as the labels were.
         network_: a `keras.Model` from RGB 0-255 float32 `(n, h, w, 3)` to probabilities `(n, n_classes)`. Weights that
             you set in it are used from then on.
         history_: a `History`, the epochs of all phases.
-        report_: a `Report`, the result of the data check in the last `fit`, or in the `fine_tune` that was given
-            images; not part of a saved classifier.
+        report_: a `Report`, the result of the data check in the last `fit`, or in the last `fine_tune` that was given
+            images; not saved.
 
-    The constructor only stores its arguments; `fit` checks them. `copy.deepcopy` and `pickle` take what `save` writes, so
-    the images of `fit` and `report_` are left out of a copy.
+    The constructor only stores its arguments; `fit` checks them. `copy.deepcopy` and `pickle` copy what `save` writes,
+    so a copy lacks the images of `fit` and `report_`.
 
     Example:
         >>> import transferkit as tk
@@ -269,46 +269,46 @@ class TransferClassifier(Estimator):
     ) -> Self:
         """Train a new head on the features of the frozen backbone.
 
-        The features of each image are computed once, and not at all if an earlier call stored them (with `augmentation`,
-        once in each epoch, or once for each of the `views`). On them, the head is solved for: a logistic regression
-        whose penalty is chosen by cross-validation. With `epochs`, `learning_rate`, `callbacks` or an augmentation
-        without `views`, or with features of more than 1 GiB, it is trained by steps of Adam instead, and the last epoch
-        is kept. The images are checked as by `check_images`; `report_` is the result. Copies of an image are never
-        divided between training and validation.
+        The features of each image are computed once, or not at all if an earlier call stored them (with `augmentation`,
+        once in each epoch, or once for each of the `views`). The head on these features is solved for: it is a logistic
+        regression whose penalty is chosen by cross-validation. With `epochs`, `learning_rate`, `callbacks` or an
+        augmentation without `views`, or with more than 1 GiB of features, it is trained by steps of Adam instead, and
+        the last epoch is kept. The images are checked as by `check_images`, and `report_` has the result. Copies of an
+        image are never split between training and validation.
 
         Args:
             data: a folder with one folder per class; a list or array of file paths, an array `(n, h, w, 3)`, RGB
                 0-255, uint8 or float, or a list of arrays, ``bytes`` of image files or Pillow images, with `labels`; a
-                pandas DataFrame with the columns ``path`` or ``image``, and ``label`` (other usual names are found
-                too); a batched `tf.data.Dataset` of
-                ``(image, label)``.
-            labels: one per image: text, whole numbers, booleans or one-hot rows. For several labels an image, a list of
-                names for each, which may be empty, or a DataFrame with a column of 0 and 1 for each class. Such columns
-                may also stand beside ``path`` in `data`.
-            validation: the share of images held out, drawn in proportion from each class; or data in any of these
-                forms, arrays and paths as a pair ``(data, labels)``; None or 0 = none are held out. ``"auto"`` = up to 1,000
-                images validate each other in 5 folds and all of them are trained on; of more, and where the head is
-                trained by steps, 15 % are held out.
-            epochs: passes over the stored features, for a head that is trained by steps; None = 30.
+                pandas DataFrame with the columns ``path`` or ``image``, and ``label`` (other common names work too);
+                a batched `tf.data.Dataset` of ``(image, label)``.
+            labels: one per image: text, whole numbers, booleans or one-hot rows. For several labels per image, a list
+                of names for each image, which may be empty, or a DataFrame with a column of 0 and 1 for each class.
+                Such columns may also be next to ``path`` in `data`.
+            validation: the share of images to hold out, drawn in proportion from each class; or validation data in any
+                of these forms, arrays and paths as a pair ``(data, labels)``; None or 0 = hold out none. ``"auto"`` =
+                up to 1,000 images are cross-validated in 5 folds, and all of them are trained on; of more images, or if
+                the head is trained by steps, 15 % are held out.
+            epochs: passes over the images, for a head that is trained by steps; None = 30.
             batch_size: images per step.
-            learning_rate: of Adam: a number or a Keras schedule; ``"auto"`` = 0.001. It and the number of epochs come
+            learning_rate: of Adam: a number or a Keras schedule; ``"auto"`` = 0.001. This rate and the 30 epochs come
                 from ``benchmarks/recipe.py``.
-            class_weight: None, ``"balanced"``, or a dict from class name to weight; `fine_tune` uses it too. With several
-                labels an image, ``"balanced"`` weighs the images with a label against those without, and a weight is that
-                of the images with it.
-            unlabelled: more images of these classes, in any form that `predict` takes: worth trying with 10 labels a class
-                or fewer. The head labels those that it is sure of and learns from them, in 5 rounds (Lee, 2013); that is
-                kept only if it lowers the out-of-fold loss on the labelled images by more than half of the standard error.
-                Of more than 5,000, so many are drawn. Not for a head that is trained by steps.
-            on_bad_image: ``"raise"`` = images that cannot be read are an error that names them all, before the
-                first epoch; ``"skip"`` = they are left out, and ``history_.skipped`` names them.
+            class_weight: None, ``"balanced"``, or a dict from class name to weight; `fine_tune` uses it too. With
+                several labels per image, ``"balanced"`` balances the images with a label and those without it, and a
+                weight in a dict applies to the images with that label.
+            unlabelled: more images of these classes, in any form that `predict` takes; worth trying with 10 or fewer
+                labelled images per class. In 5 rounds, the head labels the images that it is most sure of and learns
+                from them (Lee, 2013). The result is kept only if it lowers the out-of-fold loss on the labelled images
+                by more than half of the standard error. At most 5,000 images are used, drawn at random. Not for a head
+                that is trained by steps.
+            on_bad_image: ``"raise"`` = an error before the first epoch names all images that cannot be read;
+                ``"skip"`` = they are left out, and ``history_.skipped`` lists them.
             callbacks: Keras callbacks; one that saves the model saves the whole network, before its logits are scaled.
-            resume: a folder that keeps the state of the run every few seconds. If the process is killed, the same call
-                goes on from there and ends as if it had not been (to the last bit on a CPU). It is refused if the data
-                or an argument is another. Not with `callbacks`, whose state is unknown.
-            strategy: of `tf.distribute`, such as ``MirroredStrategy()`` for all GPUs of a machine: each device trains on
-                its share of each batch, and the result is that of one device but for rounding. None = one device. A
-                head that is solved for needs none. See "Several devices" on the page on performance.
+            resume: a folder to save the state of the run in every few seconds. If the process is killed, the same call
+                continues from there and ends as an uninterrupted run would (to the last bit on a CPU). It is refused if
+                the data or an argument has changed. Not with `callbacks`, whose state is unknown.
+            strategy: of `tf.distribute`, such as ``MirroredStrategy()`` for all GPUs of a machine: each device trains
+                on its share of each batch, with the same result as one device except for rounding. None = one device. A
+                head that is solved for does not use it. See "Several devices" on the page on performance.
             verbose: 0 = silent; ``"auto"`` or 1 = messages, and progress bars on a terminal; 2 = also a line per epoch.
 
         Returns:
@@ -317,12 +317,12 @@ class TransferClassifier(Estimator):
         Raises:
             InvalidInputError: an argument, the data or the labels break a rule.
             UnknownBackboneError: no such backbone.
-            ImageReadError: images that cannot be read, all of them named.
+            ImageReadError: some images cannot be read, all of them named.
             WeightsError: the weights could not be loaded.
             TrainingError: the loss or the weights became NaN or infinite, or the loss too large to learn from; it names
                 the images of the batch.
 
-        If it fails or is stopped with Ctrl-C, a classifier that was fitted before is unchanged.
+        If `fit` fails or is stopped with Ctrl-C, a classifier that was fitted before stays unchanged.
         """
         refuse_fork()
         record = get_backbone(self.backbone)
@@ -339,7 +339,7 @@ class TransferClassifier(Estimator):
             seed = folder.seed(seed)
         given = epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose
         options = self._options(given, size, seed, folder, strategy)
-        validation_share(validation)  # refuses a wrong share before a large folder is listed
+        validation_share(validation)  # refuses an invalid share before a large folder is listed
         more = read_unlabelled(unlabelled, options)
         images = read_labelled(data, labels, what="training data", lenient=options.skip, kind=kind)
         several = images.kind == "multiple"
@@ -391,51 +391,52 @@ class TransferClassifier(Estimator):
         strategy: tf.distribute.Strategy | None = None,
         verbose: Verbose = "auto",
     ) -> Self:
-        """Train the last part of the backbone together with the head, and keep what is better than before.
+        """Train the last part of the backbone together with the head, and keep the result if it is better.
 
-        The values before `at` are computed once per image and stored; layers there stay as they are, and so
-        do the statistics of BatchNormalization everywhere, while its gamma and beta are trained. The tuned network, and
-        the point half-way between it and the classifier from before (Wortsman et al., 2022), are compared with that
-        classifier on images that were not trained on, in loss. One of them is kept if the gain is more than half of
-        its standard error; its logits are then multiplied with the number, 0.5 to 2, that gives the lowest loss
-        (Guo et al., 2017). ``history_.phases[-1].selection`` has the figures.
+        The values before `at` are computed once per image and stored. Layers before `at` stay frozen, as do all
+        statistics of BatchNormalization, whose gamma and beta are trained from `at` on. The loss of the tuned network,
+        and of the point half-way between it and the previous classifier (Wortsman et al., 2022), is compared with that
+        of the previous classifier, on images that were not trained on. The better of the two is kept if its gain is
+        more than half of its standard error; its logits are then multiplied by the number, 0.5 to 2, that gives the
+        lowest loss (Guo et al., 2017). ``history_.phases[-1].selection`` has the figures.
 
         Args:
-            data: None = the images of `fit`, divided as they were, which must not have changed; or data in any form
+            data: None = the images of `fit`, split as they were, which must not have changed; or data in any form
                 that `fit` takes, of the classes that the classifier knows.
             labels: one per image; needed unless `data` contains them.
-            at: the first trained layer: its index in ``backbone.layers`` (negative counts from the end), its
-                name, or a stage of the backbone's record. 0 trains the whole backbone, from pixels. None = the stage
-                that begins where the feature maps shrink to a sixteenth of the image, or to 14 pixels if that is earlier.
-            validation: ``"auto"`` = the validation images of `fit`, or 15 % of new data. Where `fit` had none, and where data
-                of up to 1,000 images holds all that the classifier was trained on, one to five shorter runs (the fewer
-                images, the more) with a new head each leave out a fifth of the images and are measured on it; if that pays,
-                or with `epochs` or `callbacks`, all images are then trained on. Or the share that `fit` held out; or a
-                share of new data; or data; None or 0 = nothing is compared and the tuned network is kept.
-            steps: about how many; in whole epochs, 25 at most. None = 400.
-            epochs: passes over the images, instead of `steps`. With a number or a schedule as `learning_rate`, they are
-                trained with Adam at this rate throughout, gamma and beta stay, and the next two arguments do nothing.
+            at: the first trained layer: its index in ``backbone.layers`` (negative counts from the end), its name, or a
+                stage of the backbone's record. 0 trains the whole backbone, from pixels. None = the stage that begins
+                where the feature maps shrink to a sixteenth of the image, or to 14 pixels if that is earlier.
+            validation: ``"auto"`` = the validation images of `fit`, or 15 % of new data. If `fit` had none, or if new
+                data of up to 1,000 images includes all that the classifier was trained on, one to five shorter runs
+                (more for fewer images) each start with a new head, leave out a fifth of the images and are measured on
+                it. If that shows a gain, or with `epochs` or `callbacks`, a run on all images follows. Or the share
+                that `fit` held out; a share of new data; or data. None or 0 = always keep the tuned network.
+            steps: about how many steps; rounded to whole epochs, 25 at most. None = 400.
+            epochs: passes over the images, instead of `steps`. With a number or a schedule as `learning_rate` too, all
+                layers use this rate, gamma and beta stay frozen, and `layer_decay` and `label_smoothing` do nothing.
             batch_size: images per step.
-            learning_rate: of the head, the highest: it rises from 0 in the first tenth of the steps, then falls to 0
-                along a cosine. ``"auto"`` = 0.008 of the size of the kernels (4e-4 for MobileNetV2); a Keras schedule
-                is taken as it is.
+            learning_rate: the peak rate of the head: it rises from 0 in the first tenth of the steps, then falls to 0
+                along a cosine. ``"auto"`` = 0.008 times the size of the kernels (4e-4 for MobileNetV2); a Keras
+                schedule is used unchanged.
             layer_decay: the rate of the first trained layer as a share of that of the head, above 0 to 1; between
-                them it falls geometrically (Howard and Ruder, 2018).
-            label_smoothing: the share of each label that goes to all classes alike, 0 to below 1 (Szegedy et al., 2016).
+                them it changes geometrically (Howard and Ruder, 2018).
+            label_smoothing: the share of each label that is spread evenly over all classes, 0 to below 1 (Szegedy et
+                al., 2016).
             class_weight: None = that of `fit`; ``{}`` = every image counts the same; else as for `fit`.
-            on_bad_image, callbacks, resume, strategy, verbose: as for `fit`; callbacks see the run on all images only, and
-                may set the learning rate only if both `epochs` and a number as `learning_rate` are given.
+            on_bad_image, callbacks, resume, strategy, verbose: as for `fit`. Callbacks see only the run on all images,
+                and may set the learning rate only if both `epochs` and a number as `learning_rate` are given.
 
         Returns:
             The classifier itself.
 
         Raises:
-            NotFittedError: `fit` comes first.
-            InvalidInputError: an argument or the data break a rule, or `data` is None and there is none of `fit`.
+            NotFittedError: the classifier is not fitted.
+            InvalidInputError: an argument or the data break a rule, or `data` and the images of `fit` are missing.
             ImageReadError, TrainingError: as for `fit`.
 
-        If it fails or is stopped with Ctrl-C, the classifier is unchanged. It trains a copy of `network_`, so other threads
-        get the answers of the classifier from before until it ends.
+        If `fine_tune` fails or is stopped with Ctrl-C, the classifier stays unchanged. It trains a copy of `network_`,
+        so other threads predict with the previous classifier until it ends.
 
         Example:
             >>> import transferkit as tk
@@ -460,7 +461,7 @@ class TransferClassifier(Estimator):
             refuse_unlabelled(before)
         tuning = replace(tuning, new_head=fitted.holds_known(checked.split.keys[0]))
         with options.scope():
-            network = fitted.network.copy()  # other threads go on predicting with the classifier from before
+            network = fitted.network.copy()  # other threads keep predicting with the previous classifier
             phase, typicality = tune(network, network.cut_at(at), checked.split, weight, options, tuning, selects)
         network = _on_one_device(network, options)
         known = np.union1d(fitted.known, checked.split.keys[0])
@@ -482,19 +483,19 @@ class TransferClassifier(Estimator):
         """Loss, accuracy, confusion matrix and per-class figures on labelled images.
 
         Args:
-            data: as for `fit`; classes may be missing, but not unknown.
+            data: as for `fit`; classes may be missing, but unknown ones are an error.
             labels: one per image; needed unless `data` contains them.
             views: as for `predict`.
-            on_bad_image: as for `fit`; with ``"skip"``, ``.predictions.skipped`` names what is left out.
+            on_bad_image: as for `fit`; with ``"skip"``, ``.predictions.skipped`` lists the images left out.
             verbose: 0 = no progress bar.
 
         Returns:
-            An `Evaluation`; with several labels an image, a `MultiLabelEvaluation`.
+            An `Evaluation`; with several labels per image, a `MultiLabelEvaluation`.
 
         Raises:
-            NotFittedError: `fit` comes first.
+            NotFittedError: the classifier is not fitted.
             InvalidInputError: the data is empty, or holds a class that the classifier does not know.
-            ImageReadError: images that cannot be read, all of them named; with ``"skip"`` only if none can be.
+            ImageReadError: some images cannot be read, all of them named; with ``"skip"`` only if none can be.
         """
         fitted = self._fitted_or_raise("evaluate")
         skip, console, views = check_on_bad_image(on_bad_image), Console(verbose), check_views(views)
@@ -523,23 +524,23 @@ class TransferClassifier(Estimator):
         Args:
             images: one path, one image, a folder (all images below it, sorted by path), a list or array of paths,
                 images `(n, h, w, 3)`, a list of images, a DataFrame with the column ``path`` or ``image``, or a
-                dataset. An image is an array `(h, w, 3)`, RGB 0-255, uint8 or float, with 1 channel (grey) or 4
-                (RGBA) too, the bytes of an image file, or a Pillow image.
-            min_confidence: the label is None where the probability of the most probable class is below this, 0 to 1; None
-                = it never is. `coverage` shows what accuracy that brings.
-            views: 2 = the probabilities are means over each image and its mirror image, which takes twice the time.
-            on_bad_image: as for `fit`; with ``"skip"``, the other images keep their order, and ``.skipped`` names
-                what is left out.
+                dataset. An image is an array `(h, w, 3)`, RGB 0-255, uint8 or float, or one with 1 channel (grey) or 4
+                (RGBA); the bytes of an image file; or a Pillow image.
+            min_confidence: 0 to 1: the label is None if the probability of the most probable class is below this; None
+                = every image gets a label. `coverage` shows the accuracy at each value.
+            views: 2 = the probabilities are averaged over each image and its mirror image, which takes twice the time.
+            on_bad_image: as for `fit`; with ``"skip"``, the other images keep their order, and ``.skipped`` lists
+                the images left out.
             verbose: 0 = no progress bar.
 
         Returns:
             `Predictions`: a sequence of `Prediction(label, confidence, path, typicality)`, empty for empty input. With
-            several labels an image `MultiLabelPredictions`, where label and confidence are tuples.
+            several labels per image, `MultiLabelPredictions`, where label and confidence are tuples.
 
         Raises:
-            NotFittedError: `fit` comes first.
+            NotFittedError: the classifier is not fitted.
             InvalidInputError: a path that does not exist, or an array that is not an image.
-            ImageReadError: images that cannot be read, all of them named.
+            ImageReadError: some images cannot be read, all of them named.
         """
         fitted = (
             self._fitted_or_raise("predict")
@@ -560,7 +561,7 @@ class TransferClassifier(Estimator):
         return self._scored("predict_proba", images, verbose).probabilities
 
     def decision_function(self, images: ImageData | ImageLike, *, verbose: Verbose = "auto") -> npt.NDArray[np.float32]:
-        """The logits, float32 `(n, n_classes)`; with two classes `(n,)`, by how much that of the second class is higher.
+        """The logits, float32 `(n, n_classes)`; for two classes `(n,)`, that of the second minus that of the first.
 
         Arguments and errors as for `predict_proba`.
         """
@@ -569,7 +570,7 @@ class TransferClassifier(Estimator):
         return logits[:, 1] - logits[:, 0] if is_binary else logits
 
     def _scored(self, method: str, images: ImageData | ImageLike, verbose: Verbose) -> Scored:
-        """What the network says of the images, all of which must be readable."""
+        """The output of the network for images, all of which must be readable."""
         fitted, store = self._fitted_or_raise(method), open_store(self.cache, lenient=True)
         return fitted.predictor(read_images(images), store, Console(verbose), "predicting", None)
 
@@ -580,7 +581,7 @@ class TransferClassifier(Estimator):
         *,
         verbose: Verbose = "auto",
     ) -> npt.NDArray[np.float32]:
-        """The features that the head gets, float32 `(n, feature_dim)`, so that a classifier is a step of a Pipeline.
+        """The features that the head gets, float32 `(n, feature_dim)`; so a classifier can be a step of a Pipeline.
 
         Arguments and errors as for `predict_proba`.
         """
@@ -592,12 +593,12 @@ class TransferClassifier(Estimator):
         return self.fit(data, labels, **options).transform(data, verbose=options.get("verbose", "auto"))
 
     def get_feature_names_out(self, input_features: Sequence[str] | None = None) -> npt.NDArray[np.object_]:  # noqa: ARG002
-        """A name for each column of `transform`, as scikit-learn forms them: ``"transferclassifier0"`` and so on."""
+        """A name for each column of `transform`, in the style of scikit-learn: ``"transferclassifier0"`` and so on."""
         count = self._fitted_or_raise("get_feature_names_out").network.features.shape[-1]
         return np.array([f"{type(self).__name__.lower()}{column}" for column in range(count)], object)
 
     def _features(self, fitted: Fitted, images: Images, console: Console) -> npt.NDArray[np.float32]:
-        """float32 `(n, d)`, from the store where they are there."""
+        """Features float32 `(n, d)`, read from the store if they are there."""
         return fitted.predictor.features(images, open_store(self.cache, lenient=True), console)
 
     def _features_of_fit(self, fitted: Fitted, split: Split, console: Console) -> npt.NDArray[np.float32]:
@@ -616,7 +617,7 @@ class TransferClassifier(Estimator):
         on_bad_image: OnBadImage = "raise",
         verbose: Verbose = "auto",
     ) -> Coverage:
-        """How accurate the answers are, and for how many images there is one, at each `min_confidence` of `predict`.
+        """How accurate the answers are, and how many images get one, at each `min_confidence` of `predict`.
 
         Arguments and errors as for `evaluate`.
         """
@@ -628,22 +629,22 @@ class TransferClassifier(Estimator):
     def neighbours(
         self, images: ImageData | ImageLike, k: int = 5, *, verbose: Verbose = "auto"
     ) -> list[list[Neighbour]]:
-        """The training photos that each image resembles most, by the cosine of the angle between features.
+        """The training photos most similar to each image, by the cosine similarity of their features.
 
-        Photos of `fit` are read again, and must not have changed since.
+        The photos of `fit` are read again, and must not have changed since.
 
         Args:
             images, verbose: as for `predict_proba`.
-            k: how many; all, if there are fewer.
+            k: how many photos; all, if there are fewer.
 
         Returns:
             A list of `Neighbour(path, label, similarity, position)` for each image, the most similar first.
 
         Raises:
-            NotFittedError: `fit` comes first.
-            InvalidInputError: as for `predict`, or the images of `fit` are not at hand, after `load` and in a copy, or
+            NotFittedError: the classifier is not fitted.
+            InvalidInputError: as for `predict`, or the images of `fit` are not available, after `load` and in a copy, or
                 have changed.
-            ImageReadError: images, or images of `fit`, that cannot be read.
+            ImageReadError: some of the images, or of the images of `fit`, cannot be read.
         """
         fitted, console = self._fitted_or_raise("neighbours"), Console(verbose)
         split, given = fitted.split_of_fit("neighbours"), read_images(images)
@@ -652,20 +653,20 @@ class TransferClassifier(Estimator):
         return nearest(self._features(fitted, given, console), known, split, count)
 
     def suspicious_labels(self, n: int | None = None, *, verbose: Verbose = "auto") -> SuspiciousLabels:
-        """The images of `fit`, validation images among them, whose labels look wrong, the most suspicious first.
+        """The images of `fit`, including validation images, whose labels look wrong, the most suspicious first.
 
-        Each image is judged by heads that were not trained on it, in five folds, on the features of the frozen backbone,
-        also after `fine_tune`: a tuned network has learnt wrong labels by heart. Images that are in several classes, and
+        Each image is judged by heads that were not trained on it, in five folds, on features of the frozen backbone,
+        even after `fine_tune`: a tuned network has memorized the wrong labels. Images that are in several classes, and
         the only image of a class, are not judged.
 
         Args:
-            n: how many to list; None = those that confident learning holds for wrong (Northcutt et al., 2021).
+            n: how many to list; None = those that confident learning flags (Northcutt et al., 2021).
             verbose: 0 = no progress bar.
 
         Raises:
-            NotFittedError: `fit` comes first.
-            InvalidInputError: the images of `fit` are not at hand, after `load` and in a copy, or have changed.
-            ImageReadError: images that can no longer be read.
+            NotFittedError: the classifier is not fitted.
+            InvalidInputError: the images of `fit` are not available, after `load` and in a copy, or have changed.
+            ImageReadError: some images can no longer be read.
         """
         fitted, console = self._single_label_or_raise("suspicious_labels", LOSSES), Console(verbose)
         split = fitted.split_of_fit("suspicious_labels").undivided()
@@ -686,14 +687,14 @@ class TransferClassifier(Estimator):
         on_bad_image: OnBadImage = "raise",
         verbose: Verbose = "auto",
     ) -> Explanations:
-        """Where in each image the classifier finds what speaks for a class.
+        """Heatmaps of the parts of each image that speak for a class.
 
-        Where the backbone gives feature maps, as all in `list_backbones` do, this is exact: the head averages the maps and
-        puts one dense layer on the mean, so the logit of the image is the mean of the logits at each place (class
-        activation maps; Zhou et al., 2016). A backbone that averages its maps itself gets Grad-CAM (Selvaraju et al.,
-        2017), a transformer the gradient at each pixel times the pixel, averaged over patches. Parts that speak
-        against the class are 0. With several labels an image, a map shows the places that would be given the label if
-        the image were all like them.
+        For backbones that output feature maps, as all in `list_backbones` do, this is exact: the head averages the maps
+        and applies one dense layer to the mean, so the logit of the image is the mean of the logits at each position
+        (class activation maps; Zhou et al., 2016). For a backbone that averages its maps itself, it is Grad-CAM
+        (Selvaraju et al., 2017); for a transformer, the gradient at each pixel times the pixel, averaged over patches.
+        Parts that speak against the class are 0. With several labels per image, a map shows the parts that would get
+        the label if the whole image looked like them.
 
         Args:
             images: one or several, in any form that `predict` takes.
@@ -704,9 +705,9 @@ class TransferClassifier(Estimator):
             `Explanations`: a sequence of `Explanation(label, confidence, heatmap, ...)`; ``.plot()`` draws them.
 
         Raises:
-            NotFittedError: `fit` comes first.
+            NotFittedError: the classifier is not fitted.
             InvalidInputError: an unknown class, a path that does not exist, or an array that is not an image.
-            ImageReadError: images that cannot be read, all of them named.
+            ImageReadError: some images cannot be read, all of them named.
 
         Example:
             >>> import transferkit as tk
@@ -722,12 +723,12 @@ class TransferClassifier(Estimator):
         return explain(fitted.network, listed, inspection.readable(), predictions, codes)
 
     def summary(self) -> str:
-        """What was fitted, as a short text: backbone, input size, classes, parameters, and a line per phase.
+        """A short text on what was fitted: backbone, input size, classes, parameters, and a line per phase.
 
         `repr` shows the arguments of the next `fit` instead.
 
         Raises:
-            NotFittedError: `fit` comes first.
+            NotFittedError: the classifier is not fitted.
         """
         fitted = self._fitted_or_raise("summary")
         network, (height, width) = fitted.network, fitted.network.size
@@ -746,11 +747,11 @@ class TransferClassifier(Estimator):
     def card(self) -> str:
         """A model card in Markdown: what was trained, how and on what, how well it did, and how to use it.
 
-        Its head is the YAML that model hubs read: save it as the ``README.md`` beside the file of `save`, choose a license,
-        and describe the images.
+        It starts with the YAML that model hubs read: save it as ``README.md`` next to the file of `save`, choose a
+        license, and describe the images.
 
         Raises:
-            NotFittedError: `fit` comes first.
+            NotFittedError: the classifier is not fitted.
         """
         fitted = self._fitted_or_raise("card")
         return saving.model_card(self._manifest(fitted), fitted.network.record)
@@ -758,15 +759,14 @@ class TransferClassifier(Estimator):
     def save(self, path: saving.Place) -> None:
         """Write the classifier to one file.
 
-        It is a ``.keras`` file that `keras.saving.load_model` opens without transferkit, with three more
-        members. A file that was there before is replaced as a whole or not at all.
-        Augmentation is not part of it.
+        It is a ``.keras`` file that `keras.saving.load_model` opens without transferkit, with up to three more members.
+        An existing file is replaced as a whole or not at all. Augmentation is not saved.
 
         Args:
             path: a path that ends in ``.keras``, or a binary file that is open for writing (``"wb"`` or `io.BytesIO`).
 
         Raises:
-            NotFittedError: `fit` comes first.
+            NotFittedError: the classifier is not fitted.
             InvalidInputError: the path does not end in ``.keras``, its folder does not exist, or the file is closed or
                 open as text.
             BundleError: the file cannot be written, for example because the disk is full.
@@ -776,7 +776,7 @@ class TransferClassifier(Estimator):
         saving.save(target, fitted.network, self._manifest(fitted), fitted.known, fitted.typicality)
 
     def _manifest(self, fitted: Fitted) -> saving.Manifest:
-        # A path says nothing on another machine, and something about this one.
+        # A path means nothing on another machine, and reveals something about this one.
         portable = fitted.weights if fitted.weights in ("pretrained", "imagenet", None) else "pretrained"
         options = {name: getattr(fitted, name) for name in ("dropout", "seed", "split_seed")} | {"weights": portable}
         return saving.describe(fitted.network, fitted.classes, fitted.class_weight, self.history_, **options)
@@ -791,38 +791,38 @@ class TransferClassifier(Estimator):
         calibrate: ImageData | None = None,
         verbose: Verbose = "auto",
     ) -> ExportReport:
-        """Write the network for another runtime, run the file there, and compare its answers.
+        """Write the network for another runtime, run the file there, and compare the answers of the two.
 
-        It takes RGB 0-255 float32 `(n, h, w, 3)` in batches of any length and gives probabilities `(n, n_classes)`;
-        preprocessing is inside. The class names, the input size, the `resize` rule, and with several labels an image their
-        thresholds are in a file ``NAME.labels.json`` beside it, and in the metadata of ONNX and OpenVINO. Files that were
-        there before are replaced.
+        The file takes RGB 0-255 float32 `(n, h, w, 3)` in batches of any size and gives probabilities `(n, n_classes)`;
+        preprocessing is included. The class names, the input size, the `resize` rule and, with several labels per
+        image, the thresholds are written to ``NAME.labels.json`` next to it, and to the metadata of ONNX and OpenVINO.
+        Existing files are replaced.
 
         Args:
-            path: its ending decides: ``.onnx`` (extra ``onnx``), ``.tflite`` (LiteRT; extra ``litert``), ``.xml``
-                (OpenVINO, with a ``.bin`` beside it; extra ``openvino``), or none for the folder of a SavedModel.
-            check: images to compare on, as for `evaluate` or `predict`, of which up to 500 are used; None = up to 200
-                validation or training images of `fit`, or noise where these are not known, as after `load`.
-            labels: of `check`, where it does not contain them.
-            quantize: None = float32; ``"float16"`` (LiteRT, OpenVINO): half the size; ``"dynamic"`` (LiteRT): weights in
-                int8; ``"int8"`` (LiteRT): weights and values in int8, input and output in float32.
-            calibrate: up to 100 images, on which ``"int8"`` measures the range of the values; None = training images.
+            path: its ending selects the format: ``.onnx`` (extra ``onnx``), ``.tflite`` (LiteRT; extra ``litert``),
+                ``.xml`` (OpenVINO, with a ``.bin`` next to it; extra ``openvino``), or none for a SavedModel folder.
+            check: images to compare on, as for `evaluate` or `predict`; up to 500 are used. None = up to 200 validation
+                or training images of `fit`, or noise if these are not available, as after `load`.
+            labels: of `check`, if it does not contain them.
+            quantize: None = float32; ``"float16"`` (LiteRT, OpenVINO): half the size; ``"dynamic"`` (LiteRT): weights
+                in int8; ``"int8"`` (LiteRT): weights and activations in int8, input and output in float32.
+            calibrate: images on which ``"int8"`` measures activations, at most 100 of them; None = training images.
             verbose: 0 = silent.
 
         Returns:
             An `ExportReport`: differences, accuracy, size and speed.
 
         Raises:
-            NotFittedError: `fit` comes first.
+            NotFittedError: the classifier is not fitted.
             InvalidInputError: an argument or the data break a rule.
             MissingExtraError: the format's packages are not installed.
-            ImageReadError: images of `check` or `calibrate` that cannot be read.
-            ExportError: it cannot be converted or written, or a probability in float32 differs by more than 0.001; a
-                file that was there before stays as it was.
+            ImageReadError: some images of `check` or `calibrate` cannot be read.
+            ExportError: the network cannot be converted or written, or a probability in float32 differs by more than
+                0.001; an existing file stays unchanged.
 
         Warns:
-            UserWarning: a quantized file is less accurate by more than 0.02, or without labels gives another answer for
-                more than 2 % of the images.
+            UserWarning: a quantized file loses more than 0.02 of accuracy or, without labels, gives a different answer
+                for more than 2 % of the images.
         """
         fitted = self._fitted_or_raise("export")
         console, resizing = Console(verbose), Resizing(fitted.network.size, fitted.network.resize)
@@ -837,16 +837,15 @@ class TransferClassifier(Estimator):
     def load(cls, path: saving.Place) -> Self:
         """Read a classifier that was saved with `save`, without running anything that the file describes.
 
-        The network is built from the registry and filled with the file's weights; a small self-test
-        compares its features with the saved ones. The training images are not part of the file:
-        `fine_tune` then needs data.
+        The network is built from the registry and filled with the file's weights; a small self-test compares its
+        features with the saved ones. The training images are not in the file, so `fine_tune` needs data.
 
         Args:
-            path: of the file; or a binary file that is open for reading, which is read from where it stands to its end.
+            path: of the file; or a binary file that is open for reading, which is read from its position to its end.
 
         Raises:
-            BundleError: no such file, damaged, not a classifier of transferkit, of another version, or its backbone is
-                not registered here.
+            BundleError: the file does not exist, is damaged, is not a transferkit classifier or is of another version,
+                or its backbone is not registered here.
             InvalidInputError: `path` is neither a path nor an open binary file.
         """
         with saving.open_saved(path) as saved:
@@ -877,7 +876,7 @@ class TransferClassifier(Estimator):
         self._become(fitted, manifest.history_record())
 
     def __getstate__(self) -> dict[str, Any]:
-        """The arguments, and of a fitted classifier the file that `save` writes, since networks cannot be pickled."""
+        """The arguments and, if fitted, the file that `save` writes, since networks cannot be pickled."""
         state = {name: value for name, value in vars(self).items() if name not in RESULTS}
         if self.__sklearn_is_fitted__():
             record, file = self._fitted.network.record, io.BytesIO()
@@ -892,7 +891,7 @@ class TransferClassifier(Estimator):
         if content:
             try:
                 refuse_fork()
-            except TransferKitError:  # here it would end the worker of a pool, which starts new ones forever
+            except TransferKitError:  # raised here, it would end a pool's worker, and the pool starts new ones forever
                 self._saved = record, content
                 return
             with saving.open_saved(io.BytesIO(content)) as saved:
@@ -903,7 +902,7 @@ class TransferClassifier(Estimator):
     ) -> Figure:
         """Draw images as this classifier's network will see them (extra ``plot``).
 
-        The arguments are those of `transferkit.show_images`; `augmentation` draws them changed by the classifier's own.
+        Arguments as for `transferkit.show_images`; with `augmentation=True`, the classifier's augmentation is applied.
         """
         size = get_backbone(self.backbone).input_size(check_size(self.input_size))
         return show_images(
@@ -916,7 +915,7 @@ class TransferClassifier(Estimator):
         )
 
     def _extractor(self, at: At | None) -> FeatureExtractor:
-        """What computes the values before the head, or before `at`: of the fitted network, or of the one `fit` would make."""
+        """Extracts the values before the head, or before `at`, of the fitted network or the one `fit` would build."""
         if self.__sklearn_is_fitted__():
             network = self._fitted_or_raise("FeatureBatch").network
             return network.feature_extractor() if at is None else network.copy().cut_at(at).extractor
@@ -925,7 +924,7 @@ class TransferClassifier(Estimator):
         size = record.input_size(check_size(self.input_size))
         source, precision = check_weights(record, self.weights, size), check_precision(self.precision)
         if source is None and seed is None:
-            raise bad_argument("seed", None, "would give each process other random weights", "Pass for example seed=0")
+            raise bad_argument("seed", None, "gives each process different random weights", "Pass for example seed=0")
         backbone = _pretrained(record, source, size, seed or 0, Console(0))
         network = assemble(record, backbone, size, 2, 0.0, seed or 0, precision, check_resize(self.resize))
         return network.feature_extractor() if at is None else network.cut_at(at).extractor
@@ -938,7 +937,7 @@ class TransferClassifier(Estimator):
         folder: RunFolder | None,
         strategy: tf.distribute.Strategy | None,
     ) -> FitOptions:
-        """The arguments of a call, and those of the constructor that training needs, checked before any work."""
+        """The arguments of a call, and the constructor arguments that training needs, checked before any work."""
         epochs, batch_size, learning_rate, callbacks, on_bad_image, verbose = given
         listed = check_callbacks(callbacks)
         return FitOptions(
@@ -961,7 +960,7 @@ class TransferClassifier(Estimator):
         found: dict[str, object] = dict(zip(RESULTS, values, strict=False))
         if report is not None:
             found["report_"] = report
-        vars(self).update(found)  # at once: neither Ctrl-C nor another thread comes between them
+        vars(self).update(found)  # all at once, so neither Ctrl-C nor another thread sees a mixture
 
     def _fitted_or_raise(self, method: str) -> Fitted:
         refuse_fork()
@@ -970,16 +969,16 @@ class TransferClassifier(Estimator):
         return self._fitted
 
     def _single_label_or_raise(self, method: str, remedy: str) -> Fitted:
-        """What was fitted, for methods that know one label an image."""
+        """The fitted state, for methods that need one label per image."""
         fitted = self._fitted_or_raise(method)
         if fitted.network.thresholds is not None:
             raise InvalidInputError(
-                f"{method} is for one label per image, and this classifier was fitted on several. {remedy}."
+                f"{method} is for one label per image, but this classifier was fitted on several. {remedy}."
             )
         return fitted
 
     def _described(self, name: str) -> str:
-        """For `repr`: the backbone by the name of its record, where there is one."""
+        """For `repr`: the backbone as the name of its record, if there is one."""
         if name == "backbone":
             with contextlib.suppress(UnknownBackboneError):
                 return repr(get_backbone(self.backbone).name)
@@ -994,19 +993,19 @@ class TransferClassifier(Estimator):
 
 
 def _pretrained(record: Backbone, source: Source, size: tuple[int, int], seed: int, console: Console) -> keras.Model:
-    """The backbone with its weights, downloaded if they are not there."""
+    """The backbone with its weights, which are downloaded if they are missing."""
     if note := size_note(record, source, size):
         console.say(note)
     return build_with_weights(record, size, find_weights(record, source, console), seed)
 
 
 def _on_one_device(network: Network, options: FitOptions) -> Network:
-    """A network that a strategy has trained, with plain variables again: any thread can use them, and `save`."""
+    """A network that a strategy has trained, with plain variables again, which `save` and any thread can use."""
     return network if options.strategy is None else network.copy()
 
 
 def _as_in_fit(fitted: Fitted, history: History, console: Console) -> Fitted:
-    """The same with the network as it was before it was fine-tuned, whose features are stored."""
+    """The same, with the network as it was before fine-tuning, whose features are stored."""
     if not any(phase.name == "fine_tune" and phase.kept for phase in history.phases):
         return fitted
     network, seed, weights = fitted.network, fitted.split_seed, fitted.weights

@@ -1,4 +1,4 @@
-"""`compare`: how good a head each of several backbones gives on the same images, and what it costs."""
+"""`compare`: the accuracy and the cost of a head on each of several backbones, on the same images."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ DEFAULTS = (
     "DenseNet121",
     "ResNet50",
 )  # small to large, five designs
-MOST_IMAGES = 10_000  # they tell accuracies apart that differ by half a point
-LOOK_SIZE = (96, 96)  # pixels: of the images when they are first read
+MOST_IMAGES = 10_000  # enough to tell accuracies apart that differ by half a point
+LOOK_SIZE = (96, 96)  # pixels: the size at which images are first read
 UNITS = {"s": 1, "min": 60, "h": 3600}  # in seconds
 
 Candidate: TypeAlias = str | Backbone | TransferClassifier
@@ -47,14 +47,14 @@ Candidate: TypeAlias = str | Backbone | TransferClassifier
 @public
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Printed):
-    """How good a head each backbone gives, and what it costs; prints as a table.
+    """The accuracy and the cost of a head on each backbone; prints as a table.
 
     Attributes:
-        rows: a `BackboneScores` for each backbone, the most accurate first, or with several labels an image the one with the
-            lowest loss; those that were not measured are last.
-        images: how many images the figures are from.
+        rows: a `BackboneScores` for each backbone, the most accurate first or, with several labels per image, the one
+            with the lowest loss first; backbones that were not measured come last.
+        images: how many images were used.
         classes: class names `(n_classes,)`.
-        skipped: image -> reason, of the images that could not be read and are left out (``on_bad_image="skip"``).
+        skipped: image -> reason, for images that could not be read and were left out (``on_bad_image="skip"``).
     """
 
     rows: list[BackboneScores]
@@ -69,11 +69,11 @@ class Comparison(Printed):
         """A classifier with the first backbone of `rows`, fitted on all the data; its features come from the store.
 
         Args:
-            within: ``"1se"`` = instead, the cheapest one that is behind it by at most one standard error of the difference.
+            within: ``"1se"`` = the cheapest backbone that is behind it by at most one standard error of the difference.
             verbose: as for `TransferClassifier.fit`.
 
         Raises:
-            InvalidInputError: no backbone was measured, or another value of `within`.
+            InvalidInputError: no backbone was measured, or `within` has another value.
         """
         if within not in (None, "1se"):
             raise bad_argument("within", within, "must be None or '1se'", "Leave it out for the best backbone")
@@ -89,7 +89,7 @@ class Comparison(Printed):
         return import_extra("pandas", "A DataFrame", "pandas").DataFrame([asdict(row) for row in self.rows])
 
     def plot(self) -> Figure:
-        """Accuracy or loss over milliseconds per image as a figure, returned and not shown (extra ``plot``)."""
+        """A figure of accuracy or loss against milliseconds per image; it is returned, not shown (extra ``plot``)."""
         name = "loss" if self._by_loss else "accuracy"
         columns = [
             (_label(row), row.milliseconds, getattr(row, name), getattr(row, f"{name}_error"), row.unbeaten)
@@ -100,8 +100,8 @@ class Comparison(Printed):
     def _measured(self) -> list[BackboneScores]:
         if not (measured := [row for row in self.rows if not row.reason]):
             raise InvalidInputError(
-                "No backbone was measured, so none is the best. Print the comparison to see why, and pass others, or a "
-                "larger budget."
+                "No backbone was measured, so none is the best. Print the comparison to see why, and pass other "
+                "backbones or a larger budget."
             )
         return measured
 
@@ -126,25 +126,25 @@ def compare(
     on_bad_image: OnBadImage = "raise",
     verbose: Verbose = "auto",
 ) -> Comparison:
-    """Measure how good a head several backbones give on the same images, and what they cost.
+    """Measure the accuracy and the cost of a head on each of several backbones, on the same images.
 
-    For each backbone, the features of the images are computed once, and not at all if an earlier call stored them. On
-    them, heads are solved for in five folds, as in `TransferClassifier.fit`, each tested on the images of its fold. This is
-    done for three divisions into folds, the same for all backbones. With several labels an image, the backbones are compared
-    by their loss. The small backbones come first. One that cannot be measured is listed with the reason, for example because
-    its weights could not be downloaded. Of more than 10,000 images, so many are drawn.
+    For each backbone, the features of the images are computed once, or not at all if an earlier call stored them. A
+    head is solved for on them, as in `TransferClassifier.fit`, with 5-fold cross-validation. This is repeated for three
+    divisions into folds, the same for all backbones. With several labels per image, the backbones are compared by loss.
+    Small backbones are measured first. A backbone that cannot be measured is listed with the reason, for example that
+    its weights could not be downloaded. At most 10,000 images are used, drawn at random.
 
     Args:
         data, labels: as for `TransferClassifier.fit`.
         backbones: names or records; or classifiers, fitted or not, whose backbone, weights, input size, `resize`,
-            precision and `labels` are taken. A dict gives them names of your own. None = TransferKitTiny, MobileNetV2,
+            precision and `labels` are used. A dict gives them names of your own. None = TransferKitTiny, MobileNetV2,
             EfficientNetV2B0, DenseNet121 and ResNet50.
-        sizes: a list of input sizes in pixels, ints or (height, width): each backbone is measured at each of them. None =
+        sizes: a list of input sizes in pixels, ints or (height, width): each backbone is measured at each size. None =
             the default of each backbone. Classifiers keep their own.
-        budget: about how long it may take: seconds, text such as ``"30s"``, ``"5min"`` or ``"1h"``, or None. It is checked
-            before each backbone; one that would take longer than what is left is listed as not measured.
+        budget: about how long it may take: seconds, text such as ``"30s"``, ``"5min"`` or ``"1h"``, or None = no limit.
+            A backbone that would take longer than what is left when its turn comes is listed as not measured.
         cache: as for `TransferClassifier`.
-        seed: of the folds.
+        seed: for the folds, and for drawing images.
         on_bad_image, verbose: as for `TransferClassifier.fit`.
 
     Returns:
@@ -153,7 +153,7 @@ def compare(
     Raises:
         InvalidInputError: an argument, the data or the labels break a rule, or there is no image to hold out.
         UnknownBackboneError: no such backbone.
-        ImageReadError: images that cannot be read, all of them named.
+        ImageReadError: some images cannot be read, all of them named.
 
     Example:
         >>> import transferkit as tk
@@ -173,8 +173,8 @@ def compare(
     split = whole.split(inspection.readable(), inspection.keys, inspection.thumbnails, seed)
     if not (split.folds(2, seed) >= 0).any():
         raise InvalidInputError(
-            "No image can be held out to test a head on: at least one class needs two different images that no other class "
-            "has. Add images."
+            "No image can be held out to test a head on: at least one class needs two different images that are in no "
+            "other class. Add images."
         )
     keys = np.ascontiguousarray(inspection.keys[split.rows[0]]).view(KEY).ravel()
     run = _Run(split, keys, store, console, seed, started + limit)
@@ -209,7 +209,7 @@ def _candidates(backbones: Any, sizes: Any, shared: dict[str, Any]) -> Iterator[
     named = listed.items() if isinstance(listed, Mapping) else [(None, one) for one in listed]
     if not named:
         raise bad_argument(
-            "backbones", backbones, "must name at least one backbone", "Leave it out for a choice of five"
+            "backbones", backbones, "must name at least one backbone", "Leave it out to compare five common ones"
         )
     wanted = [check_size(size, "sizes") for size in (sizes if isinstance(sizes, (list, tuple)) else [sizes])]
     for name, one in named:
@@ -226,7 +226,7 @@ def _candidates(backbones: Any, sizes: Any, shared: dict[str, Any]) -> Iterator[
 def _told_apart(
     candidates: Sequence[tuple[str, TransferClassifier]],
 ) -> Iterator[tuple[str, TransferClassifier]]:
-    """The same; where several would have one name, it says how each differs from the others."""
+    """The same, where names that would clash also say how each candidate differs from the others."""
     for name, clf in candidates:
         same = [other for known, other in candidates if (known, other.input_size) == (name, clf.input_size)]
         own = [
@@ -248,14 +248,14 @@ def _label(row: BackboneScores) -> str:
 
 
 def _drawn(images: LabelledImages, seed: int) -> LabelledImages:
-    """All images, or as many as a comparison needs."""
+    """All images, or as many as a comparison needs, drawn at random."""
     if len(images) <= MOST_IMAGES:
         return images
     return images.subset(np.sort(np.random.default_rng(seed).permutation(len(images))[:MOST_IMAGES]))
 
 
 class _Run(NamedTuple):
-    """What is the same for all backbones.
+    """What all backbones share.
 
     Attributes:
         keys: of the contents of the images of `split`.
@@ -270,7 +270,7 @@ class _Run(NamedTuple):
     deadline: float
 
     def measured(self, name: str, clf: TransferClassifier) -> tuple[BackboneScores, Scores | None, TransferClassifier]:
-        """One backbone; a failure is a row with its reason."""
+        """Measure one backbone; a failure gives a row with the reason."""
         row, scores = BackboneScores(name), None
         try:
             row = replace(row, input_size=get_backbone(clf.backbone).input_size(check_size(clf.input_size)))
@@ -279,7 +279,7 @@ class _Run(NamedTuple):
             told = f"{told}, {row.milliseconds:.1f} ms per image"
         except ImageReadError:  # the images have changed since they were first read
             raise
-        except Exception as error:  # builders of users, Keras, KerasHub and downloads raise many kinds
+        except Exception as error:  # users' builders, Keras, KerasHub and downloads raise many kinds
             row = replace(row, reason=first_line(error))
             told = f"not measured: {row.reason}"
         self.console.say(f"compare: {_label(row)}: {told}")
@@ -287,7 +287,7 @@ class _Run(NamedTuple):
 
     def _measured(self, row: BackboneScores, clf: TransferClassifier) -> tuple[BackboneScores, Scores]:
         if time.monotonic() >= self.deadline:
-            raise TimeoutError("the budget was used up before")
+            raise TimeoutError("the budget was already used up")
         record, size = get_backbone(clf.backbone), row.input_size or (0, 0)
         weights = find_weights(record, check_weights(record, clf.weights, size), self.console)
         backbone, precision = build_with_weights(record, size, weights, self.seed), check_precision(clf.precision)
@@ -305,7 +305,7 @@ class _Run(NamedTuple):
         return replace(row, accuracy_error=errors["accuracy"], loss_error=errors["loss"]), scores
 
     def _check_time(self, milliseconds: float, extractor: FeatureExtractor) -> None:
-        """Refuse to compute features if that takes longer than what is left of the budget."""
+        """Refuse to compute features if that would take longer than what is left of the budget."""
         needed = count_new(extractor, self.keys, self.store) * milliseconds / 1000
         left = max(0.0, self.deadline - time.monotonic())
         if needed > left:

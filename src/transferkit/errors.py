@@ -7,10 +7,10 @@
     ├── UnknownBackboneError(ValueError)   no backbone of this name is registered
     ├── ImageReadError(ValueError)         one or more image files cannot be read; ``.failures`` names them
     ├── WeightsError(RuntimeError)         weights cannot be found or downloaded, or do not fit the backbone
-    ├── NotFittedError(RuntimeError)       predict, fine_tune, save, card or such was called before fit
+    ├── NotFittedError(RuntimeError)       predict, fine_tune, save or another method was called before fit
     ├── TrainingError(RuntimeError)        the loss is NaN, infinite or far too large; ``.images`` names the batch
     ├── BundleError(RuntimeError)          a file is not a complete, undamaged saved classifier, or cannot be written
-    ├── ExportError(RuntimeError)          an exported file cannot be made, or does not give the classifier's answers
+    ├── ExportError(RuntimeError)          an exported file cannot be written, or differs from the classifier
     └── MissingExtraError(ImportError)     an optional package is not installed; gives the command to install it
 
 A message has three parts: what was given, the rule, and the remedy.
@@ -34,7 +34,7 @@ __all__ = [
 
 @public
 class TransferKitError(Exception):
-    """The base of every error of transferkit."""
+    """The base class of all transferkit errors."""
 
 
 @public
@@ -53,7 +53,7 @@ class ImageReadError(TransferKitError, ValueError):
 
     Attributes:
         failures: path -> reason, in the order of the data.
-        kinds: path -> what kind of fault it is: ``"unreadable"``, ``"truncated"``, ``"not an image"``,
+        kinds: path -> the kind of fault: ``"unreadable"``, ``"truncated"``, ``"not an image"``,
             ``"empty file"``, ``"huge"`` or ``"not a regular file"``.
     """
 
@@ -77,10 +77,10 @@ class NotFittedError(TransferKitError, RuntimeError):
 
 @public
 class TrainingError(TransferKitError, RuntimeError):
-    """Training gave NaN, infinity, or a loss far too large to learn from; the state before is kept.
+    """Training gave NaN, infinity, or a loss far too large to learn from; the classifier stays as it was.
 
     Attributes:
-        images: the names of the images in the batch, or of the validation images, that showed it; empty if unknown.
+        images: the names of the images in the batch where it happened, or of the validation images; empty if unknown.
     """
 
     def __init__(self, message: str, images: Iterable[str] = ()) -> None:
@@ -90,12 +90,12 @@ class TrainingError(TransferKitError, RuntimeError):
 
 @public
 class BundleError(TransferKitError, RuntimeError):
-    """A file is damaged, not a classifier of transferkit, needs something that is missing, or cannot be written."""
+    """A file is damaged, is not a transferkit classifier, needs something that is missing, or cannot be written."""
 
 
 @public
 class ExportError(TransferKitError, RuntimeError):
-    """A classifier cannot be converted, the file does not give its probabilities, or it cannot be written."""
+    """A classifier cannot be converted, or the file gives other probabilities or cannot be written."""
 
 
 @public
@@ -112,7 +112,7 @@ class MissingExtraError(TransferKitError, ImportError):
 
 
 def import_extra(module: str, purpose: str, extra: str) -> ModuleType:
-    """An optional package, or the error that names the command that installs it."""
+    """Import an optional package, or raise an error with the command that installs it."""
     try:
         return import_module(module)
     except ImportError as error:
@@ -120,7 +120,7 @@ def import_extra(module: str, purpose: str, extra: str) -> ModuleType:
 
 
 def shown_url(text: str) -> str:
-    """A text without the user names, passwords and queries of the URLs in it, which may hold secrets.
+    """A text without the user names, passwords and queries of its URLs, which may contain secrets.
 
     >>> shown_url("https://me:secret@example.org/a.jpg?signature=5")
     'https://example.org/a.jpg'
@@ -130,7 +130,7 @@ def shown_url(text: str) -> str:
 
 
 def shown(value: object, limit: int = 60) -> str:
-    """`repr` of a value, cut to what fits in a sentence."""
+    """`repr` of a value, cut to fit in a sentence."""
     text = shown_url(repr(value))
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
@@ -138,7 +138,7 @@ def shown(value: object, limit: int = 60) -> str:
 def first_line(error: Exception) -> str:
     """The first line of an error's message, to quote it in a sentence; the name of its class if it has none.
 
-    Cut to 300 characters: some messages of others quote what they found in a file, however much that is.
+    Cut to 300 characters: messages of other packages may quote any amount of a file.
     """
     line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".: ")
     return line if len(line) <= 300 else line[:297] + "..."
@@ -156,7 +156,7 @@ def some_of(values: Iterable[object], limit: int = 5) -> str:
 
 
 def bad_argument(name: str, value: object, rule: str, remedy: str) -> InvalidInputError:
-    """The one wording of a bad argument: what was given, the rule, the remedy.
+    """The error for a bad argument: what was given, the rule, the remedy.
 
     >>> str(bad_argument("epochs", 0, "must be a whole number of 1 or more", "Pass epochs=5"))
     '`epochs=0` must be a whole number of 1 or more. Pass epochs=5.'

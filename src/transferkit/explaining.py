@@ -1,9 +1,9 @@
-"""Where in an image a network finds what speaks for a class.
+"""Which parts of an image speak for a class.
 
-Networks here average feature maps and put one dense layer on the mean. So the logit of a class is the mean of what the
-kernel of this layer makes of each place, plus the bias: class activation maps (Zhou et al., 2016,
-https://arxiv.org/abs/1512.04150). Grad-CAM (Selvaraju et al., 2017, https://arxiv.org/abs/1610.02391) gives the same, and
-serves backbones that average their maps themselves. For transformers: the gradient at each pixel times the pixel.
+Networks here average feature maps and apply one dense layer to the mean. So the logit of a class is the mean, over all
+positions, of the features there times the kernel, plus the bias: class activation maps (Zhou et al., 2016,
+https://arxiv.org/abs/1512.04150). Grad-CAM (Selvaraju et al., 2017, https://arxiv.org/abs/1610.02391) gives the same
+maps, and also suits backbones that average their maps themselves. Transformers get the gradient times the pixel.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from .network import Network
 from .results import Explanation, Explanations, Label, Predictions
 
 BATCH = 16  # images at a time
-PATCHES = 14  # along each side: gradients of single pixels are noise
-SIDEWAYS = 5  # the EXIF orientations from here on exchange height and width
+PATCHES = 14  # along each side: gradients at single pixels are noise
+SIDEWAYS = 5  # the EXIF orientations from here on swap height and width
 
 Array = npt.NDArray[np.float32]
 
 
 def label_codes(label: Label | Sequence[Label | None] | None, classes: npt.NDArray[Any], count: int) -> Codes:
-    """The class to explain of each of `count` images, int64 `(count,)`; -1 = the most probable one.
+    """The class to explain for each of `count` images, int64 `(count,)`; -1 = the most probable one.
 
     Raises:
-        InvalidInputError: not a class, or not one for each image.
+        InvalidInputError: an unknown class, or not one class for each image.
     """
     code_of: dict[Any, int] = {None: -1} | {name: code for code, name in enumerate(classes.tolist())}
     is_one = label is None or isinstance(label, (str, int, np.generic))
@@ -49,7 +49,7 @@ def label_codes(label: Label | Sequence[Label | None] | None, classes: npt.NDArr
 def explain(
     network: Network, images: Images, rows: npt.NDArray[np.int64], predictions: Predictions, codes: Codes
 ) -> Explanations:
-    """The explanations of those images that were predicted: their `rows`, and the class of each or the predicted one."""
+    """Explanations of the predicted images, `rows` of all, for their class in `codes` or else the predicted one."""
     codes = np.where(codes[rows] < 0, predictions.probabilities.argmax(axis=1), codes[rows])
     found = []
     for start in range(0, len(rows), BATCH):
@@ -66,10 +66,10 @@ def explain(
 
 
 def _drawn(images: Images, row: int, resizing: Resizing) -> tuple[Pixels, Size]:
-    """An image as the network sees it, and the height and width upright of what is seen of it."""
+    """An image as the network sees it, and the upright height and width of the part that is seen."""
     content, name = content_of(images, row), images.name(row)
     pixels = to_pixels(content, name, resizing)
-    if resizing.rule != "squash":  # the proportions are right already
+    if resizing.rule != "squash":  # the aspect ratio is already right
         return pixels, resizing.size
     if isinstance(content, np.ndarray):
         return pixels, content.shape[:2]
@@ -79,9 +79,9 @@ def _drawn(images: Images, row: int, resizing: Resizing) -> tuple[Pixels, Size]:
 
 
 def _heatmaps(network: Network, pixels: Pixels, codes: Codes) -> Array:
-    """float32 `(n, h, w)`, 0 to 1: what speaks for the class, as a share of the strongest that speaks for or against it.
+    """float32 `(n, h, w)`, 0 to 1: the evidence for the class, as a share of the strongest evidence for or against it.
 
-    A share of the strongest for it would show as much where next to nothing speaks for the class.
+    As a share of the strongest evidence for it, a map would look strong even if almost nothing speaks for the class.
     """
     images, maps = tf.constant(pixels), _last_maps(network.backbone)
     if maps is None:
@@ -94,7 +94,7 @@ def _heatmaps(network: Network, pixels: Pixels, codes: Codes) -> Array:
 
 
 def _last_maps(backbone: keras.Model) -> keras.KerasTensor | None:
-    """The last feature maps of more than one place; None if there are none, or tokens come after them."""
+    """The last feature maps with more than one position; None if there are none, or if tokens come after them."""
     for tensor in [backbone.output, *(layer.output for layer in reversed(backbone.layers[1:]))]:
         shape = getattr(tensor, "shape", ())
         if len(shape) == 3:
@@ -105,10 +105,10 @@ def _last_maps(backbone: keras.Model) -> keras.KerasTensor | None:
 
 
 def _activation_map(network: Network, maps: keras.KerasTensor, images: tf.Tensor, codes: Codes) -> tf.Tensor:
-    """Grad-CAM: what each place adds to the logit of the class, by the mean gradient of each map.
+    """Grad-CAM: what each position adds to the logit of the class, by the mean gradient of each map.
 
-    Of the maps that the head averages, this is the class activation map, exactly. With several labels an image: by how
-    much the logit of each place, constant included, is above that of the label's threshold.
+    For maps that the head averages, this is exactly the class activation map. With several labels per image, it is how
+    far the logit at each position, including the constant, is above that of the label's threshold.
     """
     values, gradients, logits = _with_gradients(network, maps, images, codes)
     weights = tf.reduce_sum(gradients, axis=(1, 2), keepdims=True)
@@ -129,16 +129,16 @@ def _gradient_times_input(network: Network, images: tf.Tensor, codes: Codes) -> 
 def _with_gradients(
     network: Network, tensor: Any, images: tf.Tensor, codes: Codes
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The values of a tensor of the backbone, the gradient by them of the logit of the class, and that logit.
+    """The values of a tensor of the backbone, the gradient of the class's logit with respect to them, and this logit.
 
-    It is that above the mean of all classes, without which softmax is the same; but not with several labels an image,
-    which do not compete.
+    The mean logit of all classes, which does not affect softmax, is subtracted from it; but not with several labels per
+    image, which do not compete.
     """
     backbone = network.backbone
     part = keras.Model(backbone.inputs, [tensor, backbone.output])
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         given = network.record.preprocess_input(images, check_scale=False)
-        if tensor is not backbone.output:  # what is recorded takes memory
+        if tensor is not backbone.output:  # recording takes memory
             tape.watch(given)
         values, logits = part(given, training=False)
         values = given if tensor is backbone.input else values

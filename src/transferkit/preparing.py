@@ -1,4 +1,4 @@
-"""What `fit` and `fine_tune` decide before they train: which images train, which validate, and what is refused."""
+"""What `fit` and `fine_tune` decide before they train: the training images, the validation images, what to refuse."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def read_unlabelled(data: ImageData | None, options: FitOptions) -> Images | Non
     if not options.solves:
         raise InvalidInputError(
             "unlabelled was given for a head that is trained by steps: only a head that is solved for learns from such "
-            "images. Leave out epochs, learning_rate and callbacks, and use augmentation with views alone."
+            "images. Leave out epochs, learning_rate and callbacks, and use augmentation only with views."
         )
     images = read_images(data, lenient=options.skip)
     if not len(images):
@@ -108,7 +108,7 @@ def images_to_tune_on(
     options: FitOptions,
     was_tuned: bool,
 ) -> CheckedImages:
-    """New images, checked and split, or those of `fit` as they are."""
+    """New images, checked and split; or those of `fit`, with the same split if possible."""
     if data is not None:
         images = read_labelled(
             data, labels, fitted.classes, "data to fine-tune on", lenient=options.skip, kind=fitted.kind
@@ -127,7 +127,7 @@ def images_to_tune_on(
         images = checked.split.training
     read = read_training_data(images, 0.0 if is_auto(validation) else validation, options.skip)
     inspection = inspect(read.all_images, fitted.network.size, options.store, options.console, options.skip)
-    # Folds compare heads that are trained on these images alone, so these must be all that the classifier knows.
+    # Folds compare heads that are trained on these images alone, so the classifier must not have seen others.
     may_fold = not was_tuned and fitted.holds_known(inspection.keys)
     if is_auto(validation) and validation_of(validation, len(images), may_fold):
         read = read_training_data(images, VALIDATION, options.skip)
@@ -135,16 +135,16 @@ def images_to_tune_on(
 
 
 def _images_of_fit(split: Split, options: FitOptions) -> CheckedImages:
-    """The images of `fit` that can still be read, split as they were; none may have changed."""
+    """The images of `fit` that can still be read, with the same split; none may have changed."""
     inspection = reread(split.all_images, options.store, options.console, options.skip)
     skipped = inspection.reasons(split.all_images)
     if skipped:
-        options.console.say(f"{len(skipped):,} images of fit cannot be read any more; history_.skipped says why.")
+        options.console.say(f"{len(skipped):,} images of fit can no longer be read; history_.skipped says why.")
     return CheckedImages(split.again(inspection.readable(), inspection.keys), None, skipped)
 
 
 def validation_of(validation: Validation, count: int, may_fold: bool) -> Validation:
-    """`validation`, with ``"auto"`` as what it stands for: few images validate each other, in folds."""
+    """`validation`, with ``"auto"`` resolved: few images are cross-validated in folds."""
     if not is_auto(validation):
         return validation
     return 0.0 if may_fold and count <= CROSS_VALIDATED else VALIDATION
@@ -155,7 +155,7 @@ def is_auto(validation: Validation) -> bool:
 
 
 def _keeps_division(validation: Validation, share: float) -> bool:
-    """Whether to train on the training images of `fit` as they are, with its validation images if it had any."""
+    """Whether to keep the training images of `fit`, and its validation images if it had any."""
     if is_auto(validation):
         return True
     wanted = validation_share(validation)
@@ -172,28 +172,28 @@ def _keeps_division(validation: Validation, share: float) -> bool:
 
 
 def selects_best(validation: Validation, split: Split, was_tuned: bool, console: Console) -> bool:
-    """Whether the tuned network is compared with the one before."""
+    """Whether to compare the tuned network with the previous one."""
     if split.validation is not None:
         return True
     if is_auto(validation) and was_tuned:
         console.say(
-            "There are no images that the network was not tuned on, so the result cannot be compared with the classifier "
-            "from before, and is kept. Pass validation images to compare them."
+            "The network was already tuned on all images, so the result cannot be compared with the previous "
+            "classifier, and is kept. Pass validation images to compare them."
         )
     return is_auto(validation) and not was_tuned
 
 
 def refuse_unlabelled(phases: Sequence[Phase]) -> None:
-    """Folds compare with heads of the labelled images alone, which are worse than a head that learnt from others too."""
+    """Refuse folds, whose heads learn from labelled images alone, if `fit` also learned from unlabelled ones."""
     if any(phase.selection is not None and phase.selection.kept == "unlabelled" for phase in phases):
         raise InvalidInputError(
-            "The head learnt from unlabelled images, so folds of the labelled ones cannot tell whether fine_tune improves "
-            "it. Pass validation images, or validation=None to keep the tuned network as it comes."
+            "The head learned from unlabelled images, so folds of the labelled ones cannot tell whether fine_tune "
+            "improves it. Pass validation images, or validation=None to keep the tuned network without a comparison."
         )
 
 
 def recorded(phase: Phase, checked: CheckedImages) -> Phase:
-    """The phase with what it was trained on."""
+    """The phase, with a record of the images that it was trained on."""
     split = checked.split
     held_out = 0 if split.validation is None else len(split.validation)
     counts, data = split.class_counts(), split.fingerprint()

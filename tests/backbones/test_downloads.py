@@ -444,7 +444,7 @@ def test_download_weights_checks_all_arguments_first(server, tmp_path):
     with refused(tk.WeightsError, "'TinyNet'", "its record has no URL"):
         tk.download_weights(["Far", TINY], to="to")
     for names in ([], 3):
-        with refused(tk.InvalidInputError, f"`names={names}`", "must name a backbone"):
+        with refused(tk.InvalidInputError, f"`names={names}`", "must name one backbone or more"):
             tk.download_weights(names, to="to")
     (tmp_path / "file").touch()
     for to, rule in (

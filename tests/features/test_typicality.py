@@ -129,5 +129,5 @@ def test_numbers_that_are_invalid_are_refused(make: Any, pictures: Any, tmp_path
         for name, content in {**members, "typicality.bin": members["typicality.bin"][:-4]}.items():
             archive.writestr(name, content)
     seal(tmp_path / "b.keras")
-    with refused(tk.BundleError, "numbers of typical images", "wrong length"):
+    with refused(tk.BundleError, "typicality values", "wrong length"):
         tk.TransferClassifier.load(tmp_path / "b.keras")

@@ -190,7 +190,7 @@ def test_a_notebook_shows_a_history_as_a_table(history: results.History) -> None
     shown = history._repr_html_()
     assert shown.count("<tr>") == 6
     assert "<td>2*</td><td>2.0000</td>" in shown
-    assert "the epoch at which training was kept" in shown
+    assert "the epoch that was kept" in shown
 
 
 def test_a_history_becomes_a_data_frame_of_epochs(history: results.History) -> None:

@@ -93,7 +93,7 @@ def test_validation_images_are_told_beside_the_choice_of_unlabelled_ones(make, p
 
 def test_no_validation_is_told(make, photos):
     card = make().fit(photos / "train", validation=0, epochs=1, verbose=0).card()
-    assert "- fit: not measured on images that were not trained on" in card
+    assert "- fit: not measured on held-out images" in card
 
 
 def test_before_fit_there_is_none(make):

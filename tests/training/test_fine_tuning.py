@@ -173,7 +173,7 @@ def test_what_was_tuned_on_all_images_cannot_be_compared_on_them(
 ) -> None:
     clf = make().fit(*small, verbose=0).fine_tune(steps=1, validation=0, verbose=0)
     clf.fine_tune(steps=1, verbose=1)
-    assert "cannot be compared with the classifier from before, and is kept" in capsys.readouterr().out
+    assert "cannot be compared with the previous classifier, and is kept" in capsys.readouterr().out
     assert clf.history_.phases[-1].selection is None
 
 

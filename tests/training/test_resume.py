@@ -102,7 +102,7 @@ def test_it_does_not_begin_again(
         make(seed=0).fit(*pictures, epochs=5, resume=tmp_path, verbose=0)
     make(seed=0).fit(*pictures, epochs=5, resume=tmp_path, verbose=2)
     said = capsys.readouterr().out
-    assert "fit goes on after epoch 3." in said
+    assert "fit continues after epoch 3." in said
     assert "epoch 3 of 5" not in said
     assert "epoch 4 of 5" in said
 
@@ -229,7 +229,7 @@ def test_a_full_disk_is_named_and_the_state_from_before_stays(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert {path.name: path.read_bytes() for path in run.iterdir()} == state
-    assert all(map(np.array_equal, weights(clf), before)), "the classifier from before stays"
+    assert all(map(np.array_equal, weights(clf), before)), "the previous classifier stays"
     again = clf.fit(*pictures, epochs=4, resume=run, verbose=0)
     assert equal(again, make(seed=3, cache=False).fit(*pictures, epochs=4, verbose=0))
 

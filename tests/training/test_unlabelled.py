@@ -39,7 +39,7 @@ def test_it_is_kept_where_the_out_of_fold_loss_falls(taught: tk.TransferClassifi
     assert selection is not None
     assert (selection.kept, selection.images, selection.folds) == ("unlabelled", 40, 5)
     assert selection.loss < selection.loss_before
-    assert "kept the head that learnt from the unlabelled images too" in str(selection)
+    assert "kept the head trained on the unlabelled images too" in str(selection)
 
 
 @pytest.mark.thorough

@@ -1,6 +1,6 @@
-"""What a pretrained network is, and how its weights arrive.
+"""Pretrained networks and their weights.
 
-A backbone is a record; `registry` finds it by name, `weights` finds its file, `loading` builds it and fills it.
+A backbone is a record: `registry` finds it by name, `weights` finds its file, and `loading` builds it with its weights.
 """
 
 from .keras_hub import keras_hub_backbone

@@ -1,7 +1,7 @@
-"""A file on a server -> a checked file in a folder.
+"""Download a file from a server into a folder, and check it.
 
-requests fetches the bytes; pooch tries again, writes under a temporary name and renames at the end. This module
-adds the checks of what arrives, and the reasons in plain words.
+requests fetches the bytes; pooch retries, writes under a temporary name and renames at the end. This module checks the
+files that arrive, and gives the reasons for failures in plain words.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from .._files import VARIABLE
 from ..errors import WeightsError, first_line, shown_url
 from .record import Backbone, WeightsFile
 
-CONNECT, READ = 4.0, 10.0  # seconds: until a host is reached, and until the next bytes arrive
+CONNECT, READ = 4.0, 10.0  # seconds to reach a host, and to wait for the next bytes
 RETRIES = 2
 PIECE = 2**16  # bytes
-# No weights file is larger: for a network with a known number of values, and for any other.
+# A download is at most 8 bytes per parameter plus MARGIN, or MOST if the number of parameters is not stated.
 MARGIN, MOST = 64 * 2**20, 16 * 2**30  # bytes
-SPARE = 10_000  # numbers that a file may hold beside the weights: Keras's own seeds and counters
+SPARE = 10_000  # numbers that a file may hold besides the weights: Keras's own seeds and counters
 HDF5 = b"\x89HDF\r\n\x1a\n"  # how every weights file begins
-# Errors of requests that the next try meets again. Bad addresses are among the ValueErrors.
+# Errors from requests that a retry would not fix. Bad URLs are among the ValueErrors.
 LASTING = (ValueError, requests.exceptions.SSLError, requests.exceptions.ProxyError, requests.TooManyRedirects)
 
-pooch.get_logger().setLevel("WARNING")  # it prints addresses as they are, with any password
+pooch.get_logger().setLevel("WARNING")  # it prints whole URLs, including any password
 
 
 class DownloadError(Exception):
-    """Why a file could not be downloaded, in words that fit into parentheses. pooch does not try again after it."""
+    """Why a file could not be downloaded, in words that fit into parentheses. pooch does not retry after it."""
 
 
 def fetch(record: Backbone, file: WeightsFile, folder: Path, console: Console, cached: Path | None = None) -> Path:
-    """Bring a file into a folder, by download or from a copy in a cache; it appears there only once it is complete.
+    """Download a file into a folder, or copy it from a cache; it appears there only once it is complete.
 
     Raises:
-        WeightsError: no connection, an error of the server, a stall, another file, or no room in the folder.
+        WeightsError: no connection, a server error, a stalled download, the wrong file, or a full disk.
     """
 
     def bring(url: str, target: str, _: object) -> None:
@@ -53,19 +53,19 @@ def fetch(record: Backbone, file: WeightsFile, folder: Path, console: Console, c
             _download(url, Path(target), record, console)
         if not file.digest and (fault := _fault_of_form(Path(target), record.parameters)):
             raise DownloadError(f"the file that arrived {fault}")
-        Path(target).chmod(0o644)  # pooch makes files for their user alone, but a folder may be shared
+        Path(target).chmod(0o644)  # pooch makes files private, but the folder may be shared
 
     path = folder / file.name
     registry, urls = {file.name: file.digest or None}, {file.name: file.url}
-    # An absolute path, since pooch takes a leading ~ for a home.
+    # An absolute path, since pooch expands a leading ~.
     place = pooch.create(folder.absolute(), base_url="", registry=registry, urls=urls, retry_if_failed=RETRIES)
     try:
         if not cached:
             _refuse_offline(file.url)
-        _digest_file(path).unlink(missing_ok=True)  # of a file that has gone
+        _digest_file(path).unlink(missing_ok=True)  # of an earlier file
         place.fetch(file.name, downloader=bring)
         keep_digest(path, file)
-    except (DownloadError, ValueError, OSError) as error:  # ValueError: another hash; requests raises OSErrors
+    except (DownloadError, ValueError, OSError) as error:  # ValueError: wrong hash; requests raises OSErrors
         raise WeightsError(
             f"The weights of {record.name!r} could not be downloaded from {shown_url(file.url)} ({_reason(error)}): a "
             f"download is needed once. Connect to the internet, or put the file {file.name!r} into "
@@ -75,13 +75,13 @@ def fetch(record: Backbone, file: WeightsFile, folder: Path, console: Console, c
 
 
 def _refuse_offline(url: str) -> None:
-    """Reach the host once, within `CONNECT` seconds: requests gives each of its many addresses that time."""
+    """Check that the host answers within `CONNECT` seconds; requests would wait that long for each of its addresses."""
     if requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)):
         return
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        # One address of each family, IPv6 and IPv4, until one answers.
+        # Try one address of each family, IPv6 and IPv4, until one answers.
         infos = {info[0]: info[4] for info in socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)}
         *others, last = (str(address[0]) for address in infos.values())
         for host in others:
@@ -94,7 +94,7 @@ def _refuse_offline(url: str) -> None:
 
 
 def _download(url: str, target: Path, record: Backbone, console: Console) -> None:
-    """One try. Errors of requests pass where another try may help."""
+    """Try once; errors from requests propagate where a retry may help."""
     most = 8 * record.parameters + MARGIN if record.parameters else MOST
     title = f"the weights of {record.name!r}"
     try:
@@ -114,7 +114,7 @@ def _download(url: str, target: Path, record: Backbone, console: Console) -> Non
 
 
 def _check_answer(response: requests.Response) -> None:
-    """Judge an answer by its head: an HTTPError where another try may help, else a DownloadError."""
+    """Check the headers of a response: raise an HTTPError if a retry may help, else a DownloadError."""
     status = response.status_code
     if status != 200:
         answered = f"the server answered {status} {response.reason}"
@@ -127,7 +127,7 @@ def _check_answer(response: requests.Response) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost message of wrapped errors: the outer ones repeat the address, with any password in it."""
+    """The innermost message of chained errors; the outer ones repeat the URL, with any password in it."""
     for inner in (getattr(error, "reason", None), *error.args[:1]):
         if isinstance(inner, BaseException):
             return _reason(inner)
@@ -141,8 +141,8 @@ def _reason(error: BaseException) -> str:
 def fault_of(path: Path, file: WeightsFile, values: int) -> str:
     """What is wrong with a file, as the end of a sentence; empty if nothing is.
 
-    The hash decides where one is known: the one of `file`, else the one that was recorded beside the
-    file when it was first seen. Without one it must be an HDF5 file of as many numbers as expected.
+    A known hash decides: that of `file`, else the one recorded beside the file when it was first seen. Without a hash,
+    the file must be an HDF5 file with the expected number of values.
     """
     expected = file.digest or _recorded_digest(path)
     if not expected:
@@ -159,7 +159,7 @@ def _fault_of_form(path: Path, values: int) -> str:
             return "is not an HDF5 file"
     try:
         held = declared_values(path)
-    except Exception as error:  # h5py raises many kinds for a damaged file
+    except Exception as error:  # h5py raises many types of errors for a damaged file
         return f"is a damaged HDF5 file ({first_line(error)})"
     if values and abs(held - values) > SPARE:
         return f"holds {held:,} numbers where {values:,} are expected"
@@ -167,10 +167,10 @@ def _fault_of_form(path: Path, values: int) -> str:
 
 
 def declared_values(path: Path) -> int:
-    """How many numbers an HDF5 file declares; they are not read.
+    """The number of values that an HDF5 file declares; they are not read.
 
     Raises:
-        ValueError: it points to other files. h5py raises more kinds for a damaged file.
+        ValueError: the file points to other files. h5py raises other errors for a damaged file.
     """
     items: list[Any] = []
     with h5py.File(path, "r") as file:
@@ -182,11 +182,11 @@ def declared_values(path: Path) -> int:
 
 
 def keep_digest(path: Path, file: WeightsFile) -> None:
-    """Write the SHA-256 of a file without a known hash beside it, once: later damage is seen by it."""
+    """Write the SHA-256 of a file without a known hash beside it, once, so that later damage is noticed."""
     kept = _digest_file(path)
     if not file.digest and not kept.exists():
         with contextlib.suppress(OSError):  # a cache that cannot be written to can still be read
-            kept.write_text(f"{pooch.file_hash(str(path))}  {path.name}\n", encoding="utf-8")  # as sha256sum does
+            kept.write_text(f"{pooch.file_hash(str(path))}  {path.name}\n", encoding="utf-8")  # the format of sha256sum
 
 
 def _recorded_digest(path: Path) -> str:

@@ -1,7 +1,7 @@
-"""The table: every network of Keras Applications, a row each; to add a backbone, add a row.
+"""The table of all Keras Applications networks, one row each; to add a backbone, add a row.
 
-A row states what Keras can only tell by building the network; the tests compare each fact of each row with Keras.
-Hashes are the ones that Keras itself knows for its files. For MobileNetV1 and MobileNetV2 it knows none.
+A row states what Keras reveals only by building the network; the tests compare every value of every row with Keras.
+The hashes are those that Keras itself uses for its files. It has none for MobileNetV1 and MobileNetV2.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ KERNELS = "weights_tf_dim_ordering_tf_kernels"
 def _family(
     family: str, rule: Rule, url: str, file: str = "", sizes: tuple[int, ...] = (), **shared: Any
 ) -> Callable[..., Backbone]:
-    """What makes the rows of a family.
+    """A function that makes the rows of a family.
 
-    `url` and `file` are patterns of the weights file's address and of its name if that differs; ``{stem}`` is the row's
-    part of them, ``{size}`` one of the input `sizes` that weights were trained at. `shared` are fields of the records.
+    `url` and `file` are patterns for the weights file's URL, and for its name if that differs; ``{stem}`` is the row's
+    own part, ``{size}`` one of the input `sizes` that weights were trained at. `shared` is fields of all its records.
     """
 
     def row(
         name: str, size: int, features: int, parameters: int, stages: tuple[str, ...], stem: str, digest: str = ""
     ) -> Backbone:
-        builder, _, alpha = name.partition("_")  # after the underscore comes the width of the network, `alpha` to Keras
+        builder, _, alpha = name.partition("_")  # after the underscore comes the width multiplier, `alpha` in Keras
         options = {"include_top": False, "weights": None, **({"alpha": float(alpha)} if alpha else {})}
         return Backbone(
             name=name,
@@ -55,7 +55,7 @@ def _numbered(prefix: str, first: int, last: int) -> tuple[str, ...]:
 
 
 def _cells(repeats: int) -> tuple[str, ...]:
-    """The cells of a NASNet: two of the stem, then three runs of normal cells with a reduction between them."""
+    """The cells of a NASNet: two stem cells, then three runs of normal cells with a reduction cell between them."""
     ends = ((0, repeats - 1), (repeats + 1, 2 * repeats), (2 * repeats + 1, 3 * repeats))
     first, second, third = (_numbered("normal_conv_1_", *pair) for pair in ends)
     return ("stem_1", "stem_2", *first, f"reduce_{repeats}", *second, f"reduce_{2 * repeats}", *third)
@@ -76,7 +76,7 @@ _EFFICIENTNET = _family("EfficientNet", "none", "https://storage.googleapis.com/
 _EFFICIENTNET_V2 = _family("EfficientNetV2", "none", f"{SERVER}/efficientnet_v2/efficientnetv2-{{stem}}_notop.h5", dropout=True)
 _CONVNEXT = _family("ConvNeXt", "none", f"{SERVER}/convnext/convnext_{{stem}}_notop.h5", batch_norm=False)
 
-# name, default size, features, parameters, stages, the file's part of the pattern, its hash
+# name, default size, features, parameters, stages, stem of the file's URL, hash
 TABLE = (
     _VGG("VGG16", 224, 512, 14_714_688, _numbered("block", 1, 5), "vgg16", "md5:6d6bbae143d832006294945121d1f1fc"),
     _VGG("VGG19", 224, 512, 20_024_384, _numbered("block", 1, 5), "vgg19", "md5:253f8cb515780f3b799900260a226db6"),

@@ -1,4 +1,4 @@
-"""Image encoders of KerasHub (ViT, DINOv2, SigLIP, ...) as records of the registry; extra ``hub``."""
+"""KerasHub's image encoders (ViT, DINOv2, SigLIP, ...) as records for the registry (extra ``hub``)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 DEFAULT_SIZE, MIN_SIZE = 224, 32  # pixels, for encoders that take any size
-# Encoders whose first token stands for the whole image, where their settings do not say so.
+# Encoders whose first token is a class token, though their settings do not say so.
 CLASS_TOKEN = ("DINO", "DeiT", "CLIP", "MetaCLIP")
 # Layers that only call the blocks of a transformer one after another.
 CHAINS = ("ViTEncoder", "DINOV2Encoder")
@@ -35,21 +35,21 @@ def keras_hub_backbone(
     image_size: int | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> Backbone:
-    """The image encoder of a KerasHub preset as a record, to be passed to `register_backbone`.
+    """The image encoder of a KerasHub preset as a record, to pass to `register_backbone`.
 
     Its settings are read now, its weights when a classifier is fitted with ``weights="pretrained"``.
-    Feature maps are averaged. Of tokens, the class token is used if there is one, else their mean.
+    Feature maps are averaged. Tokens are reduced to the class token if there is one, else to their mean.
 
     Args:
         preset: as in KerasHub: a name (``"vit_base_patch16_224_imagenet"``), a handle (``"hf://..."``), or the
             folder of a preset.
         name: the name of the record; None = the last part of `preset`.
         image_size: height and width in pixels to build it for; None = as in the preset. Encoders with
-            one embedding for each position take no other size afterwards.
-        preprocessing: None = scale and offset of the preset's image converter; or a rule as in `Backbone`.
+            one embedding per position accept no other size afterwards.
+        preprocessing: a rule as in `Backbone`; None = scale and offset of the preset's image converter.
 
     Returns:
-        The record. `TransferClassifier.load` needs it registered under the same name again.
+        The record. Before `TransferClassifier.load`, register it under the same name again.
 
     Raises:
         MissingExtraError: KerasHub is not installed.
@@ -67,7 +67,7 @@ def keras_hub_backbone(
         raise bad_argument("preset", preset, "must be a preset's name or folder", "Pass one of KerasHub's")
     handle = os.fspath(preset)
     source = _from_preset(hub.models.Backbone, handle, load_weights=False)
-    # Plain dicts and lists: the ones that Keras returns hold on to the model and cannot be copied.
+    # Plain dicts and lists: those that Keras returns keep the model alive and cannot be copied.
     build = _Builder(type(source), json.loads(json.dumps(source.get_config())), handle)
     is_sizable = "image_shape" in build.settings
     if image_size is not None:
@@ -81,7 +81,7 @@ def keras_hub_backbone(
     if height != width:
         raise bad_argument("preset", handle, f"takes {height} x {width} px, not a square", "Pass image_size=224")
     model = _pooled(encoder)
-    # Feature maps follow the size of the image, if it can be stated or is left open.
+    # Feature maps adapt to the size of the image, if it can be set or is left open.
     any_size = len(model.output_shape) == 4 and (is_sizable or height is None)
     side = height or image_size or DEFAULT_SIZE
     return Backbone(
@@ -123,14 +123,14 @@ class _Builder:
 
 
 def _image_part(model: Any) -> Any:
-    """The part that takes images: encoders of images and texts hold one inside."""
+    """The part that takes images; encoders of images and text contain one."""
     return getattr(model, "vision_encoder", None) or getattr(model, "image_encoder", None) or model
 
 
 def _from_preset(kind: Any, preset: str, **options: Any) -> Any:
     try:
         return kind.from_preset(preset, **options)
-    except Exception as error:  # KerasHub, Kaggle and others raise many kinds
+    except Exception as error:  # KerasHub, Kaggle and others raise many types of errors
         raise WeightsError(
             f"The KerasHub preset {preset!r} could not be loaded ({first_line(error)}): KerasHub downloads it once, or "
             f"reads it from a folder. Check its name and the network connection."
@@ -148,9 +148,9 @@ def _image_shape(encoder: Any) -> tuple[int | None, int | None]:
 
 
 def _pooled(encoder: Any) -> keras.Model:
-    """The encoder, with the blocks of a transformer as layers of their own.
+    """The encoder, with each block of a transformer as a layer of its own.
 
-    Tokens become one vector an image; feature maps are averaged by the head, as for all backbones.
+    Tokens become one vector per image; the head averages feature maps, as for all backbones.
     """
     import keras
 
@@ -168,7 +168,7 @@ def _pooled(encoder: Any) -> keras.Model:
 
 
 def _stages(model: keras.Model) -> tuple[str, ...]:
-    """Blocks by the names of the layers; for encoders with a few large layers, these layers."""
+    """The names of the blocks, from those of the layers; for encoders with a few large layers, the layers."""
     layers = [layer.name for layer in model.layers if layer.weights and not _is_numbered(layer)]
     blocks = dict.fromkeys(found[1] for found in map(BLOCK.search, layers) if found)
     if len(blocks) > 1:
@@ -177,7 +177,7 @@ def _stages(model: keras.Model) -> tuple[str, ...]:
 
 
 def _is_numbered(layer: Any) -> bool:
-    """Whether Keras made up its name: from its class and a number that differs between processes."""
+    """Whether Keras made up the layer's name, from its class and a number that differs between processes."""
     words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)  # as Keras does it
     snake = re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
     return re.sub(r"_\d+$", "", layer.name) == snake
@@ -199,7 +199,7 @@ def _converter(hub: Any, preset: str) -> Preprocessing:
 
 @dataclass(frozen=True)
 class _Scaling:
-    """Pixels times `scale` plus `offset`, each one number or one for each channel."""
+    """Pixels times `scale` plus `offset`, each one number or one per channel."""
 
     scale: tuple[float, ...]
     offset: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""A backbone's record and a weights file -> the network with these weights."""
+"""Build the network of a backbone's record, and load a weights file into it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     import keras
 
 
-KEPT_BYTES = 2**27  # larger files are read again
+KEPT_BYTES = 2**27  # the values of larger files are not kept in memory
 IMAGENET_MEAN_AND_DEVIATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
-Values: TypeAlias = list[dict[str, npt.NDArray[Any]]]  # of each layer, by the layer's own names
+Values: TypeAlias = list[dict[str, npt.NDArray[Any]]]  # of each layer, by the names of its variables
 
 
 class _Loaded(NamedTuple):
-    """What a file held; `record` stays alive, so that no other gets its id."""
+    """The values of a file; `record` stays alive, so that no other record gets its id."""
 
     key: tuple[Any, ...]
     record: Backbone
@@ -43,7 +43,7 @@ _last: _Loaded | None = None
 def build_with_weights(
     record: Backbone, size: tuple[int, int], weights: Path | Loader | None, seed: int
 ) -> keras.Model:
-    """The backbone for images of `size`, with the weights that `find_weights` found.
+    """Build the backbone for images of `size`, with the weights that `find_weights` found.
 
     Raises:
         WeightsError: the file does not fit, or the record's function failed.
@@ -59,7 +59,7 @@ def build_with_weights(
     elif weights is not None:
         try:
             weights(model)
-        except Exception as error:  # it is the user's, or downloads something
+        except Exception as error:  # the function is the user's, or downloads something
             raise WeightsError(
                 f"The weights of {record.name!r} could not be loaded ({first_line(error)}): the function in its record "
                 f"must load them into the model. Check the function and the network connection."
@@ -68,9 +68,9 @@ def build_with_weights(
 
 
 def refuse_oversized(path: Path, model: keras.Model, times: int = 1) -> None:
-    """Compare what an HDF5 file declares with what the network holds, since a few kilobytes can declare gigabytes.
+    """Refuse an HDF5 file that declares more values than the network has, since a few kilobytes can declare gigabytes.
 
-    `times` leaves room for what an optimizer stores for each weight.
+    `times` leaves room for the values that an optimizer stores for each weight.
 
     Raises:
         ValueError: the file declares more, or points to other files.
@@ -81,13 +81,13 @@ def refuse_oversized(path: Path, model: keras.Model, times: int = 1) -> None:
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Give a model the weights of another one with the same layers."""
+    """Copy the weights of a model to another one with the same layers."""
     _put_values(_values_of(source), target)
 
 
 def _values_of(model: keras.Model) -> Values:
     found = []
-    for layer in model._flatten_layers():  # also of models inside the model
+    for layer in model._flatten_layers():  # including those of nested models
         values: dict[str, Any] = {}
         layer.save_own_variables(values)
         found.append({name: np.array(value) for name, value in values.items()})
@@ -95,13 +95,13 @@ def _values_of(model: keras.Model) -> Values:
 
 
 def _put_values(values: Values, model: keras.Model) -> None:
-    # By layers: Normalization computes something from its weights when it gets them.
+    # Layer by layer, since Normalization computes values from its weights when they are loaded.
     for layer, own in zip(model._flatten_layers(), values, strict=True):
         layer.load_own_variables(own)
 
 
 def _load_file(model: keras.Model, record: Backbone, path: Path) -> None:
-    """Load a file; what the last one held stays in memory, since cross-validation loads the same file in each fold."""
+    """Load a file; the last one's values stay in memory, since cross-validation loads the same file in each fold."""
     global _last
     about = path.stat()
     shapes = [tuple(weight.shape) for weight in model.weights]
@@ -119,10 +119,10 @@ def _read_file(model: keras.Model, record: Backbone, path: Path) -> None:
     try:
         refuse_oversized(path, model, times=4)
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Keras only warns of a layer that got no weights
+            warnings.simplefilter("error")  # Keras only warns about a layer that got no weights
             with _named_by_format(path) as named:
                 model.load_weights(named)
-    except Exception as error:  # h5py and Keras raise many kinds for a file that does not fit
+    except Exception as error:  # h5py and Keras raise many types of errors for a file that does not fit
         raise WeightsError(
             f"The weights file {str(path)!r} does not fit {record.name!r} ({first_line(error)}): it must hold the weights "
             f"of this backbone without its top, as model.save_weights or Keras Applications write them. Check that "
@@ -132,20 +132,20 @@ def _read_file(model: keras.Model, record: Backbone, path: Path) -> None:
 
 @contextmanager
 def _named_by_format(path: Path) -> Iterator[Path]:
-    """The file under a name that tells Keras its format, which is read from its content here."""
+    """Give a file a name that tells Keras its format, detected from its content."""
     with h5py.File(path, "r") as file:
         old = "layer_names" in file.attrs or "model_weights" in file
     with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
         named = Path(folder, "old.h5" if old else "new.weights.h5")
         try:
             named.symlink_to(path.absolute())
-        except OSError:  # Windows requires a privilege
+        except OSError:  # on Windows, this requires a privilege
             shutil.copyfile(path, named)
         yield named
 
 
 def _fix_normalization(model: keras.Model) -> None:
-    """Make an EfficientNet with Keras's ImageNet weights compute what it computes in Keras.
+    """Make an EfficientNet with Keras's ImageNet weights compute the same as in Keras.
 
     Its files hold standard deviations where the Normalization layer expects variances
     (https://github.com/tensorflow/tensorflow/issues/49930). With ``weights="imagenet"``, Keras adds a layer that
@@ -153,7 +153,7 @@ def _fix_normalization(model: keras.Model) -> None:
     """
     import keras
 
-    for layer in model._flatten_layers():  # also of models inside the model
+    for layer in model._flatten_layers():  # including those of nested models
         if isinstance(layer, keras.layers.Normalization) and len(layer.weights) >= 2:
             found = [np.ravel(weight.numpy()) for weight in layer.weights[:2]]
             if len(found[0]) == 3 and np.allclose(found, IMAGENET_MEAN_AND_DEVIATION, rtol=1e-3):

@@ -1,4 +1,4 @@
-"""`Backbone`: what the library needs to know about a pretrained network before it builds it; `WeightsFile`."""
+"""`Backbone`, what the library needs to know about a pretrained network before building it, and `WeightsFile`."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class WeightsFile:
     Attributes:
         url: its address, ``https://...`` or ``http://...``.
         digest: ``"sha256:"`` or ``"md5:"`` and the hexadecimal digits of the file's hash; empty = not known,
-            so a download is checked by its form only.
+            so that only the form of a download is checked.
         size: the input height and width in pixels that the weights were trained at; None = not stated.
         name: the name of the file on disk, ending in ``.h5``; empty = as in the URL.
 
     Raises:
-        InvalidInputError: an address without a host, a digest of another form, a size below 1, or another name.
+        InvalidInputError: an address without a host, a malformed digest, a size below 1, or an invalid name.
 
     Example:
         >>> import transferkit as tk
@@ -80,26 +80,26 @@ Pretrained: TypeAlias = str | os.PathLike[str] | WeightsFile | Sequence[WeightsF
 @public
 @dataclass(frozen=True)
 class Backbone:
-    """A record of the registry: how a backbone is built and which pixels it takes.
+    """A record of the registry: how a backbone is built and which pixels it expects.
 
     Attributes:
         name: as Keras spells it, for example ``"MobileNetV2"``.
-        builder: a callable, or the dotted text ``"package.module:name"`` of one. It is called with
+        builder: a callable, or its dotted name ``"package.module:name"``. It is called with
             ``input_shape=(height, width, 3)`` and `options`, and returns a `keras.Model` that maps
             preprocessed images to feature maps `(n, h, w, feature_dim)` or features `(n, feature_dim)`.
         preprocessing: the rule that the pretrained weights expect: ``"caffe"`` (BGR, ImageNet means
             subtracted), ``"torch"`` (0-1, then ImageNet mean and standard deviation), ``"tf"`` (-1 to 1),
-            ``"none"`` (0-255: the model scales inside), or a function of a float32 RGB 0-255 batch that is
-            made of Keras operations.
+            ``"none"`` (0-255: the model itself scales), or a function of a float32 RGB 0-255 batch, made of
+            Keras operations.
         default_size: input height and width in pixels that the weights were trained at.
         min_size: the smallest height and width that the network can be built for.
         feature_dim: number of features after global average pooling.
-        stages: names of blocks, in the order of the data, that ``fine_tune(at=...)`` takes.
+        stages: names of blocks that ``fine_tune(at=...)`` accepts, from input to output.
         parameters: number of weights; 0 = not stated.
-        pretrained: where its own weights come from: a `WeightsFile` or several (one for each input size that
+        pretrained: where its weights come from: a `WeightsFile` or several (one for each input size that
             has weights), the URL or the path of a file, a function that loads them into a model that the
             builder made, or None.
-        trained_on: the data that they were trained on, ``"imagenet"`` in Keras Applications.
+        trained_on: the data that the weights were trained on, ``"imagenet"`` in Keras Applications.
         options: further keyword arguments of the builder.
         family: the family that `list_backbones` lists it under.
         batch_norm, dropout: whether it contains BatchNormalization and Dropout layers; None = not stated.
@@ -155,7 +155,7 @@ class Backbone:
         object.__setattr__(self, "options", dict(self.options))  # the caller may change theirs later
 
     def __hash__(self) -> int:
-        return hash(self.name)  # equal records have one name; `options` and some builders have no hash
+        return hash(self.name)  # equal records have equal names; `options` and some builders are not hashable
 
     def input_size(self, wanted: tuple[int, int] | None) -> tuple[int, int]:
         """(height, width) in pixels: `wanted`, or the default.
@@ -190,7 +190,7 @@ class Backbone:
         return tuple(file.size for file in files if file.size) or (self.default_size,)
 
     def weights_file(self, size: tuple[int, int]) -> WeightsFile | None:
-        """The file of its weights for images of this size; None if its weights are not files to download."""
+        """The weights file for images of this size; None if the weights are not files to download."""
         if not isinstance(self.pretrained, tuple):
             return None
         by_size: dict[object, WeightsFile] = {file.size or self.default_size: file for file in self.pretrained}
@@ -198,7 +198,7 @@ class Backbone:
         return by_size.get(side) or by_size.get(self.default_size) or next(iter(by_size.values()))
 
     def build(self, size: tuple[int, int], **options: Any) -> keras.Model:
-        """The network without its classification head; random weights unless `options` say otherwise.
+        """Build the network without its classification head, with random weights unless `options` say otherwise.
 
         Raises:
             InvalidInputError: the builder cannot be imported, or returns something that does not fit the record.
@@ -241,12 +241,12 @@ class Backbone:
         return model
 
     def preprocess_input(self, images: npt.ArrayLike | Tensor, *, check_scale: bool = True) -> Any:
-        """RGB 0-255 -> what the pretrained weights expect.
+        """Convert RGB 0-255 images to what the pretrained weights expect.
 
         Args:
             images: `(n, h, w, 3)` or `(h, w, 3)`, RGB 0-255, uint8 or float: an array or a tensor. It is
                 never changed.
-            check_scale: refuse float pixels that are all within [-1, 1], since they look already scaled; False
+            check_scale: refuse float pixels that are all within [-1, 1], since they seem to be scaled already; False
                 accepts them, for a picture that really is that dark.
 
         Returns:
@@ -261,12 +261,12 @@ class Backbone:
             >>> tk.get_backbone("MobileNetV2").preprocess_input(photo)[0, 0].round(2).tolist()
             [1.0, 0.0, -1.0]
         """
-        # Keras's own function changes float arrays in place and wraps around on uint8 tensors: it gets a float32 copy.
+        # Keras's function changes float arrays in place and wraps around on uint8 tensors, so it gets a float32 copy.
         from keras.applications.imagenet_utils import preprocess_input
 
         is_array = isinstance(images, (np.ndarray, Sequence))
         pixels, was_float = _float32(images, is_array)
-        shape = tuple(pixels.shape or ())  # a tensor of unknown rank has a shape that is false
+        shape = tuple(pixels.shape or ())  # the shape of a tensor of unknown rank is falsy
         if len(shape) not in (3, 4) or shape[-1] != 3:
             raise InvalidInputError(
                 f"The images have the shape {shape}: preprocess_input takes (n, h, w, 3) or (h, w, 3), "
@@ -307,7 +307,7 @@ def _float32(images: Any, is_array: bool) -> tuple[Any, bool]:
     from keras import ops
 
     kind = ""
-    with contextlib.suppress(AttributeError, ValueError):  # no type; images of several sizes
+    with contextlib.suppress(AttributeError, ValueError):  # no dtype; images of different sizes
         dtype = np.asarray(images).dtype if is_array else images.dtype
         kind = getattr(dtype, "name", str(dtype))
     given = type(images).__name__
@@ -320,7 +320,7 @@ def _float32(images: Any, is_array: bool) -> tuple[Any, bool]:
 
 
 def _refuse_scaled(pixels: Any) -> None:
-    """Float pixels within [-1, 1] were almost surely scaled before; nothing is scaled in a black picture."""
+    """Refuse float pixels within [-1, 1], which were almost certainly scaled before, except in a black picture."""
     try:
         values = np.nan_to_num(np.asarray(pixels))
     except (TypeError, ValueError, NotImplementedError, RuntimeError):  # a symbolic tensor has no values yet

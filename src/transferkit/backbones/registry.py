@@ -1,4 +1,4 @@
-"""The registry: the built-in backbone, the ones of Keras Applications, and what a program adds."""
+"""The registry of backbones: the built-in one, those of Keras Applications, and those that a program adds."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def list_backbones(
     max_parameters: int | None = None,
     input_size: int | tuple[int, int] | None = None,
 ) -> list[str]:
-    """The names of all backbones, in the order of the table, or of those that meet every condition given.
+    """The names of all backbones, or of those that meet every given condition, in the order of the registry.
 
     Args:
-        family: as in the records, in any case: ``"VGG"``; ``"MobileNet"`` stands for ``"MobileNetV2"``.
+        family: as in the records, ignoring case: ``"VGG"``; ``"MobileNet"`` stands for ``"MobileNetV2"``.
         max_parameters: the largest number of weights; records that state no number are left out.
-        input_size: a size of images that it can be built for: an int or (height, width) in pixels.
+        input_size: an image size that they can be built for: an int or (height, width) in pixels.
 
     Raises:
         InvalidInputError: an unknown family, or a condition that is not a number or a size.
@@ -77,12 +77,12 @@ def list_backbones(
 
 @public
 def get_backbone(name: str | Backbone) -> Backbone:
-    """The record of a backbone, by its name or its family, in any case; a record is returned as it is.
+    """The record of a backbone, by name or family, ignoring case; a record is returned unchanged.
 
     The documentation lists the backbone that each family stands for.
 
     Raises:
-        UnknownBackboneError: an unknown name; the nearest ones are suggested.
+        UnknownBackboneError: an unknown name; the message suggests the nearest ones.
 
     Example:
         >>> import transferkit as tk
@@ -104,8 +104,8 @@ def get_backbone(name: str | Backbone) -> Backbone:
 def register_backbone(record: Backbone) -> Backbone:
     """Add a backbone of your own, under a name that is not taken yet, and return it.
 
-    It then works like any other, by its name. `TransferClassifier.load` looks backbones up here, so
-    the program that loads a classifier must register its backbone too.
+    It can then be used by its name, like any other. `TransferClassifier.load` looks backbones up here, so
+    a program that loads a classifier must register its backbone first.
 
     Raises:
         InvalidInputError: not a `Backbone`, or the name is taken.
@@ -124,5 +124,5 @@ def register_backbone(record: Backbone) -> Backbone:
 
 
 def is_registered(record: Backbone) -> bool:
-    """Whether its name stands for this very record."""
+    """Whether this very record is registered under its name."""
     return _registry.get(record.name.lower()) == record

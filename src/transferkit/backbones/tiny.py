@@ -1,12 +1,12 @@
-"""TransferKitTiny, the built-in backbone: its weights are part of the package.
+"""TransferKitTiny, the built-in backbone, whose weights are part of the package.
 
 It was trained by ``training/`` in the project's repository, by distillation from larger networks; its data, accuracy
 and limits are in docs/transferkit-tiny.md.
 
-It is built of residual blocks (He et al. 2015, https://arxiv.org/abs/1512.03385) of two kinds: two 3 x 3 convolutions
-for few channels, a bottleneck (1 x 1, 3 x 3, 1 x 1) for many. A shortcut over a stride averages before it projects, so
-that no value is skipped (He et al. 2018, https://arxiv.org/abs/1812.01187, ResNet-D). Convolutions are full, not
-depthwise: a CPU is several times as fast at them for the same number of multiplications.
+It is built from residual blocks (He et al. 2015, https://arxiv.org/abs/1512.03385) of two kinds: two 3 x 3 convolutions
+for few channels, a bottleneck (1 x 1, 3 x 3, 1 x 1) for many. A strided shortcut averages before it projects, so that
+no value is skipped (He et al. 2018, https://arxiv.org/abs/1812.01187, ResNet-D). Convolutions are full, not depthwise:
+for the same number of multiplications, a CPU computes them several times as fast.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import keras
 
 
-# For each block its kind, its output channels, its inner channels, and its stride.
+# The kind, output channels, inner channels and stride of each block.
 BLOCKS = (
     ("basic", 40, 40, 2),
     ("basic", 40, 40, 1),
@@ -52,7 +52,7 @@ TINY = Backbone(
 def build_residual(
     *, input_shape: tuple[int, int, int], stem: int, blocks: Sequence[tuple[str, int, int, int]], features: int
 ) -> keras.Model:
-    """A residual network with random weights: images (n, h, w, c) -> feature maps (n, h', w', `features`), 0 or more.
+    """A residual network with random weights, from images (n, h, w, c) to feature maps (n, h', w', `features`) >= 0.
 
     Args:
         input_shape: (height, width, channels) of the images.

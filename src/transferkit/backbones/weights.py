@@ -1,8 +1,8 @@
-"""A choice of weights -> a checked local file.
+"""Resolve a choice of weights to a checked local file.
 
-A file is searched for in the folder that the environment variable TRANSFERKIT_WEIGHTS names, then in the caches
-(Keras's own for the files of Keras), then downloaded into one of them. A damaged file in a cache is renamed; one in
-TRANSFERKIT_WEIGHTS is refused and stays.
+A file is looked up in the folder that the environment variable TRANSFERKIT_WEIGHTS names, then in the caches (Keras's
+own for Keras's files), and otherwise downloaded into one of them. A damaged file in a cache is renamed; one in
+TRANSFERKIT_WEIGHTS is refused and left in place.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from .registry import get_backbone
 
 RULE = "must be 'pretrained', 'imagenet', the path or the URL of a weights file, or None"
 WeightsChoice = str | Path | None
-# What a choice means: no weights (random ones), a file that exists, one at a URL, one to be found, a function.
+# What a choice means: an existing file, one at a URL, one to be found, a function, or None (random weights).
 Source = Path | Remote | WeightsFile | Loader | None
 
 
 def check_weights(record: Backbone, choice: object, size: tuple[int, int]) -> Source:
-    """What a classifier's argument `weights` means for this backbone; nothing is fetched yet.
+    """Resolve a classifier's `weights` argument for this backbone; nothing is downloaded yet.
 
     Raises:
-        InvalidInputError: neither text, nor a path, nor None.
-        WeightsError: a path that is not a file, or the backbone has no such weights.
+        InvalidInputError: the choice is not text, a path or None.
+        WeightsError: the path is not a file, or the backbone has no such weights.
     """
     if choice is None:
         return None
@@ -70,7 +70,7 @@ def find_weights(record: Backbone, source: Source, console: Console) -> Path | L
 
 
 def size_note(record: Backbone, source: Source, size: tuple[int, int]) -> str:
-    """A sentence for sizes that no weights were trained at; empty for the others."""
+    """A note for sizes that no weights were trained at; empty for other sizes."""
     if not isinstance(source, WeightsFile) and (not isinstance(source, Path) or source != record.pretrained):
         return ""  # random weights, a file of the user's own, or a function
     trained_at = source.size if isinstance(source, WeightsFile) else record.default_size
@@ -90,12 +90,12 @@ def download_weights(
 ) -> list[Path]:
     """Download the pretrained weights of backbones into a folder, for use offline.
 
-    Copy the folder there and name it in the environment variable ``TRANSFERKIT_WEIGHTS``. A file that is already in
-    a cache, or in the folder that this variable names here, is copied; one that is already in `to` is kept.
+    On the offline machine, set the environment variable ``TRANSFERKIT_WEIGHTS`` to a copy of the folder. A file already
+    in a cache, or in the folder that this variable names here, is copied; one already in `to` is kept.
 
     Args:
         names: one backbone or several, as `list_backbones` gives them, or their records.
-        to: the folder; it is made if it is missing.
+        to: the folder; it is created if missing.
         input_size: an int or (height, width) in pixels, for use at a size other than the default: some backbones
             have a file for each of several sizes.
         verbose: 0 = no messages and no progress bars.
@@ -107,12 +107,12 @@ def download_weights(
         UnknownBackboneError: no such backbone.
         InvalidInputError: the size is too small for one of them, or `to` cannot be a folder.
         WeightsError: a backbone whose weights are not a file to download, no connection, or a damaged file in the
-            folder. Files that were downloaded before stay.
+            folder. Files downloaded before the error are kept.
     """
     console, wanted = Console(verbose), check_size(input_size)
     listed: Any = [names] if isinstance(names, (str, Backbone)) else names
     if not isinstance(listed, Iterable) or not (listed := list(listed)):
-        raise bad_argument("names", names, "must name a backbone or several", "Pass for example names=['MobileNetV2']")
+        raise bad_argument("names", names, "must name one backbone or more", "Pass for example names=['MobileNetV2']")
     pairs = []
     for record in map(get_backbone, listed):
         if isinstance(record.pretrained, Path) and record.pretrained.is_file():
@@ -149,14 +149,14 @@ def _made(to: object) -> Path:
 
 
 def _put(record: Backbone, file: WeightsFile, folder: Path, console: Console) -> Path:
-    with contextlib.suppress(OSError):  # fetching says why a folder cannot be used
+    with contextlib.suppress(OSError):  # `fetch` says why a folder cannot be used
         if (folder / file.name).exists():
             return _refuse_damaged(record, file, folder / file.name)
     cached = _in_own_folder(record, file) or _in_caches(record, file, console)
     return fetch(record, file, folder, console, cached)
 
 
-# ---- where files are searched for ----
+# ---- where files are looked up ----
 
 
 def _existing(path: Path) -> Path:
@@ -183,7 +183,7 @@ def _in_own_folder(record: Backbone, file: WeightsFile) -> Path | None:
 
 
 def _refuse_damaged(record: Backbone, file: WeightsFile, path: Path) -> Path:
-    """A file in the user's own folder, where nothing is changed."""
+    """Check a file in the user's own folder, where nothing is changed."""
     try:
         fault = fault_of(path, file, record.parameters)
     except OSError as error:
@@ -199,8 +199,8 @@ def _refuse_damaged(record: Backbone, file: WeightsFile, path: Path) -> Path:
 def _in_caches(record: Backbone, file: WeightsFile, console: Console) -> Path | None:
     for folder in cache_folders(file.url):
         path = folder / file.name
-        with contextlib.suppress(OSError):  # a folder that cannot be read, a file that has just gone
-            # A file without a known hash is only as good as the folder that it is in.
+        with contextlib.suppress(OSError):  # an unreadable folder, or a file just removed
+            # Without a known hash, a file is trusted only in a private folder.
             if path.is_file() and (file.digest or is_private(folder)):
                 fault = fault_of(path, file, record.parameters)
                 if not fault:
@@ -229,7 +229,7 @@ def _from_url(file: Remote) -> Path:
 
 
 def _new_cache(address: str) -> Path:
-    """The first cache that is writable, by this user only; it is made if it is missing."""
+    """The first cache that this user, and nobody else, can write to; it is created if missing."""
     folders = cache_folders(address)
     for folder in folders:
         with contextlib.suppress(OSError):

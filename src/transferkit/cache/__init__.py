@@ -1,14 +1,14 @@
-"""Values that were computed once, on disk, by the content of the image. For users: see it, limit it, clear it.
+"""The cache: values computed from images, on disk, keyed by image content. Users can show, limit, clear and copy it.
 
     >>> import transferkit as tk
     >>> print(tk.cache.info())              # doctest: +SKIP
     >>> tk.cache.set_limit(20 * 10**9)      # doctest: +SKIP
 
-The values are numbers that the backbone made of photos, not the photos. They tell something about the photos, so only their
-user can read the folder. Everything in it may be removed at any time: it is computed again when it is needed.
+The values are features and tiny thumbnails of photos, not the photos. They reveal something about the photos, so only
+their user can read the folder. Anything in it may be removed at any time; it is computed again when needed.
 """
 
-# What users see is in `__all__`; the rest, "as" itself, is for other rooms.
+# `__all__` is what users see; names imported "as" themselves are for other subpackages.
 from .exchange import pull, push
 from .shards import KEY as KEY
 from .shards import KEY_BYTES as KEY_BYTES

@@ -1,4 +1,4 @@
-"""Copies of a cache at a URL. A shard never changes and its name stands for its content: what is missing is copied."""
+"""Copy a cache to or from a URL. Shards never change and are named by content, so only missing ones are copied."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ T = TypeVar("T")
 
 
 def push(url: str, path: CachePath | None = None) -> int:
-    """Copy the values that a folder at a URL does not hold yet to it (extra ``remote``).
+    """Copy cached values to a folder at a URL, except those already there (extra ``remote``).
 
-    Other machines `pull` them. Any number may push to one URL at once.
+    Other machines `pull` them. Any number of machines may push to one URL at once.
 
     Args:
-        url: of the folder, for example ``"s3://bucket/values"``.
+        url: the URL of the folder, for example ``"s3://bucket/values"``.
         path: as for `info`.
 
     Returns:
-        The bytes that were copied.
+        The number of bytes copied.
 
     Raises:
         InvalidInputError: not a URL, or it cannot be read or written.
@@ -53,19 +53,19 @@ def push(url: str, path: CachePath | None = None) -> int:
 
 
 def pull(url: str, path: CachePath | None = None) -> int:
-    """Copy the values at a URL that the cache does not hold yet into it (extra ``remote``).
+    """Copy the values at a URL into the cache, except those already there (extra ``remote``).
 
-    Only pull what you would also compute with: values are checked for damage, not for who computed them.
+    Pull only values that you trust: they are checked for damage, but not for who computed them.
 
     Args:
         url: where `push` put them.
         path: as for `info`.
 
     Returns:
-        The bytes that were copied.
+        The number of bytes copied.
 
     Raises:
-        InvalidInputError: not a URL, it cannot be read, or there is no room for the values under the limit of the cache.
+        InvalidInputError: not a URL, it cannot be read, or the values do not fit under the limit of the cache.
 
     Example:
         >>> import transferkit as tk
@@ -80,8 +80,8 @@ def pull(url: str, path: CachePath | None = None) -> int:
     size = sum(file.size or 0 for files in missing.values() for file in files.values())
     if not store.make_room(size):
         raise InvalidInputError(
-            f"The values at {str(folder)!r} take {readable(size)} more, and the cache may hold {readable(store.limit)}, or "
-            f"its disk is full: there must be room for all. Raise the limit with set_limit, or free space."
+            f"The values at {str(folder)!r} need {readable(size)} more, but the cache may hold {readable(store.limit)}"
+            f", or its disk is full: there must be room for all. Raise the limit with set_limit, or free space."
         )
 
     def download(name: str) -> int:
@@ -99,8 +99,8 @@ def _copied(copy: Callable[[T], int], items: Iterable[T], folder: Remote) -> int
             return sum(pool.map(copy, items))
     except OSError as error:
         raise InvalidInputError(
-            f"The values could not be copied between the cache and {str(folder)!r} ({error}): both must be writable. What "
-            f"was copied stays; check the URL and call it again."
+            f"The values could not be copied between the cache and {str(folder)!r} ({error}): the target must be "
+            f"writable. Values already copied are kept; check the URL and call it again."
         ) from error
 
 
@@ -113,7 +113,7 @@ def _folder(url: object) -> Remote:
 
 
 def _shards(folder: Remote) -> defaultdict[str, dict[str, Remote]]:
-    """The files at a URL, by table and shard; what others put there is left alone."""
+    """The files at a URL, by table and shard; other files there are ignored."""
     found: defaultdict[str, dict[str, Remote]] = defaultdict(dict)
     try:
         listed = folder.files()

@@ -1,11 +1,11 @@
 """One shard of the store: rows of values and their keys, in two plain `.npy` files that never change.
 
-    <name>.rows.npy   one record a row, one field a tensor
+    <name>.rows.npy   one record per row, one field per tensor
     <name>.keys.npy   the key of each row, and the CRC-32 of its bytes
 
-The keys are written last and commit the shard. Its name is the hash of the keys and of the folder's name, which stands
-for the computation: so the name verifies the keys, and the keys verify the rows. Rows are read, not mapped: a map holds
-a file descriptor, and a file that is cut off under a map ends the process.
+The keys are written last and commit the shard. Its name is the hash of the keys, checksums and folder's name, which
+identifies the computation: so the name verifies the keys, and the keys verify the rows. Rows are read, not mapped: a
+map holds a file descriptor, and truncating a mapped file kills the process.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ KEY = np.dtype(f"V{KEY_BYTES}")
 ENTRY = np.dtype([("key", KEY), ("crc", "<u4")])
 MAGIC = b"\x93NUMPY\x01\x00"
 WHOLE = 2  # files of a committed shard
-ABANDONED_SECONDS = 3600.0  # after which an unfinished one belongs to a process that died
+ABANDONED_SECONDS = 3600.0  # after this time, an unfinished shard belongs to a process that died
 NAME = re.compile(r"([0-9a-f]{32})\.(keys|rows)\.npy")
-# The fault of this process, not of the file: other errors say that nothing is there that this user could read.
+# Errors of this process, not of the file; any other error means that there is nothing that this user can read.
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class DamagedShardError(Exception):
-    """A shard is not, or no longer, what was written; it is internal, no user sees it."""
+    """A shard does not match what was written. Internal: no user sees this error."""
 
 
 @contextlib.contextmanager
 def lost_is_absent() -> Iterator[None]:
-    """A block that ends early where a file or a folder is gone, locked or broken: its values are computed again."""
+    """End a block early where a file or a folder is gone, locked or broken; its values are computed again."""
     try:
         yield
     except OSError as error:
@@ -60,15 +60,15 @@ def lost_is_absent() -> Iterator[None]:
 class OpenShard(NamedTuple):
     """A shard whose rows can be read."""
 
-    path: Path  # without the endings
+    path: Path  # without the extensions
     rows: str  # the file of rows
     offset: int  # bytes before the first row
 
     def read(self, numbers: npt.NDArray[Any], checksums: npt.NDArray[Any], dtype: np.dtype[np.void]) -> Records:
-        """Some rows; a `DamagedShardError` if the file is gone, or a row is not what was written."""
+        """Read some rows; raise a `DamagedShardError` if the file is gone, or a row does not match its checksum."""
         rows = np.empty(len(numbers), dtype)
         try:
-            with open(self.rows, "rb", buffering=0) as file:  # noqa: PTH123  # a path takes longer than the read
+            with open(self.rows, "rb", buffering=0) as file:  # noqa: PTH123  # a Path takes longer than the read
                 for content, number in zip(_raw(rows), numbers.tolist(), strict=True):
                     file.seek(self.offset + number * dtype.itemsize)
                     file.readinto(content)
@@ -81,14 +81,14 @@ class OpenShard(NamedTuple):
         return rows
 
     def note_use(self) -> None:
-        """Give it the time of now: shards used longest ago are removed first."""
+        """Set its time stamp to now: the least recently used shards are removed first."""
         with contextlib.suppress(OSError):  # another process removed it, or the folder is read-only
             os.utime(self.rows)
 
 
 @dataclass
 class ShardFiles:
-    """What a shard takes on disk: its path without the endings, the number and bytes of its files, the last use."""
+    """A shard on disk: its path without the extensions, the number and total bytes of its files, and its last use."""
 
     path: Path
     files: int = 0
@@ -101,7 +101,7 @@ class ShardFiles:
 
 
 def content_key(content: bytes | npt.NDArray[Any]) -> bytes:
-    """16 bytes that stand for the bytes of a file, or for the type, shape and values of an array."""
+    """A 16-byte hash of the bytes of a file, or of the dtype, shape and values of an array."""
     digest = hashlib.blake2b(digest_size=KEY_BYTES)
     if isinstance(content, np.ndarray):
         digest.update(f"{content.dtype}{content.shape}".encode())
@@ -111,15 +111,15 @@ def content_key(content: bytes | npt.NDArray[Any]) -> bytes:
 
 
 def record_dtype(tensors: Tensors) -> np.dtype[np.void]:
-    """The values of one row as one record, with the fields f0, f1, ..."""
+    """The dtype of a row as one record, with the fields f0, f1, ..."""
     return np.dtype([("", dtype, shape) for dtype, shape in tensors])
 
 
 @contextlib.contextmanager
 def new_shard(path: Path) -> Iterator[dict[str, Path]]:
-    """Where to write the rows and the keys of a shard, which is there when the block ends; an error leaves nothing behind.
+    """Give the files for the rows and keys of a shard, which exists once the block ends; an error leaves nothing.
 
-    These are the names of unfinished shards: no reader ever sees half a file.
+    The files have the names of unfinished shards, so that no reader ever sees half a file.
     """
     make_private(path.parent)
     files = {kind: file_of(path.with_name(os.urandom(16).hex()), "rows") for kind in ("rows", "keys")}
@@ -133,7 +133,7 @@ def new_shard(path: Path) -> Iterator[dict[str, Path]]:
 
 
 def write_shard(folder: Path, keys: Keys, rows: Records) -> tuple[OpenShard, Entries]:
-    """A new shard, and the key and checksum of each row."""
+    """Write a new shard; return it, and the key and checksum of each row."""
     entries = np.empty(len(keys), ENTRY)
     entries["key"], entries["crc"] = keys, _checksums(rows)
     path = folder / _name(folder, entries)
@@ -144,15 +144,15 @@ def write_shard(folder: Path, keys: Keys, rows: Records) -> tuple[OpenShard, Ent
 
 
 def parsed_name(name: str) -> tuple[str, str] | None:
-    """The shard and the kind that the name of a file says; None for a file of others."""
+    """The shard and the kind in the name of a file; None for other files."""
     match = NAME.fullmatch(name)
     return (match[1], match[2]) if match else None
 
 
 def open_shard(path: Path, row_bytes: int) -> tuple[OpenShard, Entries]:
-    """A shard, and the key and checksum of each row; rows are checked when they are read.
+    """Open a shard; return it, and the key and checksum of each row. Rows are checked when they are read.
 
-    A `DamagedShardError` if the keys are not what was written, or the rows are cut off.
+    Raises a `DamagedShardError` if the keys do not match the name, or the rows are truncated.
     """
     with file_of(path, "keys").open("rb") as keys, file_of(path, "rows").open("rb") as rows:
         _skip_header(keys)
@@ -165,7 +165,7 @@ def open_shard(path: Path, row_bytes: int) -> tuple[OpenShard, Entries]:
 
 
 def list_shards(folder: Path) -> list[ShardFiles]:
-    """The shards in a folder, unfinished ones too; links, and what others put there, are left alone."""
+    """The shards in a folder, including unfinished ones; links and other files are ignored."""
     found: dict[str, ShardFiles] = {}
     with lost_is_absent(), os.scandir(folder) as entries:
         for entry in entries:
@@ -180,7 +180,7 @@ def list_shards(folder: Path) -> list[ShardFiles]:
 
 
 def remove_shard(path: Path) -> bool:
-    """Remove a shard, whoever else does so at the same time; whether it is gone."""
+    """Remove a shard, even if another process does so too; return whether it is gone."""
     return all(_remove(file_of(path, kind)) for kind in ("keys", "rows"))
 
 
@@ -189,7 +189,7 @@ def file_of(path: Path, kind: str) -> Path:
 
 
 def _remove(path: Path) -> bool:
-    """Remove a file; whether it is gone."""
+    """Remove a file; return whether it is gone."""
     try:
         path.unlink(missing_ok=True)
     except OSError:  # open in another process on Windows, or the folder is read-only
@@ -198,17 +198,17 @@ def _remove(path: Path) -> bool:
 
 
 def _save(path: Path, content: npt.NDArray[Any]) -> int:
-    """Write an array to a new file; the bytes before its data."""
+    """Write an array to a new file; return the number of bytes before its data."""
     with path.open("xb") as file:
         header = np.lib.format.header_data_from_array_1_0(content)
         np.lib.format.write_array_header_1_0(file, header)
         offset = file.tell()
-        file.write(_raw(content).data)  # np.save loses the end on a full disk, without an error
+        file.write(_raw(content).data)  # on a full disk, np.save truncates without an error
     return offset
 
 
 def _skip_header(file: Any) -> int:
-    """The bytes before the data of a `.npy` file. Its text is for other readers: what it says follows from the name."""
+    """Skip the header of a `.npy` file, which only other readers need; return the number of bytes before the data."""
     head = file.read(len(MAGIC) + 2)
     if not head.startswith(MAGIC):
         raise DamagedShardError(file.name)

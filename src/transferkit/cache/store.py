@@ -1,7 +1,7 @@
-"""Values on disk, keyed by content: what was computed once for an image is found again under its hash.
+"""Values on disk, keyed by content: the values computed for an image are stored under its hash.
 
-It knows keys, arrays and files, nothing of networks or images. Each computation (one network, one cut, one image size)
-has a folder, its table. The shards used longest ago are removed first when the store reaches its limit.
+The store knows keys, arrays and files, but no networks or images. Each computation (one network, one cut, one image
+size) has a folder, its table. When the store reaches its limit, the least recently used shards are removed first.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from .tables import Session, Table
 
 DEFAULT_LIMIT = 4 * 10**9  # bytes
 SETTINGS = "transferkit-store.json"
-RESERVE = 10**9  # bytes of the disk that stay free, whatever the limit
-TABLES = 4  # whose indexes stay in memory
+RESERVE = 10**9  # bytes of the disk that stay free, regardless of the limit
+TABLES = 4  # tables whose indexes stay in memory
 TABLE_NAME = re.compile(r"[0-9a-f]{32}")
 
 
 class Store:
-    """Tables in a folder, within a limit of bytes. Files of others in the folder are never touched.
+    """Tables in a folder, within a limit in bytes. Other files in the folder are never touched.
 
     Args:
-        folder: made when the first value is stored.
-        limit: bytes; None = what was set for this folder, else 4 GB.
-        shared: many processes fill it at once. None removes what is older to make room, and a table is looked up when it
-            is first used: others write all the time, and list other images.
+        folder: created when the first value is stored.
+        limit: bytes; None = the limit set for this folder, else 4 GB.
+        shared: many processes fill it at once. None removes older values to make room, and each reads a table from disk
+            only on first use, since the others write all the time, and for other images.
     """
 
     def __init__(self, folder: Path, limit: int | None = None, shared: bool = False) -> None:
@@ -49,7 +49,7 @@ class Store:
 
     @classmethod
     def temporary(cls) -> Store:
-        """A store that goes when nothing refers to it any more, and with the process at the latest."""
+        """A store that is deleted when nothing refers to it any more, at the latest when the process ends."""
         store = cls(Path(tempfile.mkdtemp(prefix="transferkit-")), 2**63)
         weakref.finalize(store, shutil.rmtree, store.folder, ignore_errors=True)
         return store
@@ -67,7 +67,7 @@ class Store:
 
     @limit.setter
     def limit(self, size: int) -> None:
-        """Set it for every process that uses the folder, and drop what is over it."""
+        """Set it for every process that uses the folder, and remove values over it."""
         make_private(self.folder)
         with replacing(self.folder / SETTINGS) as file:
             file.write_text(json.dumps({"limit": size}) + "\n")
@@ -75,12 +75,12 @@ class Store:
             self._size = self._shrink(size)
 
     def table(self, computation: str, tensors: Tensors) -> Table:
-        """The table of a computation, as it is on disk now; of a shared store, as it was at first."""
+        """The table of a computation, as it is on disk now; in a shared store, as it was on first use."""
         name = hashlib.blake2b(f"{computation}{tensors}".encode(), digest_size=16).hexdigest()
         with self._lock:
             known = self._tables.pop((computation, tensors), None)
             table = known or Table(self.folder / name, tensors)
-            self._tables[computation, tensors] = table  # the last one is the one used last
+            self._tables[computation, tensors] = table  # the most recently used table is the last
             if len(self._tables) > TABLES:
                 self._tables.pop(next(iter(self._tables)))
         if known is None or not self._shared:
@@ -88,7 +88,7 @@ class Store:
         return table
 
     def session(self, computation: str, tensors: Tensors, store_from: int = 0) -> Session:
-        """Reads and writes a table; the shards that it uses are not removed to make room while it is there."""
+        """Open a session on a table; while it exists, the shards that it uses are not removed to make room."""
         session = Session(self.table(computation, tensors), self.make_room, store_from)
         with self._lock:
             self._sessions.add(session)
@@ -99,13 +99,13 @@ class Store:
         return [shard for folder in self._folders() for shard in list_shards(folder)]
 
     def has_room(self, size: int) -> bool:
-        """Whether so many bytes more fit on the disk, and under the limit when older values have made room."""
+        """Whether `size` more bytes fit on the disk, and under the limit once older values are removed."""
         return size <= self.limit and self._free() - size >= RESERVE
 
     def make_room(self, size: int) -> bool:
-        """Reserve `size` bytes; drop what was used longest ago if need be. False if they do not fit.
+        """Reserve `size` bytes, removing the least recently used shards if need be; False if they do not fit.
 
-        What other processes write is counted before the first shard, and when the limit seems to be reached.
+        The shards of other processes are counted before the first one, and when the limit seems to be reached.
         """
         with self._lock:
             if not self.has_room(size):
@@ -117,18 +117,18 @@ class Store:
             return fits
 
     def clear(self) -> int:
-        """Remove all values, and the folders that are empty then; the bytes that were freed."""
+        """Remove all values, and the folders that are then empty; return the number of bytes freed."""
         with self._lock:
             self._tables.clear()
             self._size = None
             freed = sum(shard.size for shard in self.shards() if remove_shard(shard.path))
             for folder in self._folders():
-                with contextlib.suppress(OSError):  # files of others are there
+                with contextlib.suppress(OSError):  # it contains other files
                     folder.rmdir()
         return freed
 
     def _shrink(self, limit: int) -> int:
-        """Remove abandoned shards, and then by oldest use until `limit` bytes are left; the bytes that are left."""
+        """Remove abandoned shards, and the least recently used ones down to `limit` bytes; return the bytes left."""
         in_use = {path for session in self._sessions for path in list(session.used)}
         shards = sorted(self.shards(), key=lambda shard: shard.used)
         size = sum(shard.size for shard in shards)
@@ -146,7 +146,7 @@ class Store:
                     yield Path(entry.path)
 
     def _free(self) -> int:
-        """Bytes that are free on the disk."""
+        """The free bytes on the disk."""
         for place in (self.folder, *self.folder.parents):
             with contextlib.suppress(OSError):
                 return shutil.disk_usage(place).free
@@ -154,5 +154,5 @@ class Store:
 
 
 def has_room_for_temporary(size: int) -> bool:
-    """Whether a temporary store of so many bytes would leave enough of its disk free."""
+    """Whether a temporary store of `size` bytes would leave enough of its disk free."""
     return Store(Path(tempfile.gettempdir()), 2**63).has_room(size)

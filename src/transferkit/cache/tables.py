@@ -1,4 +1,4 @@
-"""The values of one computation, by the content of the images: a folder of shards, and an index of them in memory.
+"""The values of one computation, keyed by image content: a folder of shards, and an index of them in memory.
 
 Any number of processes may read and write at once without locks.
 """
@@ -33,33 +33,33 @@ from .shards import (
     write_shard,
 )
 
-# A shard is written when it has so many bytes, or so many seconds after the last: what an interrupted feature
-# extraction had computed by then is not lost.
+# A shard is written at this many bytes, or this many seconds after the last one, so that an interrupted feature
+# extraction does not lose what it computed by then.
 SHARD_BYTES = 32 * 2**20
 SHARD_SECONDS = 60.0
-TOUCH_SECONDS = 600.0  # between two notes that a shard is in use
-RECENT = 2 * 10**9  # nanoseconds in which a folder may change again without another time stamp
+TOUCH_SECONDS = 600.0  # between updates of the last use of a shard
+RECENT = 2 * 10**9  # nanoseconds in which a folder may change again without a new time stamp
 PLACE = np.dtype([("shard", "<u4"), ("row", "<u4"), ("crc", "<u4")])
 Places = npt.NDArray[np.void]
 Again = Callable[[npt.NDArray[np.int64], Keys], Records | None]
 
 
 class Table:
-    """Where the row of each key is: 28 bytes a row in memory."""
+    """Where the row of each key is; it takes 28 bytes of memory per row."""
 
     def __init__(self, folder: Path, tensors: Tensors) -> None:
         self.folder, self.dtype = folder, record_dtype(tensors)
-        self.shards: list[OpenShard] = []  # by number; those that are gone stay, so that numbers keep their meaning
-        self._numbers: dict[Path, int] = {}  # of those that are there
+        self.shards: list[OpenShard] = []  # by number; removed ones stay, so that the numbers remain valid
+        self._numbers: dict[Path, int] = {}  # of the shards that still exist
         self._index: tuple[Keys, Places] = np.empty(0, KEY), np.empty(0, PLACE)  # by key; replaced, never changed
-        self._seen: int | None = None  # the time stamp of the folder at the last look
+        self._seen: int | None = None  # the time stamp of the folder at the last refresh
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._index[0])
 
     def refresh(self) -> None:
-        """Pick up what other processes wrote and removed; one `stat` where the folder did not change."""
+        """Pick up what other processes wrote and removed; only one `stat` if the folder did not change."""
         with self._lock:
             changed = None
             with lost_is_absent():
@@ -80,14 +80,14 @@ class Table:
         return places[at], known[at] == keys
 
     def write(self, keys: Keys, rows: Records) -> Path:
-        """Add a shard; an OSError if it cannot be written."""
+        """Add a shard; raise an OSError if it cannot be written."""
         shard, entries = write_shard(self.folder, keys, rows)
         with self._lock:
             self._update({shard.path} & self._numbers.keys(), [(shard, entries)])
         return shard.path
 
     def forget(self, path: Path) -> None:
-        """Take a shard out of the index: its rows are computed again."""
+        """Remove a shard from the index; its rows are computed again."""
         with self._lock:
             self._update({path} & self._numbers.keys(), [])
 
@@ -100,7 +100,7 @@ class Table:
                     remove_shard(path)
 
     def _update(self, gone: Iterable[Path], new: Iterable[tuple[OpenShard, Entries]]) -> None:
-        """Take shards out of the index and others in."""
+        """Remove shards from the index, and add others."""
         numbers = [self._numbers.pop(path) for path in gone]
         kept = ~np.isin(self._index[1]["shard"], numbers)
         keys, places = [self._index[0][kept]], [self._index[1][kept]]
@@ -112,30 +112,30 @@ class Table:
             self._numbers[shard.path] = len(self.shards)
             self.shards.append(shard)
         all_keys, all_places = np.concatenate(keys), np.concatenate(places)
-        order = np.argsort(all_keys, kind="stable")  # which merges what is sorted already
+        order = np.argsort(all_keys, kind="stable")  # which merges sorted runs
         self._index = all_keys[order], all_places[order]
 
 
 class Session:
-    """What one call reads from a table, on any thread, and adds to it, on one.
+    """One call's access to a table: it reads on any thread, and writes on one.
 
     Args:
-        make_room: whether so many bytes more may be written; it keeps the store alive, which may be a temporary one.
-        store_from: new rows are stored once there are so many.
+        make_room: whether this many more bytes may be written; it keeps the store alive, which may be a temporary one.
+        store_from: new rows are stored once there are this many.
     """
 
     def __init__(self, table: Table, make_room: Callable[[int], bool], store_from: int) -> None:
         self.table, self.store_from = table, store_from
         self.used: dict[Path, float] = {}  # the shards read or written, and when this was last noted on disk
         self.is_full = False  # no room for new rows, or the folder cannot be written to
-        self.failure: OSError | None = None  # why it cannot
+        self.failure: OSError | None = None  # why it cannot be written to
         self._make_room = make_room
         self._new: dict[bytes, Records] = {}
         self._count = 0
         self._since = time.monotonic()
 
     def read(self, keys: Keys) -> tuple[Records, npt.NDArray[np.bool_]]:
-        """The row of each key, and whether there is one; damaged shards are removed."""
+        """Read the row of each key, and whether there is one; damaged shards are removed."""
         table = self.table
         rows = np.empty(len(keys), table.dtype)
         places, found = table.locate(keys)
@@ -153,7 +153,7 @@ class Session:
         return rows, found
 
     def _rows_of(self, shard: OpenShard, places: Places) -> Records | None:
-        """Rows of one shard, which is removed if it is damaged."""
+        """Read rows of one shard, which is removed if it is damaged."""
         try:
             rows = shard.read(places["row"], places["crc"], self.table.dtype)
         except DamagedShardError:
@@ -166,7 +166,7 @@ class Session:
         return rows
 
     def put(self, keys: Keys, rows: Records) -> None:
-        """Take new rows, which the caller does not change any more."""
+        """Add new rows, which the caller must not change afterwards."""
         if self.is_full:
             return
         for at, key in enumerate(keys.tolist()):
@@ -177,7 +177,7 @@ class Session:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was taken, if it is enough to be stored."""
+        """Write the new rows, if there are enough to be stored."""
         if self.is_full or not self._new or self._count < self.store_from:
             return
         keys, rows = np.frombuffer(b"".join(self._new), KEY), np.concatenate(list(self._new.values()))
@@ -192,10 +192,10 @@ class Session:
 
 
 class RowsOnDisk:
-    """One array `(n, ...)` whose rows are in shards; only the rows that are asked for are read.
+    """An array `(n, ...)` whose rows are in shards; only the rows that are indexed are read.
 
     Args:
-        again: computes rows that were damaged or removed since, by position and key; None where that cannot be done.
+        again: recomputes rows that were since damaged or removed, by position and key; returns None if it cannot.
     """
 
     def __init__(self, session: Session, keys: Keys, field: str, again: Again) -> None:

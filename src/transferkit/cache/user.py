@@ -1,4 +1,4 @@
-"""The values that transferkit stores on disk: show, limit and clear them."""
+"""Show, limit and clear the values that transferkit stores on disk."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class CacheInfo:
     Attributes:
         path: its folder.
         size: bytes of all values.
-        limit: bytes that it may hold; the values used longest ago are removed first.
-        files: how many files hold them.
+        limit: bytes that it may hold; the least recently used values are removed first.
+        files: the number of files.
     """
 
     path: Path
@@ -89,7 +89,7 @@ def clear(path: CachePath | None = None) -> int:
         path: as for `info`.
 
     Returns:
-        The bytes that were freed.
+        The number of bytes freed.
 
     Example:
         >>> import transferkit as tk
@@ -101,9 +101,9 @@ def clear(path: CachePath | None = None) -> int:
 
 
 def open_store(choice: object, lenient: bool = False) -> Store | None:
-    """The store that the argument ``cache`` of a classifier stands for; None for False.
+    """The store for the ``cache`` argument of a classifier; None for False.
 
-    With `lenient`, also None, and a warning, for a folder that cannot be written to.
+    With `lenient`, a folder that cannot be written to gives a warning and None.
     """
     if choice is False:
         return None
@@ -121,14 +121,14 @@ def open_store(choice: object, lenient: bool = False) -> Store | None:
 
 
 def shared_store(path: object) -> Store:
-    """A store that many processes fill, so that none removes what another has just written."""
+    """A store that many processes fill; none removes what another has just written."""
     return _made(_shared_store(_named(path)))
 
 
 def _made(store: Store) -> Store:
     try:
         store.folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:  # ValueError: a path that contains a zero
+    except (OSError, ValueError) as error:  # ValueError: a path that contains a null byte
         raise _not_writable(store.folder, error) from error
     return store
 
@@ -150,11 +150,11 @@ def store_at(path: object) -> Store:
 
 
 def _can_write(folder: Path) -> bool:
-    """Whether a folder could be written to: it, or the first above it that exists."""
+    """Whether a folder, or its nearest parent that exists, can be written to."""
     try:
         existing = next(place for place in (folder, *folder.parents) if place.exists())
         return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
-    except (OSError, StopIteration):  # a folder above it that this user cannot look into
+    except (OSError, StopIteration):  # this user cannot look into one of its parents
         return False
 
 

@@ -1,4 +1,4 @@
-"""The faults of a data set: found and reported before training."""
+"""Find and report the faults of a data set before training."""
 
 from .checks import check_images, diagnose
 from .gallery import show_images

@@ -1,4 +1,4 @@
-"""Every fault of a data set, by file name, before training."""
+"""Find every fault of a data set, by file name, before training."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ..images import ImageData, Images, LabelledImages, Labels, read_labelled, s
 from .near_duplicates import pairs_alike, spread
 from .report import Fault, Report
 
-FEW = 10  # images of a class below which a classifier can hardly learn it
+FEW = 10  # a classifier can hardly learn a class with fewer images
 UNBALANCED = 10  # times as many images in the largest class as in the smallest
-FLAT = 4  # of 255: less difference between the areas of an image shows nothing
-SIZE = (224, 224)  # what photos are resized to where no network says otherwise
+FLAT = 4  # of 255; an image whose areas differ by less shows nothing
+SIZE = (224, 224)  # the size that photos are resized to, without a network that says otherwise
 
 
 class CheckedSet(NamedTuple):
-    """One set of images, what it is called, and what was seen of it."""
+    """One set of images, its name, and its inspection."""
 
     what: str
     data: LabelledImages
@@ -48,15 +48,15 @@ def check_images(
     cache: bool | str | PathLike[str] = True,
     verbose: Verbose = "auto",
 ) -> Report:
-    """Find the faults of a labelled data set: each image is read and decoded once.
+    """Find the faults of a labelled data set; each image is read and decoded once.
 
     Args:
         data: as for `TransferClassifier.fit`.
         labels: one per image; needed unless `data` contains them.
-        validation: images to check too, and to compare with the others: data in any of these forms, arrays and paths
-            as a pair ``(data, labels)``.
+        validation: more images to check and to compare with the others, in any of these forms; arrays and paths as a
+            pair ``(data, labels)``.
         test: the same.
-        cache: as for `TransferClassifier`: where thumbnails are kept, so that an image is decoded once.
+        cache: as for `TransferClassifier`; it keeps thumbnails, so that an image is decoded only once.
         verbose: 0 shows no progress bar.
 
     Returns:
@@ -89,7 +89,7 @@ def check_images(
 
 
 def diagnose(sets: Sequence[tuple[str, LabelledImages]], inspection: Inspection) -> Report:
-    """The faults of sets of images: what each is called and its images, the training images first.
+    """The faults of sets of images, each given by its name and its images, the training images first.
 
     Args:
         inspection: of the images of all sets, one set after the other.
@@ -110,7 +110,7 @@ def diagnose(sets: Sequence[tuple[str, LabelledImages]], inspection: Inspection)
 
 
 def _images_of(faults: Sequence[Fault], sets: Sequence[CheckedSet]) -> dict[str, Images]:
-    """The image behind each name in the faults, found wherever the process goes later."""
+    """The image behind each name in the faults, found even after a change of the working directory."""
     named = {name for fault in faults for name in (fault.where, fault.other)}
     return {
         name: one.data.images.subset([index]).absolute()
@@ -138,7 +138,7 @@ Place = tuple[CheckedSet, int]
 
 
 def _duplicates(sets: Sequence[CheckedSet]) -> Iterator[Fault]:
-    """The same content twice, and images that look alike, over all sets together."""
+    """Images with the same content, and images that look alike, across all sets."""
     starts = np.cumsum([0, *(len(one.data) for one in sets)])
     numbered = list(zip(sets, starts.tolist(), strict=False))
 
@@ -153,7 +153,7 @@ def _duplicates(sets: Sequence[CheckedSet]) -> Iterator[Fault]:
     twins = first[inverse]
     for at in np.flatnonzero(twins != good).tolist():
         yield _duplicate(place(twins[at]), place(good[at]), same=True)
-    # Tiny images have too little in them: handwritten ones all look alike.
+    # Tiny images show too little: handwritten digits, for example, all look alike.
     tiny = [
         start + index
         for one, start in numbered
@@ -167,7 +167,7 @@ def _duplicates(sets: Sequence[CheckedSet]) -> Iterator[Fault]:
 
 
 def _duplicate(first: Place, second: Place, same: bool) -> Fault:
-    """The second place holds the image of the first, or one that looks like it."""
+    """The fault of a second image that is the same as the first, or looks like it."""
     (one, index), (other, position) = first, second
     name = one.name(index)
     label = one.data.label(index)

@@ -33,7 +33,7 @@ def show_images(
 
     Args:
         data: as for `TransferClassifier.fit`, or as for `predict` without labels.
-        labels: one per image, if `data` brings none.
+        labels: one per image, if `data` contains none.
         size: pixels, or (height, width).
         resize: as for `TransferClassifier`.
         count: how many images, evenly spaced so that every class is shown.

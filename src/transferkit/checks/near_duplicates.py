@@ -1,8 +1,8 @@
-"""Near duplicates: the pairs of images whose thumbnails hardly differ.
+"""Find near duplicates: pairs of images whose thumbnails hardly differ.
 
-128 bits are compared first: whether each of 8 x 8 areas is darker than its neighbour to the right and below (difference
-hashing, as in the imagehash package). They survive resizing, compression and small changes of colour. Pictures on one
-background share most bits, so images that agree are compared by their brightness and colours too.
+128 bits are compared first: whether each of 8 x 8 areas is darker than its neighbours to the right and below
+(difference hashing, as in the imagehash package). They survive resizing, compression and small colour changes. Pictures
+on the same background share most bits, so images whose bits agree are also compared by brightness and colour.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ..features import COLOURS, GRID
 MAX_BITS = 12
 MAX_GREY = 6.0  # of 255, on average over the areas
 MAX_COLOUR = 10.0
-NOISE = 2  # of 255; smaller differences of brightness mean nothing
-MIN_CONTRAST = 12  # of 255; thumbnails of less show nothing that could be compared
+NOISE = 2  # of 255; differences in brightness up to this mean nothing
+MIN_CONTRAST = 12  # of 255; thumbnails with less show nothing to compare
 BANDS = 16
 NEIGHBOURS = 12
 PIECE = 4096
@@ -27,26 +27,26 @@ ONES = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 
 
 def contrast(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """int64 `(n,)`: the difference between the brightest and the darkest area of each, 0-255."""
+    """int64 `(n,)`: the difference between the brightest and the darkest area of each thumbnail, 0-255."""
     return np.asarray(np.ptp(thumbnails[:, : GRID * GRID], axis=1), np.int64)
 
 
 def spread(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """int64 `(n,)`: the largest difference between two areas of each, in brightness or in one colour, 0-255."""
+    """int64 `(n,)`: the largest difference between two areas of a thumbnail, in brightness or one colour, 0-255."""
     colours = thumbnails[:, GRID * GRID :].reshape(len(thumbnails), COLOURS * COLOURS, 3)
     return np.asarray(np.maximum(contrast(thumbnails), np.ptp(colours, axis=1).max(axis=1)))
 
 
 def pairs_alike(thumbnails: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
-    """Pairs `(earlier, later)` of thumbnails that show the same picture, each later one with one earlier.
+    """Pairs `(earlier, later)` of thumbnails that show the same picture; each later one is in only one pair.
 
     The bits are cut into 16 bands. Images that share a band are sorted by their bits, and each is compared with the
-    next 12: so a million pictures on white cost no more than others.
+    next 12, so that a million pictures on white take no longer than others.
     """
     chosen = np.flatnonzero(contrast(thumbnails) >= MIN_CONTRAST)
     if len(chosen) < 2:
         return
-    # In pieces: the comparisons of one thumbnail take ten times its memory.
+    # In pieces, since the comparisons of a thumbnail take ten times its memory.
     bits = np.concatenate([_bits(thumbnails[chosen[at : at + PIECE]]) for at in range(0, len(chosen), PIECE)])
     twin: dict[int, int] = {}
     for first, second in _candidates(bits):
@@ -71,7 +71,7 @@ def _bits(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _candidates(bits: npt.NDArray[np.uint8]) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Pairs that may be close: they share a band and are near each other in order."""
+    """Pairs that may be close: they share a band and are near each other in sorted order."""
     for band in range(BANDS):
         rolled = np.ascontiguousarray(np.roll(bits, -band, axis=1))
         order = np.argsort(rolled.view(f"V{bits.shape[1]}").ravel(), kind="stable")

@@ -1,4 +1,4 @@
-"""What the data check finds: faults by name, as a table, a DataFrame, or a page with thumbnails."""
+"""The report of the data check: faults by name, as a table, a DataFrame, or a page with thumbnails."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIDE = 128  # pixels of their longer side
 
 @public_in_room
 class Fault(NamedTuple):
-    """One thing that is wrong, or that may be.
+    """One thing that is wrong, or may be wrong.
 
     Attributes:
         kind: for example ``"truncated"`` or ``"duplicate"``; the documentation lists them.
@@ -46,7 +46,7 @@ class Report:
     """The faults of a data set; prints as a short table.
 
     Attributes:
-        faults: all of them, the serious ones first.
+        faults: all faults, the serious ones first.
         counts: class name -> number of images.
         n_images: number of images checked.
     """
@@ -54,7 +54,7 @@ class Report:
     faults: list[Fault] = field(default_factory=list)
     counts: dict[Label, int] = field(default_factory=dict)
     n_images: int = 0
-    _images: Mapping[str, Images] = field(default_factory=dict, repr=False, compare=False)  # each alone, by name
+    _images: Mapping[str, Images] = field(default_factory=dict, repr=False, compare=False)  # one image each, by name
 
     @property
     def ok(self) -> bool:
@@ -67,10 +67,10 @@ class Report:
         return import_extra("pandas", "A DataFrame", "pandas").DataFrame(self.faults, columns=columns)
 
     def html(self, path: str | PathLike[str]) -> None:
-        """Write one page with all faults and thumbnails of the images; it needs no other file.
+        """Write all faults, with thumbnails of the images, to one page that needs no other file.
 
         Args:
-            path: ends in ``.html``, a URL too; an existing file is replaced.
+            path: a path or URL that ends in ``.html``; an existing file is replaced.
 
         Raises:
             InvalidInputError: another ending, or a path that cannot be written to.
@@ -82,7 +82,7 @@ class Report:
         write_page(page_path(path), "Image check", self._page())
 
     def summary(self) -> str:
-        """One line: how many images, and how many faults of each kind."""
+        """One line: the number of images, and of faults of each kind."""
         kinds = ", ".join(f"{len(faults):,} {kind}" for kind, faults in self._by_kind())
         return self._headed(kinds or "no faults found")
 
@@ -131,5 +131,5 @@ def _figure(fault: Fault, images: Mapping[str, Images]) -> str:
 
 
 def _one_line(text: str) -> str:
-    """A name, or a sentence with one, without line breaks and control characters."""
+    """A name, or a sentence that contains one, without line breaks and control characters."""
     return text if text.isprintable() else repr(text)

@@ -1,4 +1,4 @@
-"""What both functions of a batch share: the columns, what is loaded once a process, and the CPUs of the process."""
+"""What both batch functions share: the columns, the classifier loaded once per process, and the CPUs of the process."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _lock = threading.Lock()
 
 
 class LoadedOnce:
-    """A classifier that travels to other processes as a path or as bytes, and is loaded there once, however often it comes.
+    """A classifier that is sent to other processes as a path or as bytes, and is loaded only once in each.
 
     Args:
-        source: a classifier, the path or the URL of a saved one.
+        source: a classifier, or the path or URL of a saved one.
     """
 
     def __init__(self, source: TransferClassifier | str | os.PathLike[str]) -> None:
@@ -51,7 +51,7 @@ class LoadedOnce:
         return classifier
 
     def once(self, name: str, make: Callable[[TransferClassifier], Any]) -> Any:
-        """What `make` makes of the classifier, made once a process for each `name`."""
+        """The result of `make` for the classifier, computed once per process for each `name`."""
         with _lock:
             key = name, *self._identity()
             if key not in _loaded:
@@ -85,7 +85,7 @@ class LoadedOnce:
 
 
 def use_cpus(number: int | None) -> None:
-    """Keep this process to so many CPUs; None = what its engine says in OMP_NUM_THREADS, if it does."""
+    """Limit this process to this number of CPUs; None = to what its engine sets in OMP_NUM_THREADS, if anything."""
     from ..network import limit_threads
 
     stated = os.environ.get("OMP_NUM_THREADS", "")
@@ -99,10 +99,10 @@ def checked_cpus(number: int | None) -> int | None:
 
 
 def split_columns(batch: Batch, image: str, own: Iterable[str]) -> tuple[list[Any], Columns]:
-    """The images of a batch, and its other columns; paths and URLs are among these too, encoded images are not.
+    """The images of a batch, and its columns for the answer, which include the image column if it holds paths or URLs.
 
     Raises:
-        InvalidInputError: no such column, or one of the names of the answer's `own` columns.
+        InvalidInputError: no such column, another column has the name of one of the answer's `own`, or lengths differ.
     """
     if image not in batch:
         raise InvalidInputError(
@@ -110,7 +110,8 @@ def split_columns(batch: Batch, image: str, own: Iterable[str]) -> tuple[list[An
         )
     if taken := [name for name in own if name in batch and name != image]:
         raise InvalidInputError(
-            f"The batch has the column {some_of(taken)}, which the answer has too. Rename it, or pass prefix='predicted_'."
+            f"The batch has the column {some_of(taken)}, which the answer has too. Rename it, or pass "
+            f"prefix='predicted_' to PredictBatch."
         )
     items = list(batch[image])
     if uneven := [name for name in batch if len(batch[name]) != len(items)]:
@@ -126,7 +127,7 @@ def split_columns(batch: Batch, image: str, own: Iterable[str]) -> tuple[list[An
 
 
 def column(values: Sequence[Any]) -> npt.NDArray[Any]:
-    """Values as a column of objects, in which None is missing."""
+    """Values as a column of objects, with None for missing ones."""
     array = np.empty(len(values), object)
     array[:] = values
     return array

@@ -1,4 +1,4 @@
-"""`FeatureBatch`: the frozen part as a function of a batch that fills a store."""
+"""`FeatureBatch`: feature extraction as a function of a batch that fills a store."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 class FeatureBatch:
     """Extracts the features of batches of images into a folder, for engines such as Ray Data, Dask and Spark.
 
-    The folder is the `cache` of a classifier: when all batches are through, ``TransferClassifier(..., cache=store)``
-    with the same arguments computes nothing in `fit`. All processes must reach the folder, on a network file system say;
-    or each machine fills one of its own and `transferkit.cache.push` brings them together.
+    The folder is the `cache` of a classifier: when all batches are done, ``TransferClassifier(..., cache=store)`` with
+    the same arguments computes no features in `fit`. All processes must reach the folder, for example on a network file
+    system; or each machine fills its own folder, and `transferkit.cache.push` merges them at a URL.
 
     Args:
-        classifier: a classifier, fitted or not, whose backbone, weights, input size and precision count; or the path or
-            the URL of a saved one.
-        store: the folder. It is never emptied to make room: a batch that does not fit is an error, so raise its limit
-            with `transferkit.cache.set_limit` first.
-        at: None = the features, for `fit`; or where `fine_tune` will cut, for the values there.
+        classifier: a classifier, fitted or not, whose backbone, weights, input size and precision are used; or the path
+            or URL of a saved one.
+        store: the folder. Nothing in it is deleted to make room: a batch that does not fit is an error, so raise its
+            limit with `transferkit.cache.set_limit` first.
+        at: None = the features, for `fit`; or the `at` of a later `fine_tune`, for the values there.
         image: the column of images, as for `PredictBatch`. With URLs, `fit` on the same URLs downloads nothing either.
-        features: also answer a column ``features``, float32 `(n, ...)`.
+        features: also return a column ``features``, float32 `(n, ...)`.
         num_cpus: as for `PredictBatch`.
 
     Raises:
@@ -60,7 +60,7 @@ class FeatureBatch:
         if not isinstance(store, (str, os.PathLike)):
             raise bad_argument("store", store, "must be the path of a folder", "Pass for example store='values'")
         if getattr(classifier, "precision", "") == "auto":
-            rule = "may differ from machine to machine, and values are found again by it"
+            rule = "may differ between machines, and stored values are looked up by it"
             raise bad_argument("precision", "auto", rule, "Pass 'float32' or 'bfloat16' to the classifier")
         self.store, self.at, self.image, self.features = os.fspath(store), at, image, features
 

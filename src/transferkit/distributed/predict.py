@@ -24,14 +24,14 @@ class PredictBatch:
     stored on the machine.
 
     Args:
-        classifier: the path or the URL of a saved classifier, which each process reads; or a classifier.
+        classifier: the path or URL of a saved classifier, which each process reads; or a classifier.
         image: the column of images: bytes of image files, dicts with the keys ``bytes`` and ``path``, paths, URLs, or
             arrays `(h, w, 3)`, RGB 0-255.
-        probabilities: also answer a column ``probabilities``, float32 `(n, n_classes)`, in the order of `classes_`.
-        views: 2 = means over each image and its mirror image, as for `predict`.
-        prefix: of the names of the columns that are added.
-        num_cpus: how many CPUs a process uses; None = the number in the variable ``OMP_NUM_THREADS``, which most engines
-            set to what a task was given, or all.
+        probabilities: also return a column ``probabilities``, float32 `(n, n_classes)`, in the order of `classes_`.
+        views: 2 = average over each image and its mirror image, as for `predict`.
+        prefix: for the names of the columns that are added.
+        num_cpus: how many CPUs a process uses; None = the number in the variable ``OMP_NUM_THREADS``, which most
+            engines set to the CPUs of a task; all if it is not set.
 
     Raises:
         InvalidInputError: an argument breaks a rule.
@@ -64,10 +64,10 @@ class PredictBatch:
     def __call__(self, batch: Batch) -> Columns:
         """The columns of a batch -> its other columns, and the answers.
 
-        The columns ``label`` (class names, None for images that cannot be read), ``confidence`` (float32, 0 to 1, NaN
-        for these) and ``error`` (the reason, None for the others) are added, and ``probabilities`` if wanted. With several
-        labels an image, ``label`` and ``confidence`` hold lists, the most probable label first, and None for images that
-        cannot be read. The column of images is left out, unless it holds paths or URLs.
+        It adds the columns ``label`` (class names, None for images that cannot be read), ``confidence`` (float32, 0 to
+        1, NaN for these), ``error`` (why an image cannot be read, or None) and, if requested, ``probabilities``. With
+        several labels per image, ``label`` and ``confidence`` hold lists, the most probable label first, and None for
+        images that cannot be read. The column of images is left out, unless it holds paths or URLs.
 
         Raises:
             InvalidInputError: a column is missing, or has the name of one that is added.

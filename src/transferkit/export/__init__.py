@@ -1,4 +1,4 @@
-"""A classifier for other runtimes: converted, then run by its own runtime and compared before it is kept."""
+"""A classifier for other runtimes: converted, then run there and compared before the file is kept."""
 
 from .exporting import export
 from .formats import Quantization, check_target

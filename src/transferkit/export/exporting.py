@@ -1,4 +1,4 @@
-"""Write a file, run it, compare it, and only then put it where it belongs."""
+"""Write a file, run it, compare its answers, and only then move it into place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..results import ExportReport
 from .formats import Format, Job, Run, compiled
 from .photos import Photos
 
-BATCH = 8  # photos in a batch; the first photo comes alone, so that two lengths of batches are tried
+BATCH = 8  # photos per batch; the first photo is run alone, so that two batch sizes are tried
 LARGEST_DIFFERENCE = 1e-3  # of a probability, in float32
 LARGEST_LOSS = 0.02  # of accuracy, quantized
 
@@ -39,10 +39,10 @@ def export(
     photos: Photos,
     calibration: Pixels | None,
 ) -> ExportReport:
-    """The file at `target`, and its labels beside it.
+    """Write the file at `target`, and its labels beside it.
 
     Args:
-        thresholds: with several labels an image, from which probability each is given; else None.
+        thresholds: with several labels per image, the probability from which each label is given; else None.
 
     Raises:
         ExportError: the model cannot be converted, the result gives other probabilities, or it cannot be written.
@@ -73,14 +73,14 @@ def export(
 
 @contextmanager
 def _converting(kind: Format) -> Iterator[None]:
-    """A block that writes a file and runs it: some files are refused by their runtime alone."""
+    """Make errors in a block that writes a file and runs it an `ExportError`; some faults show only in the runtime."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what converters say of their own dependencies
+            warnings.simplefilter("ignore")  # what converters say about their own dependencies
             yield
-    except OSError:  # of the disk
+    except OSError:  # from the disk
         raise
-    except Exception as error:  # each converter and each runtime has its own kinds
+    except Exception as error:  # each converter and each runtime raises its own kinds
         raise ExportError(
             f"The network cannot be converted to {kind.name} ({first_line(error)}): each of its layers must have a "
             f"counterpart there. Choose another format or backbone."
@@ -88,7 +88,7 @@ def _converting(kind: Format) -> Iterator[None]:
 
 
 def _compare(before: Run, after: Run, photos: Photos, thresholds: npt.NDArray[np.float64] | None) -> dict[str, Any]:
-    """The fields of the report that are measured."""
+    """The measured fields of the report."""
     (expected, milliseconds_before), (found, milliseconds) = _run(before, photos.pixels), _run(after, photos.pixels)
     answers, answers_before = (_answers(one, thresholds) for one in (found, expected))
     codes = photos.codes
@@ -104,7 +104,7 @@ def _compare(before: Run, after: Run, photos: Photos, thresholds: npt.NDArray[np
 
 
 def _answers(probabilities: Probabilities, thresholds: npt.NDArray[np.float64] | None) -> Codes:
-    """The class of each image; with thresholds, 1 for each label that it is given."""
+    """The class of each image; with thresholds, 1 for each label that it gets."""
     return probabilities.argmax(axis=1) if thresholds is None else (probabilities >= thresholds).astype(np.int64)
 
 
@@ -123,9 +123,9 @@ def _run(run: Run, pixels: Pixels) -> tuple[Probabilities, float]:
 
 
 def _judge(report: ExportReport) -> None:
-    """Refuse a float32 file that gives other probabilities; warn of a quantized one that is less accurate."""
+    """Refuse a float32 file that gives other probabilities; warn about a quantized one that is less accurate."""
     if report.quantize is None:
-        if not report.difference <= LARGEST_DIFFERENCE:  # NaN, too
+        if not report.difference <= LARGEST_DIFFERENCE:  # NaN is refused too
             raise ExportError(
                 f"The {report.format} file gives probabilities that differ by {report.difference:.2g} from those of the "
                 f"classifier on {report.images} images: at most {LARGEST_DIFFERENCE} is allowed, so it was not kept. Choose "

@@ -1,7 +1,7 @@
-"""The formats, by the ending of the file: how each is written, what runs it, what it can be quantized to.
+"""The formats, by file ending: how each is written, what runs it, what it can be quantized to.
 
-Each file takes RGB 0-255 float32 `(n, h, w, 3)` and gives probabilities `(n, n_classes)`. A SavedModel is the way to LiteRT
-and OpenVINO, so that each layer has one converter less that could get it wrong.
+Each file takes RGB 0-255 float32 `(n, h, w, 3)` and gives probabilities `(n, n_classes)`. LiteRT and OpenVINO
+files are made from a SavedModel, so that each layer has one converter fewer that could get it wrong.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class Job:
 
 
 def compiled(model: keras.Model) -> Any:
-    """A function of TensorFlow, for batches of any length."""
+    """A TensorFlow function, for batches of any size."""
     given = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name=model.input.name)]
     return tf.function(lambda pixels: model(pixels, training=False), input_signature=given, autograph=False)
 
 
 def write_saved_model(job: Job, path: Path) -> None:
-    # Without a signature, Keras takes that of the last call, which a loaded model has not had.
+    # Without a signature, Keras takes that of the last call, and a loaded model has not been called.
     shape, name = (None, *job.model.input_shape[1:]), job.model.input.name
     signature = [keras.InputSpec(shape=shape, dtype="float32", name=name)]
     job.model.export(str(path), format="tf_saved_model", verbose=False, input_signature=signature)
@@ -71,7 +71,7 @@ def write_onnx(job: Job, path: Path) -> None:
 
     function = compiled(job.model)
     model, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature)
-    # What preprocessing divides by, for example, has become an input, as TensorFlow keeps it outside of the graph.
+    # Constants, such as divisors of preprocessing, have become inputs, since TensorFlow keeps them outside the graph.
     traced = function.get_concrete_function()
     outside = {tensor.name: value for tensor, value in zip(traced.inputs[1:], traced.captured_inputs, strict=True)}
     used = {name for node in model.graph.node for name in node.input}
@@ -111,7 +111,7 @@ def run_openvino(path: Path) -> Run:
 
 
 def write_litert(job: Job, path: Path) -> None:
-    """In a process of its own: TensorFlow's converter keeps about 20 MB of each conversion, and may crash."""
+    """Runs in its own process: TensorFlow's converter leaks about 20 MB per conversion, and may crash."""
     with _saved_model(job) as folder:
         photos = folder.with_name("photos.npy")
         if job.calibration is not None:
@@ -145,13 +145,13 @@ def _saved_model(job: Job) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Format:
-    """One row of the table.
+    """One format.
 
     Attributes:
         ending: of the file's name; empty = a folder.
-        extra, packages: what has to be installed.
+        extra, packages: what must be installed.
         write: makes the file at a path.
-        run: opens it, and gives a function from pixels to probabilities.
+        run: opens it, and returns a function from pixels to probabilities.
     """
 
     name: str
@@ -176,11 +176,11 @@ FORMATS = {
 
 
 def check_target(path: object, quantize: object) -> tuple[Path, Format]:
-    """Where to write, and in which format; all that can be refused before the work is.
+    """Where to write, and in which format; refuses everything that it can before the work starts.
 
     Raises:
-        InvalidInputError: another ending, a folder that does not exist or is not a SavedModel, or a quantization that the
-            format does not have.
+        InvalidInputError: an unknown ending, a folder that does not exist or is not a SavedModel, or a quantization
+            that the format does not support.
         MissingExtraError: the format's packages are not installed.
     """
     if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str) or not Path(path).name:
@@ -218,4 +218,4 @@ def _check_quantization(quantize: object, kind: Format) -> None:
         rule = f"must be None or one of {some_of(choices)}"
         raise bad_argument("quantize", quantize, rule, "Leave it out to keep float32")
     able = [one.ending for one in FORMATS.values() if quantize in one.quantizations]
-    raise bad_argument("quantize", quantize, f"cannot be written as {kind.name}", f"Export to {some_of(able)} for it")
+    raise bad_argument("quantize", quantize, f"cannot be written as {kind.name}", f"Export to {some_of(able)} instead")

@@ -14,10 +14,10 @@ from ..features import refuse_unreadable
 from ..images import Codes, ImageData, Images, Labels, Pixels, Resizing, Split, load, read_images, read_labelled
 
 COMPARED = 500  # photos at most: two points of accuracy are ten of them
-OF_FIT = 200  # where the user names none
+OF_FIT = 200  # if the user passes none
 CALIBRATED = 100
 NOISE = 32
-BYTES = 2**29  # that the pixels of large photos may take
+BYTES = 2**29  # the most that the pixels of large photos may take
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Photos:
     Attributes:
         pixels: float32 `(n, h, w, 3)`, RGB 0-255.
         codes: the class of each `(n,)`, or its labels `(n, n_classes)`; None if they are not known.
-        note: what the report has to say of them.
+        note: what the report says about them.
     """
 
     pixels: Pixels
@@ -43,14 +43,14 @@ def photos_for(
     split: Split | None,
     resizing: Resizing,
 ) -> Photos:
-    """The user's own photos, or some of those of `fit`, or noise if there are none.
+    """The user's own photos, or some of the photos of `fit`, or noise if there are none.
 
     Args:
         kind: whether an image has one label or several.
 
     Raises:
         InvalidInputError: the data or the labels break a rule.
-        ImageReadError: photos of the user's cannot be read, all named together.
+        ImageReadError: some of the user's photos cannot be read, all of them named.
     """
     if check is not None:
         images, codes, note = _given(check, labels, classes, kind)
@@ -63,22 +63,22 @@ def photos_for(
         if len(photos.pixels):
             return photos
     noise = np.random.default_rng(0).uniform(0, 255, (NOISE, *resizing.size, 3)).astype(np.float32)
-    note = "No photos are known, so the two were compared on noise, which shows little. Pass check=photos."
+    note = "No photos are available, so the two were compared on noise, which shows little. Pass check=photos."
     return Photos(noise, None, note)
 
 
 def photos_to_calibrate(
     calibrate: ImageData | None, quantize: str | None, split: Split | None, resizing: Resizing
 ) -> Pixels | None:
-    """Photos for int8, whose ranges of values are measured; None for the rest.
+    """Photos on which int8 measures the range of activations; None for other quantizations.
 
     Raises:
         InvalidInputError: there are none, or they are not needed.
-        ImageReadError: photos of the user's cannot be read.
+        ImageReadError: some of the user's photos cannot be read.
     """
     if quantize != "int8":
         if calibrate is not None:
-            rule = f"was given, and quantize={quantize!r} needs no photos"
+            rule = f"was given, but quantize={quantize!r} needs no photos"
             raise bad_argument("calibrate", calibrate, rule, "Leave it out, or pass quantize='int8'")
         return None
     images = split.training.images if calibrate is None and split is not None else None
@@ -87,8 +87,8 @@ def photos_to_calibrate(
     pixels = None if images is None else _read(images, None, resizing, CALIBRATED, "", calibrate is None, -1).pixels
     if pixels is None or not len(pixels):
         raise InvalidInputError(
-            "`quantize='int8'` needs some photos, on which the range of the values is measured, and a classifier that was "
-            "loaded does not contain any. Pass calibrate=photos, about 100 of the kind that it will see."
+            "`quantize='int8'` needs photos to measure the range of activations on, and a classifier that was loaded "
+            "does not contain any. Pass calibrate=photos, about 100 of the kind that it will see."
         )
     return pixels
 
@@ -112,7 +112,7 @@ def _given(
 def _read(
     images: Images, codes: Codes | None, resizing: Resizing, most: int, note: str, skip: bool, step: int = 1
 ) -> Photos:
-    """Up to so many, drawn at random; from the other end of the same order with a `step` of -1."""
+    """Up to `most` photos, drawn at random; from the other end of the same order with a `step` of -1."""
     most = max(1, min(most, BYTES // (12 * resizing.size[0] * resizing.size[1])))
     chosen = np.random.default_rng(0).permutation(len(images))[::step][:most]
     failures: dict[int, ImageReadError] = {}

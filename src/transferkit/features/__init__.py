@@ -1,4 +1,4 @@
-"""The frozen part over images, once for each image, and what is seen of the images on the way."""
+"""Feature extraction: runs the frozen layers once for each image, and inspects the images on the way."""
 
 from .augmentation import Augmentation, Augmenter, FixedViews, augmenter, fixed_views
 from .extraction import Extraction, NoRoomError, Plan, Storage, extract, is_kept

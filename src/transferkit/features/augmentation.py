@@ -1,4 +1,4 @@
-"""Random changes of training images. They are never a part of the network or of a saved file."""
+"""Random changes of training images, which are never part of the network or of a saved file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Augmenter:
     def __init__(self, layer: keras.layers.Layer, size: tuple[int, int], seed: int) -> None:
         self._seed = seed
         self._fresh = [(v.numpy(), v.name == SEED_STATE) for v in layer.non_trainable_variables]
-        # A state of our own, so that the user's layer stays as it is and the seed reaches its generators.
+        # A separate state, so that the user's layer does not change and the seed reaches its generators.
         self._states = [tf.Variable(value, dtype=value.dtype) for value, _ in self._fresh]
         self.restart(0)
 
@@ -45,21 +45,21 @@ class Augmenter:
 
     @cached_property
     def name(self) -> str:
-        """Stands for what it does."""
+        """A hash of what it does."""
         return graph_digest(self._change.get_concrete_function())
 
     def restart(self, epoch: int) -> None:
-        """Begin an epoch: what it draws does not depend on the epochs before, so that a run can go on from any."""
+        """Begin an epoch, whose draws do not depend on earlier epochs, so that a run can go on from any of them."""
         seed = self._seed if not epoch else int(np.random.SeedSequence([self._seed, epoch]).generate_state(1)[0])
         for number, (state, (value, is_seed)) in enumerate(zip(self._states, self._fresh, strict=True)):
             state.assign([(seed + number) % 2**32, 0] if is_seed else value)
 
 
 def augmenter(choice: object, size: tuple[int, int], seed: int) -> Augmenter | None:
-    """What changes the images of a batch at random; None for none.
+    """What changes the images of a batch at random; None for no changes.
 
     Args:
-        choice: None; ``"light"`` (mirrored half of the time, turned by up to 10 degrees, zoomed by up to a tenth);
+        choice: None; ``"light"`` (mirrored half of the time, rotated by up to 10 degrees, zoomed by up to a tenth);
             or a Keras layer, for example a `keras.Sequential` of random layers.
 
     Raises:
@@ -73,7 +73,7 @@ def augmenter(choice: object, size: tuple[int, int], seed: int) -> Augmenter | N
 class FixedViews:
     """`count` changed versions of every image, the same in every call and every process.
 
-    The seeds of the random layers are set from the content of the image and the number of the view.
+    The seeds of the random layers are derived from the content of the image and the number of the view.
     """
 
     def __init__(self, layer: keras.layers.Layer, size: tuple[int, int], count: int) -> None:
@@ -100,7 +100,7 @@ class FixedViews:
 
     def draw(self, image: Pixels, key: bytes, view: int) -> Pixels:
         """One view of an image float32 `(h, w, 3)`, RGB 0-255, of the same shape and scale."""
-        # A generator's state is a seed and a counter; each generator has a seed of its own.
+        # A generator's state is a seed and a counter; each generator has its own seed.
         seeds = np.zeros((self._seeds, 2), np.uint32)
         for number in range(self._seeds):
             drawn = hashlib.blake2b(key + f"{view}/{number}".encode(), digest_size=4).digest()
@@ -110,7 +110,7 @@ class FixedViews:
 
 
 class MirrorViews:
-    """Each image as it is, and mirrored left to right; the first has the key of the image itself."""
+    """Each image unchanged, and mirrored left to right; the unchanged view has the key of the image itself."""
 
     count = 2
 
@@ -122,11 +122,11 @@ class MirrorViews:
 
 
 def fixed_views(choice: object, size: tuple[int, int], count: object) -> FixedViews | None:
-    """`count` fixed views of every image; None without a number.
+    """`count` fixed views of every image; None if `count` is None.
 
     Raises:
-        InvalidInputError: no augmentation, not a positive number, or a layer that does not draw from Keras's seed
-            generators, so that a view could not be drawn again.
+        InvalidInputError: no augmentation, a `count` that is not a positive number, or a layer that does not draw from
+            Keras's seed generators, so that a view could not be drawn again.
     """
     if count is None:
         return None
@@ -153,7 +153,7 @@ def _follows_its_seeds(views: FixedViews, layer: Any, size: tuple[int, int]) -> 
 
 
 def _layer(choice: object, size: tuple[int, int], seed: int) -> Any:
-    """The layer of a choice, tried on two images."""
+    """The layer of a choice, tested on two images."""
     layer: Any = _light(seed) if isinstance(choice, str) and choice == "light" else choice
     if not isinstance(layer, keras.layers.Layer):
         rule = "must be None, 'light' or a Keras layer"
@@ -168,7 +168,7 @@ def _layer(choice: object, size: tuple[int, int], seed: int) -> Any:
 
 
 def _in_scale(images: Any) -> Any:
-    """Interpolation may leave the scale by a little, contrast by a lot; the network expects 0-255."""
+    """Clip to 0-255, as the network expects: interpolation may exceed the range a little, contrast a lot."""
     return tf.clip_by_value(tf.cast(images, tf.float32), 0.0, 255.0)
 
 

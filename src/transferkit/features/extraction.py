@@ -1,7 +1,7 @@
-"""Feature extraction: the frozen part over images, once per image and view, through the store.
+"""Feature extraction: runs the frozen layers once per image and view, and stores the values.
 
-Files are read, decoded and computed on a few threads at once, in small batches. Rows that the store holds are neither
-decoded nor computed again. What was computed before an error or Ctrl-C is stored.
+A few threads at once read, decode and compute small batches. Rows that the store holds are neither decoded nor
+computed again. Rows that were computed before an error or Ctrl-C are stored.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from .reader import ImageReader, OpenedImage
 from .values import Rows
 from .workers import in_background
 
-# Values of more bytes than this stay on disk: memory stays flat however many images there are.
+# Values of more bytes than this stay on disk: memory use does not grow with the number of images.
 MEMORY_BYTES = 2**28
 HALF_RANGE = float(np.finfo(np.float16).max)
-GROUP = 8  # rows that a thread reads together, at least: the store is asked once for all of them
+GROUP = 8  # the fewest rows that a thread reads together, in one read of the store
 
 
 class NoRoomError(Exception):
-    """The disk has no room for values that must be stored there; internal, no user sees it."""
+    """The disk has no room for values that must be stored there; internal, never shown to users."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which rows to compute: the views of the first `viewed` images, then the other images as they are."""
+    """Which rows to compute: the views of the first `viewed` images, then the other images unchanged."""
 
     images: Images
     views: FixedViews | MirrorViews | None = None
@@ -74,13 +74,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Storage:
-    """Where values are found and kept.
+    """Where values are read from and stored.
 
     Attributes:
         store: None = nothing outlives the call.
-        half: in float16.
+        half: use float16.
         in_memory: hold them in memory, however large, if the disk has no room for them.
-        store_from: new values are stored if there are so many, or if they are too large for memory.
+        store_from: new values are stored if there are at least this many, or if they are too large for memory.
     """
 
     store: Store | None
@@ -94,7 +94,7 @@ class Extraction:
     """The result of feature extraction.
 
     Attributes:
-        values: one array `(n, ...)` per tensor that crosses the cut; rows of images that cannot be read mean nothing.
+        values: one array `(n, ...)` per tensor that crosses the cut; rows of images that cannot be read are undefined.
         seconds: wall time.
     """
 
@@ -116,13 +116,13 @@ def extract(
 
     Args:
         title: of the progress bar.
-        skip: go on without images that cannot be read; `inspection` names them. None = do not, and the error does not
-            name `on_bad_image`, which the caller lacks.
-        inspects: look at all that the data check needs, too.
+        skip: leave out images that cannot be read; `inspection` names them. None = as False, but the error does not
+            mention `on_bad_image`, which the caller does not have.
+        inspects: also collect what the data check needs.
 
     Raises:
-        ImageReadError: files cannot be read, all named together; not with `skip`.
-        WeightsError: values that are NaN or infinite.
+        ImageReadError: files cannot be read; one error names them all. Not with `skip`.
+        WeightsError: values are NaN or infinite.
         NoRoomError: the values can be held neither in memory nor on disk.
     """
     started = time.monotonic()
@@ -134,7 +134,7 @@ def extract(
 
 
 def is_kept(extractor: FeatureExtractor, rows: int, storage: Storage, limit: int) -> bool:
-    """Whether the values of so many rows can be kept: in the store, or for the call alone within `limit` bytes."""
+    """Whether the values of this many rows can be kept: in the store, or within `limit` bytes for the call alone."""
     tensors, store = _tensors(extractor, storage.half), storage.store
     size = rows * record_dtype(tensors).itemsize
     if size <= MEMORY_BYTES and size <= limit:
@@ -147,11 +147,11 @@ def is_kept(extractor: FeatureExtractor, rows: int, storage: Storage, limit: int
 
 @dataclass
 class _Chunk:
-    """A few rows.
+    """A few rows of a plan.
 
     Attributes:
         images: those that could be read, by position.
-        rows: int64 `(k,)`, their positions in the plan; none of an image that cannot be read.
+        rows: int64 `(k,)`, their positions in the plan, without those of images that cannot be read.
         is_new: bool `(k,)`, whether they were computed just now.
     """
 
@@ -225,7 +225,7 @@ class _Run:
         return [RowsOnDisk(session, keys, name, self._again) for name in self.names]
 
     def _again(self, rows: npt.NDArray[np.int64], keys: Keys) -> Records | None:
-        """The values of rows that are gone from the disk, computed again; None if an image is gone or has changed."""
+        """The values of rows that are missing on disk, computed again; None if an image is missing or has changed."""
         if not self.has_lost:
             self.has_lost = True
             self.console.say("Some of the stored values were damaged or removed, and are computed again.")
@@ -245,7 +245,7 @@ class _Run:
         forecast = Forecast(self.title, total, unit, stored, 2 * thread_count() * step, self.console)
         parts = [range(start, min(start + step, total)) for start in range(0, total, step)]
         try:
-            # Closed here: in a generator that is garbage, a second Ctrl-C would be lost.
+            # Closed here: while a generator is garbage-collected, a second Ctrl-C would be lost.
             work = in_background(self._work, parts, threads, threads)
             with self.console.bar(self.title, total, unit) as bar, closing(work) as done:
                 for chunk, part in zip(done, parts, strict=True):
@@ -260,7 +260,7 @@ class _Run:
                 session.flush()
 
     def _work(self, rows: Sequence[int]) -> _Chunk:
-        """A few rows, on any thread."""
+        """Read and compute a few rows. Call from any thread."""
         chunk = self._read(rows)
         self._compute(chunk)
         for image in chunk.images.values():
@@ -292,7 +292,7 @@ class _Run:
                 arrays = self.extractor(np.stack(list(pixels.values())))
                 self._refuse_wrong(chunk.rows[at], arrays)
                 for name, array in zip(self.names, arrays, strict=True):
-                    is_half = self.dtype[name].base != array.dtype  # what is out of its range goes to its end
+                    is_half = self.dtype[name].base != array.dtype  # values out of its range are clipped
                     chunk.values[name][at] = np.clip(array, -HALF_RANGE, HALF_RANGE) if is_half else array
                 done[at] = True
         chunk.keep(done)
@@ -319,5 +319,5 @@ class _Run:
 
 
 def _tensors(extractor: FeatureExtractor, half: bool) -> Tensors:
-    """What crosses the cut, with `half` in float16 instead of float32."""
+    """The dtypes and shapes of the values; with `half`, float16 instead of float32."""
     return tuple(("float16" if half and dtype == "float32" else dtype, shape) for dtype, shape in extractor.tensors)

@@ -1,4 +1,4 @@
-"""How long feature extraction will take: estimated from the first images that it computes, or measured before it."""
+"""How long feature extraction will take: estimated from its first images, or measured beforehand."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..cache import Keys, Store
 from ..network import FeatureExtractor, thread_count
 
 FORECAST_SECONDS = 3.0  # shorter work needs no forecast
-TIMED_SECONDS = 0.5  # that a speed is measured for
+TIMED_SECONDS = 0.5  # of work to measure a speed
 
 
 class Forecast:
-    """Says once how long the rest will take, when `sample` images have been timed."""
+    """Says once how long the rest will take, after timing `sample` images."""
 
     def __init__(self, title: str, total: int, unit: str, bytes_each: int, sample: int, console: Console) -> None:
         self._title, self._unit, self._bytes, self._sample, self._console = title, unit, bytes_each, sample, console
@@ -44,7 +44,7 @@ class Forecast:
 
 
 def milliseconds_per_image(extractor: FeatureExtractor) -> float:
-    """What an image takes in batches on all cores, after a first round that compiles."""
+    """The time per image in batches on all cores, after a first round that compiles."""
     images = (
         np.random.default_rng(0)
         .uniform(0, 255, (thread_count() * extractor.chunk, *extractor.size, 3))
@@ -60,7 +60,7 @@ def milliseconds_per_image(extractor: FeatureExtractor) -> float:
 
 
 def count_new(extractor: FeatureExtractor, keys: Keys, store: Store | None) -> int:
-    """How many of the images with these keys have no stored values."""
+    """How many images with these keys have no stored values."""
     if store is None:
         return len(keys)
     return int((~store.table(extractor.name, extractor.tensors).locate(keys)[1]).sum())

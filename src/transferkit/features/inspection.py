@@ -1,4 +1,4 @@
-"""What was seen of images while they were read: which cannot be read, what is odd about each one, and thumbnails."""
+"""The inspection of images while they are read: which cannot be read, what is odd about each one, and thumbnails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GRID = 9  # areas along each side of the grey thumbnail
 COLOURS = 3  # along each side of the coloured one
 THUMBNAIL_BYTES = GRID * GRID + COLOURS * COLOURS * 3
 
-# How the error of images that cannot be read ends where they can be left out.
+# The end of the error on images that cannot be read, if they can be left out.
 REMEDY = " Pass on_bad_image='skip' to go on without them."
 TINY = 32  # pixels of the shorter side
 NAMED = 20  # images that an error names
@@ -26,11 +26,11 @@ Oddity = tuple[str, str]  # a kind of fault and its detail
 
 
 class Seen(NamedTuple):
-    """What was seen of one image.
+    """What the inspection of one image found.
 
     Attributes:
         thumbnail: uint8 `(THUMBNAIL_BYTES,)`.
-        header: what the file says of itself.
+        header: what the file says about itself.
     """
 
     thumbnail: npt.NDArray[np.uint8]
@@ -59,10 +59,10 @@ def _areas(height: int, width: int) -> tuple[Indices, Indices, Indices]:
 
 
 class Inspection:
-    """What was seen of `count` images.
+    """What the inspection of `count` images found.
 
     Attributes:
-        failures: of images that cannot be read, by position.
+        failures: the errors of images that cannot be read, by position.
         oddities: (kind, detail) pairs, by position.
         keys: uint8 `(count, 16)`, by content; zeros where an image could not be read.
         thumbnails: uint8 `(count, THUMBNAIL_BYTES)`.
@@ -81,21 +81,21 @@ class Inspection:
         return np.setdiff1d(np.arange(self.count), np.fromiter(self.failures, np.int64, len(self.failures)))
 
     def reasons(self, images: Images) -> dict[str, str]:
-        """What cannot be read -> why: folders that could not be listed, then images."""
+        """What cannot be read -> the reason: folders that could not be listed, then images."""
         reasons = {str(folder): reason for folder, reason in images.left_out}
         for index in sorted(self.failures):
             (reasons[images.name(index)],) = self.failures[index].failures.values()
         return reasons
 
     def errors(self, others: Mapping[int, str]) -> list[str | None]:
-        """Why each image cannot be read, None if it can; `others` are reasons that were known before."""
+        """Why each image cannot be read, None if it can; `others` are reasons that are known already."""
         reasons: list[str | None] = [None] * self.count
         for index, error in self.failures.items():
             (reasons[index],) = error.failures.values()
         return [others.get(index, reason) for index, reason in enumerate(reasons)]
 
     def part(self, start: int, stop: int) -> Inspection:
-        """What was seen of the images from `start` to before `stop`."""
+        """The inspection of the images from `start` up to, but not including, `stop`."""
         part, places = Inspection(0), range(start, stop)
         part.count, part.keys, part.thumbnails = len(places), self.keys[start:stop], self.thumbnails[start:stop]
         part.failures = {index - start: error for index, error in self.failures.items() if index in places}
@@ -104,10 +104,10 @@ class Inspection:
 
 
 def refuse_unreadable(failures: Mapping[int, ImageReadError], remedy: str = REMEDY) -> None:
-    """One error that names all images that cannot be read, in the order of the data.
+    """Raise one error for all images that cannot be read, in the order of the data.
 
     Raises:
-        ImageReadError: there are some.
+        ImageReadError: there are such images.
     """
     if not failures:
         return

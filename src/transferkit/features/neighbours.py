@@ -1,4 +1,4 @@
-"""The training images that an image resembles most, by the angle between features."""
+"""The training images that are most similar to an image, by the angle between features."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHUNK = 1024  # images that are compared with all training images at a time
 def nearest(
     features: npt.NDArray[np.float32], known: npt.NDArray[np.float32], split: Split, k: int
 ) -> list[list[Neighbour]]:
-    """For each of the features `(n, d)`, the `k` of the training images with features `known` that are most alike."""
+    """For each of the features `(n, d)`, the `k` most similar training images, whose features are `known`."""
     known, training = units_of(known), split.training
 
     def found(rows: Any, similarities: Any) -> Iterator[list[Neighbour]]:

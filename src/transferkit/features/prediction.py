@@ -1,4 +1,4 @@
-"""A fitted network over images -> probabilities: feature extraction, then the head."""
+"""Predicts probabilities for images with a fitted network: feature extraction, then the head."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from .values import Rows
 Array = npt.NDArray[np.float32]
 
 CHUNK = 4096  # rows of features that the head takes at a time
-# A call that computes fewer images writes nothing: a server that asks for one image at a time would fill the store
-# with small files.
+# A call that computes fewer images stores nothing: a server that predicts one image at a time would fill the store with
+# small files.
 STORE_FROM = 256
 
 
 class Scored(NamedTuple):
-    """What the network says of the images that can be read, as means over their views.
+    """The predictions for the images that can be read, as means over their views.
 
     Attributes:
         logits: float32 `(n, n_classes)`.
         probabilities: float32 `(n, n_classes)`, rows add up to 1.
-        typicalities: float32 `(n,)`, NaN where the classifier does not know what is typical.
+        typicalities: float32 `(n,)`, NaN if the classifier has no typicality.
         inspection: which images could be read.
     """
 
@@ -42,7 +42,7 @@ class Scored(NamedTuple):
 
 
 class Predictor:
-    """Predicts with the weights that the network has at each call: users may set some of their own."""
+    """Predicts with the weights that the network has at each call: users may change them."""
 
     def __init__(self, network: Network, typicality: Typicality | None) -> None:
         self._network, self._typicality = network, typicality
@@ -60,7 +60,7 @@ class Predictor:
             views: 2 = means over each image and its mirror image.
 
         Raises:
-            ImageReadError: images cannot be read, all named together; not with `skip`.
+            ImageReadError: images cannot be read; one error names them all. Not with `skip`.
         """
         features, of_views, inspection = self._features(images, store, console, title, skip, views)
         scored = [self._scored(features, rows) for rows in of_views]
@@ -68,7 +68,7 @@ class Predictor:
         return Scored(logits, probabilities, typicalities, inspection)
 
     def features(self, images: Images, store: Store | None, console: Console) -> Array:
-        """What the head gets, float32 `(n, d)`; all images must be readable. Errors as for a call."""
+        """The inputs of the head, float32 `(n, d)`; all images must be readable. Raises the errors of a call."""
         values, (rows,), _ = self._features(images, store, console, "computing features", None, 1)
         return np.asarray(values[rows], np.float32)
 
@@ -88,7 +88,7 @@ class Predictor:
         return tuple(map(np.concatenate, zip(*map(self._scored_chunk, chunks), strict=True)))
 
     def _scored_chunk(self, features: Array) -> list[Array]:
-        # A product with a single row is rounded differently: an image must not depend on how many come with it.
+        # A product with a single row rounds differently: a prediction must not depend on how many images are in a call.
         rows = np.repeat(features, 2, axis=0) if len(features) == 1 else features
         logits, probabilities = (np.asarray(found, np.float32) for found in self._head(rows, training=False))
         known = self._typicality

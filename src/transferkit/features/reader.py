@@ -1,4 +1,4 @@
-"""Opens images, each at most once, on several threads; what the store knows of them is not looked at again."""
+"""Opens images, each at most once, on several threads; does not inspect again what the store knows."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class OpenedImage:
     """One image, read at most once, decoded at most once.
 
     Args:
-        key: of its content, if that is known, which is then only read if it has to be; None = it is read now.
-        address: the file at a URL that it comes from, with its version, if that is to be remembered.
+        key: of its content, if known: the content is then read only when it is needed; None = it is read now.
+        address: the file at a URL that it comes from, with its version, if the key is to be remembered.
 
     Attributes:
-        seen: what was seen of it, if anybody looked.
-        is_new: whether that was not known before.
+        seen: what its inspection found; None if it was not inspected.
+        is_new: whether the store did not have `seen`.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class OpenedImage:
         return self._pixels[resizing]
 
     def look(self) -> Seen:
-        """What the data check needs."""
+        """Inspect the image for the data check."""
         content, name = self.content(), self._images.name(self.index)
         if isinstance(content, bytes):
             self._opened = open_image(content, name)
@@ -99,12 +99,12 @@ class OpenedImage:
 
 
 class ImageReader:
-    """Opens images, a few at a time and on any thread; notes which cannot be read and, if it inspects, all else.
+    """Opens images, a few at a time and on any thread; notes which cannot be read and, if it inspects, what it finds.
 
     Args:
-        store: where thumbnails are found and kept, and what is at which URL. Thumbnails depend a little on the size that
-            an image is reduced to, so each size has its own. They show the whole image, so all rules share them.
-        store_from: the contents of so many new URLs are remembered.
+        store: holds thumbnails, and the keys of the contents at URLs. Thumbnails depend a little on the size that an
+            image is reduced to, so each size has its own. They show the whole image, so all resizing rules share them.
+        store_from: the keys of new URLs are stored once there are this many.
 
     Attributes:
         threads: how many may open images at once.
@@ -121,7 +121,7 @@ class ImageReader:
         self.threads = READERS if images.are_remote else thread_count()
 
     def open(self, indices: Iterable[int], keyed: bool = True) -> list[OpenedImage]:
-        """Those that can be read; they are decoded only if they are inspected and not known."""
+        """The images that can be read; they are decoded only if they are inspected and the store does not know them."""
         opened: list[OpenedImage] = []
         for index in indices:
             with self.noting_failure(index):
@@ -147,14 +147,14 @@ class ImageReader:
 
     @contextmanager
     def noting_failure(self, index: int) -> Iterator[None]:
-        """A block that may fail to read an image."""
+        """A block that may fail to read an image, in which case the failure is noted."""
         try:
             yield
         except ImageReadError as error:
             self.inspection.failures[index] = error
 
     def keep(self, opened: Iterable[OpenedImage]) -> None:
-        """Store what is new; from one thread."""
+        """Store what is new. Call from one thread only."""
         opened = list(opened)
         if self._addresses is not None:
             self._addresses.keep((image.address, image.key) for image in opened if image.address is not None)
@@ -165,7 +165,7 @@ class ImageReader:
             self._thumbnails.put(keys, np.array(rows, self._thumbnails.table.dtype))
 
     def close(self) -> None:
-        """Store the rest."""
+        """Store what has not been stored yet."""
         if self._thumbnails is not None:
             self._thumbnails.flush()
         if self._addresses is not None:
@@ -189,7 +189,7 @@ def inspect(images: Images, size: Size, store: Store | None, console: Console, s
     """Read every image once, and decode those whose thumbnails the store does not hold.
 
     Raises:
-        ImageReadError: files cannot be read, all named together; not with `skip`.
+        ImageReadError: files cannot be read; one error names them all. Not with `skip`.
     """
     chunks = [range(start, min(start + CHUNK, len(images))) for start in range(0, len(images), CHUNK)]
     with (
@@ -206,16 +206,16 @@ def inspect(images: Images, size: Size, store: Store | None, console: Console, s
 
 
 def reread(images: Images, store: Store | None, console: Console, skip: bool) -> Inspection:
-    """Read images that were inspected before, and decode none: notes their keys, and which cannot be read.
+    """Read images that were inspected before, without decoding them; note their keys, and which cannot be read.
 
-    What is at a URL is not read if the store knows it.
+    The content at a URL is not read if the store knows its key.
 
     Raises:
         ImageReadError: as for `inspect`.
     """
     inspection = Inspection(len(images))
     sources = [Remote(source.url) if isinstance(source, Remote) else source for source in images.sources]
-    images = replace(images, sources=sources)  # with the versions of now
+    images = replace(images, sources=sources)  # without the versions noted earlier
     with (
         closing(ImageReader(images, Resizing((1, 1)), store, inspects=False)) as reader,
         console.bar("checking images", len(images), "images") as bar,

@@ -1,9 +1,9 @@
-"""How much images resemble those that were trained on, from the features before the head.
+"""How much images resemble the training images, judged by the features before the head.
 
-Features of unit length are described by one Gaussian: the directions in which they vary most, and the same small
-variance in all others (Tipping and Bishop, 1999, "Probabilistic PCA"). What varies little among the training images is
-what gives a strange image away. On photos of other sets, this separates as well as the nearest neighbours do, and
-takes some hundred kilobytes instead of all features (benchmarks/confidence.py).
+One Gaussian describes features of unit length: the directions in which they vary most, and the same small variance in
+all others (Tipping and Bishop, 1999, "Probabilistic PCA"). Strange images stand out in the directions in which training
+images vary little. On photos from other sets, this separates as well as nearest neighbours do, and takes a few hundred
+kilobytes instead of all features (benchmarks/confidence.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..images import Indices
 
 Array = npt.NDArray[np.float32]
 
-MOST_IMAGES = 4096  # that are measured: more say the same
+MOST_IMAGES = 4096  # that are measured: more give the same result
 DIRECTIONS = 32
 IMAGES_PER_DIRECTION = 10
 FOLDS = 5
@@ -28,13 +28,13 @@ HEADER = 16  # bytes before the numbers in a file
 
 @dataclass(frozen=True, eq=False)
 class Typicality:
-    """What is known of the features of the training images.
+    """The distribution of the features of the training images.
 
     Attributes:
         center: float32 `(d,)`, their mean.
         axes: float32 `(k, d)`, orthonormal: the directions in which they vary most.
-        variances: float32 `(k + 1,)`, along these, and along any other direction.
-        distances: float32 `(m,)`, sorted: how far training images are from the others, each left out in a fold.
+        variances: float32 `(k + 1,)`, along each axis, and along any other direction.
+        distances: float32 `(m,)`, sorted: how far each training image is from those of the other folds.
     """
 
     center: Array
@@ -44,12 +44,12 @@ class Typicality:
 
     @classmethod
     def of_training(cls, features: npt.NDArray[Any]) -> Typicality | None:
-        """Measure features `(n, d)` of any scale; None where they are too few or all alike."""
+        """Measure features `(n, d)` of any scale; None if they are too few, all alike or not finite."""
         units = units_of(features[sample(len(features))])
         if len(units) < 2 * IMAGES_PER_DIRECTION or not np.isfinite(units).all() or units.std(axis=0).max() < 1e-6:
             return None
         folds = np.random.default_rng(0).permutation(len(units)) % FOLDS
-        with threadpool_limits(1):  # more threads, and those of TensorFlow, get into each other's way
+        with threadpool_limits(1):  # more threads would compete with those of TensorFlow
             left_out = [_gaussian(units[folds != fold]).distance(units[folds == fold]) for fold in range(FOLDS)]
             found = _gaussian(units)
         return cls(found.center, found.axes, found.variances, np.sort(np.concatenate(left_out)))
@@ -60,33 +60,33 @@ class Typicality:
         return (1 - nearer / len(self.distances)).astype(np.float32)
 
     def to_bytes(self) -> bytes:
-        """For a file: how many axes and distances there are, then all numbers as float32; little-endian."""
+        """For a file: the numbers of axes and distances, then all values as float32; little-endian."""
         numbers = [array.ravel() for array in (self.center, self.axes, self.variances, self.distances)]
         counts = np.array([len(self.axes), len(self.distances)], "<u8")
         return counts.tobytes() + np.concatenate(numbers).astype("<f4").tobytes()
 
     @classmethod
     def from_bytes(cls, content: bytes, width: int) -> Typicality:
-        """What `to_bytes` gave, for features of this width.
+        """The inverse of `to_bytes`, for features of this width.
 
         Raises:
-            ValueError: it did not give that.
+            ValueError: `to_bytes` cannot have written `content`.
         """
         axes, distances = np.frombuffer(content[:HEADER], "<u8").tolist()
         sizes = [width, axes * width, axes + 1, distances]
         if not (1 <= axes <= min(DIRECTIONS, width) and 1 <= distances <= MOST_IMAGES):
-            raise ValueError("its numbers of typical images have the wrong shape")
+            raise ValueError("its typicality values have the wrong shape")
         if len(content) != HEADER + 4 * sum(sizes):
-            raise ValueError("its numbers of typical images have the wrong length")
+            raise ValueError("its typicality values have the wrong length")
         numbers = np.frombuffer(content[HEADER:], "<f4").astype(np.float32)
         parts = np.split(numbers, np.cumsum(sizes)[:-1])
         if not np.isfinite(numbers).all() or parts[2].min() <= 0 or np.any(np.diff(parts[3]) < 0):
-            raise ValueError("its numbers of typical images have invalid values")
+            raise ValueError("its typicality values are invalid")
         return cls(parts[0], parts[1].reshape(axes, width), parts[2], parts[3])
 
     @staticmethod
     def most_bytes(width: int) -> int:
-        """How many bytes `to_bytes` gives at most, for features of this width."""
+        """How many bytes `to_bytes` returns at most, for features of this width."""
         return HEADER + 4 * ((1 + DIRECTIONS) * width + DIRECTIONS + 1 + MOST_IMAGES)
 
     def distance(self, units: Array) -> Array:
@@ -99,7 +99,7 @@ class Typicality:
 
 
 def sample(count: int) -> Indices:
-    """Positions of images, evenly among so many, that are enough to measure."""
+    """Evenly spaced positions among `count` images: as many as are enough to measure."""
     return np.linspace(0, count - 1, min(count, MOST_IMAGES)).round().astype(np.int64)
 
 

@@ -1,4 +1,4 @@
-"""Values at a cut, as training takes them: stored, or computed again in each epoch."""
+"""Values at a cut, as training reads them: stored, or computed again in each epoch."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class StoredValues:
 
     Attributes:
         tensors: one array per tensor that crosses the cut.
-        rows: int64 `(views, n)`: where in the tensors each view of each image is. Epochs go through
-            the views one after the other.
-        unchanged: int64 `(n,)`: where each image is as it is; None = the first view takes its place.
+        rows: int64 `(views, n)`: the row in the tensors of each view of each image. Epochs use the
+            views in turn.
+        unchanged: int64 `(n,)`: the row of each unchanged image; None = the first view takes its place.
     """
 
     tensors: Sequence[Rows]
@@ -38,7 +38,7 @@ class StoredValues:
 
     @classmethod
     def of(cls, tensors: Sequence[Rows]) -> StoredValues:
-        """All rows in their order, one view of each image."""
+        """All rows in their order, one view per image."""
         return cls(tensors, np.arange(len(tensors[0]))[np.newaxis])
 
     def __len__(self) -> int:
@@ -50,7 +50,7 @@ class StoredValues:
         return replace(self, rows=self.rows[:, positions], unchanged=unchanged)
 
     def without_changes(self) -> StoredValues:
-        """The values of the images as they are."""
+        """The values of the unchanged images."""
         return StoredValues(self.tensors, self.rows[:1] if self.unchanged is None else self.unchanged[np.newaxis])
 
     @property
@@ -73,7 +73,7 @@ class StoredValues:
 
 @dataclass(frozen=True)
 class LiveValues:
-    """Values at the cut that are computed in each epoch, from pixels that `augment` changes if there is one."""
+    """Values at the cut that are computed in each epoch, from pixels that `augment`, if given, changes first."""
 
     images: Images
     extractor: FeatureExtractor
@@ -87,7 +87,7 @@ class LiveValues:
         return replace(self, images=self.images.subset(positions.tolist()))
 
     def without_changes(self) -> LiveValues:
-        """The values of the images as they are."""
+        """The values of the unchanged images."""
         return replace(self, augment=None)
 
     def batches(self, batches: Batches, epoch: int = 0) -> Iterator[list[npt.NDArray[Any]]]:

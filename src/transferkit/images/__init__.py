@@ -1,6 +1,6 @@
-"""What the user hands over becomes labelled images, and files become pixels.
+"""Read the user's data into labelled images, and decode files into pixels.
 
-Images are RGB, 0 to 255, upright. Files are read when they are needed, and nothing of the user's is changed.
+Images are upright RGB, 0 to 255. Files are read only when they are needed, and the user's data is never changed.
 """
 
 from .decoding import PIXEL_RULE, Pixels, Resizing, Size, content_of, decode, load, resize, thumbnails, to_pixels

@@ -1,6 +1,6 @@
-"""Images in memory, checked: arrays (channels last, 0-255, uint8 or float), bytes of files, Pillow images, `tf.data`.
+"""Check images in memory: arrays (channels last, 0-255, uint8 or float), bytes of files, Pillow images, `tf.data`.
 
-RGB arrays and bytes are not copied. Grey becomes RGB, and transparent pixels are drawn on white.
+RGB arrays and bytes are not copied. Greyscale becomes RGB, and transparent pixels are drawn on white.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from .opening import reading
 from .spool import Spool, SpooledImage
 
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
-DIVIDED = 1.5  # the most of pixels that were divided by 255: bicubic and Lanczos resizing overshoot
+DIVIDED = 1.5  # the highest value of pixels divided by 255: bicubic and Lanczos resizing overshoot
 
 
 def image_contents(data: object, what: str, first: int = 0) -> Sequence[Content]:
-    """An array `(n, h, w, 3)`, or a sequence of images of any sizes -> a sequence of images.
+    """Check an array `(n, h, w, 3)`, or a sequence of images of any size, and return a sequence of RGB images.
 
     An image is an array `(h, w, 3)`, the bytes of a file, or a Pillow image. Arrays may also have 1 or 4 channels.
-    Errors count images from `first`.
+    Error messages number the images from `first`.
 
     Raises:
-        InvalidInputError: another shape or type, NaN, infinity, or values that are not on the 0-255 scale.
+        InvalidInputError: a wrong shape or type, NaN, infinity, or values that are not on the 0-255 scale.
         ImageReadError: a Pillow image cannot be decoded.
     """
     if isinstance(data, (list, tuple)):
@@ -45,7 +45,7 @@ def image_contents(data: object, what: str, first: int = 0) -> Sequence[Content]
 
 
 def checked_image(item: object, name: str) -> Content:
-    """One image, as `image_contents` takes it."""
+    """Check one image of any form that `image_contents` accepts, and convert it to RGB."""
     return _in_rgb(_checked(item, name))
 
 
@@ -79,7 +79,7 @@ def _in_rgb(image: Content) -> Content:
 
 
 def _check_form(array: npt.NDArray[Any], name: str, ndim: int) -> None:
-    """Type and shape of one image (`ndim` 3) or of several (4), of which there may be none."""
+    """Check the type and shape of one image (`ndim` 3) or of a batch (4), which may be empty."""
     if array.dtype.kind not in "uif":
         raise InvalidInputError(
             f"{name} has the type {array.dtype}: pixels must be uint8 or float, RGB 0-255. Convert it with "
@@ -101,30 +101,30 @@ def _check_form(array: npt.NDArray[Any], name: str, ndim: int) -> None:
 
 
 def _check_values(image: npt.NDArray[Any], name: str) -> None:
-    """Finite, within 0-255 but for a rounding error of interpolation, and not divided by 255.
+    """Check that pixels are finite, within 0-255 apart from rounding errors of interpolation, and not divided by 255.
 
-    Float pixels of about 1 at most were almost surely divided, and so were those that were then rounded to 0 and 1.
+    Float pixels of at most about 1 were almost certainly divided, as were whole numbers of only 0 and 1.
     """
-    if image.dtype == np.uint8 and (image[len(image) // 2].max() > 1 or image.max() > 1):  # one row is mostly enough
+    if image.dtype == np.uint8 and (image[len(image) // 2].max() > 1 or image.max() > 1):  # one row is usually enough
         return
-    low, high = float(image.min()), float(image.max())  # both are NaN if one value is
+    low, high = float(image.min()), float(image.max())  # both are NaN if any value is
     if not np.isfinite([low, high]).all():
         raise InvalidInputError(
             f"{name} holds NaN or infinity: pixels must be numbers from 0 to 255. Repair or drop it."
         )
     if low < -0.5 or high > 255.5:
         raise InvalidInputError(
-            f"{name} holds values from {low:g} to {high:g}: pixels must be on the scale 0-255, as they are in a file. "
+            f"{name} holds values from {low:g} to {high:g}: pixels must be on the 0-255 scale, as in a file. "
             f"Undo the scaling; transferkit does the preprocessing."
         )
     if 0 < high <= DIVIDED and (image.dtype.kind == "f" or high == 1 > low):
         raise InvalidInputError(
-            f"{name} has values from {low:g} to {high:g}: pixels must be on the scale 0-255. Multiply by 255, or pass a "
-            f"Pillow image if the picture really is that dark."
+            f"{name} has values from {low:g} to {high:g}: pixels must be on the 0-255 scale. Multiply by 255, or pass "
+            f"a Pillow image if the picture really is that dark."
         )
 
 
-# ---- tf.data, without an import of TensorFlow ----
+# ---- tf.data, without importing TensorFlow ----
 
 
 def is_dataset(data: object) -> bool:
@@ -132,10 +132,10 @@ def is_dataset(data: object) -> bool:
 
 
 def dataset_images(data: Any, labelled: bool) -> tuple[list[SpooledImage], Any]:
-    """Every image and label of a batched `tf.data.Dataset`, which is read once: the next time, it may be shuffled.
+    """Read every image and label of a batched `tf.data.Dataset`, once: it may be shuffled differently each time.
 
     Raises:
-        InvalidInputError: not batched, of another form, without an end, or too large for the disk.
+        InvalidInputError: the dataset is not batched, has another form, never ends, or is too large for the disk.
     """
     spec = data.element_spec
     pair = isinstance(spec, tuple) and len(spec) == 2
@@ -162,10 +162,10 @@ def dataset_images(data: Any, labelled: bool) -> tuple[list[SpooledImage], Any]:
 
 
 def named_labels(raw: npt.NDArray[Any], names: Sequence[str]) -> npt.NDArray[Any]:
-    """Indices into `names` -> the names."""
+    """Convert indices into `names` to the names."""
     if raw.dtype.kind not in "ib" or raw.min() < 0 or raw.max() >= len(names):
         raise InvalidInputError(
-            f"The dataset names {len(names)} classes but its labels go from {raw.min()} to {raw.max()}: labels must "
-            f"count from 0 to {len(names) - 1}. Check its `class_names`."
+            f"The dataset names {len(names)} classes but its labels range from {raw.min()} to {raw.max()}: they must "
+            f"be from 0 to {len(names) - 1}. Check its `class_names`."
         )
     return np.array(as_names(list(names), "class name"))[raw.astype(np.int64)]

@@ -1,13 +1,14 @@
-"""Files, bytes, arrays -> upright RGB of one size, the same for training, prediction and the data check.
+"""Decode files, bytes and arrays to upright RGB of one size, the same for training, prediction and the data check.
 
-16-bit grey is scaled by its whole range, 0-65535, as PNG requires; 32-bit and float grey by the range of its values,
-as their scale is unknown. The first image of an animation is used. Transparent pixels are drawn on white.
+16-bit greyscale is scaled from its full range, 0-65535, as PNG requires; 32-bit and float greyscale from the range of
+its values, since their scale is unknown. Only the first image of an animation is used. Transparent pixels are drawn on
+white.
 
-All are resized by the same rule, Pillow's bilinear filter, whose support grows with the reduction: that is antialiasing. An
-image of another aspect ratio than wanted is distorted (as in Keras's own image loading), cropped or padded.
+All images are resized with Pillow's bilinear filter, whose support grows with the reduction (antialiasing). An image
+whose aspect ratio differs from the target is distorted (as in Keras's own image loading), cropped or padded.
 
-A JPEG of a megapixel or more, at least three times as large as needed, is reduced while it is decoded, by a power of two
-up to 8 (DCT scaling). The result is within one grey level of 255, on average over a photo, of the full decode.
+A JPEG of a megapixel or more, at least three times as large as needed, is reduced during decoding, by a power of two up
+to 8 (DCT scaling). On average over a photo, the result is within one grey level of 255 of the full decode.
 """
 
 from __future__ import annotations
@@ -32,35 +33,35 @@ Pixels = npt.NDArray[np.float32]
 Size = tuple[int, int]  # height, width
 Box = tuple[float, float, float, float]  # left, upper, right, lower
 
-# The version of all rules by which bytes become pixels, for stored values: to be raised with each change of pixels.
+# The version of the rules that turn bytes into pixels, to tell stored values apart: raise it whenever pixels change.
 PIXEL_RULE = "pillow-bilinear-1"
 MAX_BYTES = 2**30  # a larger file is not read
-# A smaller JPEG is always decoded in full, which takes little time: it then gives the same pixels as an array of it.
+# Smaller JPEGs are always decoded in full: it takes little time, and gives the same pixels as the decoded array.
 DRAFT_PIXELS = 1_000_000
-DRAFT_GAP = 1.5  # a reduced JPEG stays at least so many times as large as needed, for the filter to work on
-# A larger image is first reduced by whole factors, but no further than this many times the size: little accuracy is lost.
+DRAFT_GAP = 1.5  # a reduced JPEG stays at least this many times as large as needed, for the filter to work on
+# A larger image is first reduced by a whole factor, to no less than this many times the size: little accuracy is lost.
 REDUCING_GAP = 2.0
-FILL = 127  # mean grey, about what the means of all preprocessing rules subtract: for the network, next to nothing
-BOX = "box of the whole image"  # in the `info` of a Pillow image
-# The transpositions that undo each orientation, from 2 on.
+FILL = 127  # mean grey, close to the means that preprocessing rules subtract: almost zero for the network
+BOX = "box of the whole image"  # key in the `info` of a Pillow image
+# The transpositions that undo the orientations 2 to 8.
 T = Image.Transpose
 TURNS = [T.FLIP_LEFT_RIGHT, T.ROTATE_180, T.FLIP_TOP_BOTTOM, T.TRANSPOSE, T.ROTATE_270, T.TRANSVERSE, T.ROTATE_90]
 
 
 class Resizing(NamedTuple):
-    """The size that images are brought to, and the rule for other aspect ratios."""
+    """The size that images are resized to, and the rule for other aspect ratios."""
 
     size: Size
     rule: Resize = "squash"
 
     @property
     def turned(self) -> Resizing:
-        """The same for an image that lies on its side."""
+        """The same for an image stored on its side."""
         return self._replace(size=self.size[::-1])
 
 
 def load(images: Images, index: int, resizing: Resizing) -> Pixels:
-    """Image `index` as float32 `(height, width, 3)`, RGB 0-255, upright, of the wanted size.
+    """Load image `index` as upright RGB of the target size, float32 `(height, width, 3)`, 0-255.
 
     Raises:
         ImageReadError: the file cannot be read; the message names it.
@@ -72,7 +73,7 @@ def content_of(images: Images, index: int) -> Content:
     """The bytes of image `index`, or its array.
 
     Raises:
-        ImageReadError: the file cannot be read, or is not regular; a FIFO or a device is never waited for.
+        ImageReadError: the file cannot be read, or is not a regular file; a FIFO or a device never blocks.
     """
     path, name = images.sources[index], images.name(index)
     if isinstance(path, Remote):
@@ -111,12 +112,12 @@ def _too_large(name: str, size: int | None) -> ImageReadError:
     return unreadable(name, f"the file is too large ({size:,} bytes)", "huge")
 
 
-def _without_waiting(path: str, flags: int) -> int:  # for a writer, if it is a FIFO
+def _without_waiting(path: str, flags: int) -> int:  # opening a FIFO waits for a writer
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def to_pixels(content: Content, name: str, resizing: Resizing, opened: Image.Image | None = None) -> Pixels:
-    """The same from the content of an image; `opened` is the result of `open_image`, if it is known already."""
+    """Do the same as `load` from the content of an image; `opened` is the result of `open_image`, if already known."""
     if isinstance(content, np.ndarray):
         return resize(content, *resizing)
     image = open_image(content, name) if opened is None else opened
@@ -125,10 +126,10 @@ def to_pixels(content: Content, name: str, resizing: Resizing, opened: Image.Ima
 
 
 def decode(data: bytes, name: str = "image", size: Size | None = None) -> npt.NDArray[np.uint8]:
-    """The bytes of a file -> uint8 `(h, w, 3)`, RGB, upright; it may be read-only.
+    """Decode the bytes of a file to upright RGB, uint8 `(h, w, 3)`; the array may be read-only.
 
     Args:
-        size: a JPEG that is much larger than this may come out reduced.
+        size: a JPEG much larger than this may be decoded at a reduced size.
 
     Raises:
         ImageReadError: empty, truncated, not an image, or too large.
@@ -141,7 +142,7 @@ def decode(data: bytes, name: str = "image", size: Size | None = None) -> npt.ND
 
 
 def thumbnails(images: Images, indices: Sequence[int], side: int) -> list[npt.NDArray[np.uint8] | None]:
-    """Images of these indices as uint8 `(h, w, 3)`, RGB, upright, reduced to at most `side` pixels; None if unreadable."""
+    """Images as upright RGB, uint8 `(h, w, 3)`, reduced to at most `side` pixels a side; None if unreadable."""
     return [_thumbnail(images, index, side) for index in indices]
 
 
@@ -157,9 +158,9 @@ def _thumbnail(images: Images, index: int, side: int) -> npt.NDArray[np.uint8] |
 
 
 def to_rgb(image: Image.Image, resizing: Resizing | None = None) -> Image.Image:
-    """Any Pillow image -> RGB, upright, resized but not `padded`, or of its own size. It is resized first, then turned."""
+    """Convert a Pillow image to upright RGB, resized (but not `padded`) if asked; resizing comes before rotation."""
     if image.format not in ("JPEG", "MPO"):
-        image.load()  # this turns a TIFF, and finds the EXIF data behind the pixels of a PNG
+        image.load()  # this rotates a TIFF, and finds EXIF data after the pixels of a PNG
     orientation = orientation_of(image)
     if resizing is None:
         rgb = _in_8_bit_rgb(image)
@@ -171,9 +172,9 @@ def to_rgb(image: Image.Image, resizing: Resizing | None = None) -> Image.Image:
 
 
 def _reduce(image: Image.Image, size: Size) -> Box | None:
-    """Let a JPEG be decoded at a reduced size; the box of the whole image in the result, also if it is decoded already.
+    """Let a JPEG be decoded at a reduced size; return the whole image's box in the result, even if already decoded.
 
-    The size is large enough for each rule: a crop is of the same scale, and what is padded is smaller.
+    The size is large enough for every rule: a crop has the same scale, and an image to be padded is smaller.
     """
     if BOX not in image.info:
         large = image.width * image.height >= DRAFT_PIXELS
@@ -195,7 +196,7 @@ def _in_8_bit_rgb(image: Image.Image) -> Image.Image:
 
 
 def _in_8_bits(image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits, with alpha if one value is transparent: Pillow would clip nearly all values."""
+    """Scale deeper greyscale to 8 bits, with alpha if one value is transparent; Pillow would clip nearly all values."""
     values: npt.NDArray[Any] = np.asarray(image)
     if not np.isfinite(values).all():
         raise ValueError("it holds NaN or infinity")
@@ -210,9 +211,9 @@ def _in_8_bits(image: Image.Image) -> Image.Image:
 
 
 def resize(image: npt.NDArray[Any], size: Size, rule: Resize = "squash") -> Pixels:
-    """An array `(h, w, 3)`, 0-255 -> float32 `(height, width, 3)`; the argument is never changed.
+    """Resize an array `(h, w, 3)`, 0-255, to float32 `(height, width, 3)`; the argument is never changed.
 
-    Whole numbers of any type are resized, and rounded, as a file is; fractions are kept.
+    Whole numbers of any dtype are resized and rounded like the pixels of a file; fractions are not rounded.
     """
     if image.shape[:2] == size:
         return image.astype(np.float32)
@@ -224,7 +225,7 @@ def resize(image: npt.NDArray[Any], size: Size, rule: Resize = "squash") -> Pixe
 
 
 def resize_image(image: Image.Image, size: Size, rule: Resize = "squash", box: Box | None = None) -> Image.Image:
-    """The same for a Pillow image, or for the `box` in it; what `padded` would add is missing."""
+    """Resize a Pillow image, or the `box` in it, without the padding that `padded` adds."""
     height, width = size
     left, upper, right, lower = box or (0, 0, *image.size)
     across, down = right - left, lower - upper
@@ -239,7 +240,7 @@ def resize_image(image: Image.Image, size: Size, rule: Resize = "squash", box: B
 
 
 def padded(image: Any, size: Size) -> Pixels:
-    """An image of up to `size`, as an array or of Pillow -> float32 `(height, width, 3)`, centred on mean grey."""
+    """Centre an array or a Pillow image of up to `size` on mean grey, as float32 `(height, width, 3)`."""
     pixels = np.asarray(image, np.float32)
     if pixels.shape[:2] == size:
         return pixels

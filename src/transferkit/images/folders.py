@@ -1,4 +1,4 @@
-"""A folder on disk, or at a URL -> the image files in it, by class, and what was left out and why. It decodes nothing."""
+"""List the image files in a folder on disk or at a URL, by class, and what was left out and why; nothing is decoded."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .._remote import Location, Remote
 from ..errors import InvalidInputError, some_of
 from .labels import as_names
 
-# Paths on this machine are text: there may be a million, and a Path takes four times the memory.
+# Local paths are strings: there may be a million, and a Path takes four times the memory.
 ImageFile: TypeAlias = "str | Remote"
 
-# Pillow's names of the formats -> the extensions that their files have.
+# Pillow's format names -> the extensions of their files.
 EXTENSIONS: dict[str, frozenset[str]] = {
     "JPEG": frozenset([".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"]),
     "PNG": frozenset([".png"]),
@@ -36,17 +36,17 @@ IMAGE_START = re.compile(
 )
 # Names that operating systems and tools leave behind, besides dot files.
 SYSTEM_NAMES = {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "@eadir"}
-# The parent of train/ and test/ is refused: without this check, these would become the classes.
+# The parent of train/ and test/ is refused; otherwise, these would become the classes.
 TRAIN_NAMES = {"train", "training", "training_set", "train_set"}
 OTHER_SPLIT_NAMES = {"test", "testing", "test_set", "val", "valid", "validation", "validation_set"}
 
 
 @dataclass
 class FileList:
-    """The images below one folder, sorted by path, and what was left out.
+    """The images under one folder, sorted by path, and what was left out.
 
     Attributes:
-        not_regular: devices, pipes and links that lead nowhere.
+        not_regular: devices, pipes and broken links.
         unreadable: folders that cannot be listed, and why.
     """
 
@@ -64,7 +64,7 @@ class FileList:
             reasons = sorted({reason for _, reason in self.unreadable})
             raise InvalidInputError(
                 f"The folder {some_of(str(folder) for folder, _ in self.unreadable)} cannot be read "
-                f"({', '.join(reasons)}): every folder below the data must be readable. Change its permissions or move "
+                f"({', '.join(reasons)}): every folder in the data must be readable. Change its permissions or move "
                 f"it elsewhere."
             )
 
@@ -79,7 +79,7 @@ class ClassFolder(FileList):
     beside_classes: list[Location] = field(default_factory=list)
 
     def absolute(self) -> ClassFolder:
-        """With absolute paths of all that was left out: they stay right when the working directory changes."""
+        """The same with absolute paths of what was left out, which survive a change of the working directory."""
         names = ("hidden", "not_images", "not_regular", "beside_classes")
         paths: dict[str, Any] = {name: [path.absolute() for path in getattr(self, name)] for name in names}
         return replace(self, unreadable=[(path.absolute(), reason) for path, reason in self.unreadable], **paths)
@@ -90,15 +90,15 @@ def is_hidden(name: str) -> bool:
 
 
 def list_files(folder: Location, lenient: bool = False) -> FileList:
-    """Every image below `folder`, at any depth; links are followed, each folder is entered once.
+    """List every image under `folder`, at any depth; links are followed, and each folder is entered once.
 
-    The URL of a file stands for this one file.
+    The URL of a file stands for that one file.
 
-    A name with an image extension counts as an image, even if the content turns out not to be one, or not to be a
-    file: the user should hear of it. Other files count if they begin like an image.
+    A name with an image extension counts as an image, even if it turns out not to be an image or not to be a file, so
+    that the user hears of it. Other files count if they begin like an image.
 
     Raises:
-        InvalidInputError: a folder cannot be listed; with `lenient`, it is noted instead.
+        InvalidInputError: a folder cannot be listed; with `lenient`, it is recorded instead.
     """
     found = FileList()
     if isinstance(folder, Remote):
@@ -113,11 +113,11 @@ def list_files(folder: Location, lenient: bool = False) -> FileList:
 
 
 def list_class_folder(root: Location, lenient: bool = False) -> ClassFolder:
-    """The images of a folder with one folder per class.
+    """List the images of a folder with one folder per class.
 
     Raises:
-        InvalidInputError: the folder has another form, or cannot be listed, a class folder has a name that cannot be
-            one of a class, or a folder in it cannot be listed; with `lenient`, the last is noted instead.
+        InvalidInputError: the folder has another form or cannot be listed, a class folder's name is not a valid class
+            name, or a folder in it cannot be listed; with `lenient`, the last is recorded instead.
     """
     found = ClassFolder(root=root)
     if isinstance(root, Remote):
@@ -146,7 +146,7 @@ def list_class_folder(root: Location, lenient: bool = False) -> ClassFolder:
 
 
 def _list_remote_classes(root: Remote, found: ClassFolder) -> ClassFolder:
-    """The same at a URL: a class is what the paths of files begin with."""
+    """Do the same at a URL, where the class of a file is the first part of its path."""
     below = list(_remote_files(root, found))
     names = sorted({parts[0] for _, parts in below if len(parts) > 1})
     class_of = dict(zip(names, as_names(names, f"class folder in {str(root)!r} named"), strict=True))
@@ -164,7 +164,7 @@ def _list_remote_classes(root: Remote, found: ClassFolder) -> ClassFolder:
 
 
 def _remote_files(folder: Remote, found: FileList) -> Iterator[tuple[Remote, list[str]]]:
-    """Each file below a URL, and the parts of its path in it; none for the URL of a file. Hidden ones are noted."""
+    """Each file under a URL, and the parts of its path in it (none for the URL of a file); hidden ones are recorded."""
     if folder.is_web:
         raise InvalidInputError(
             f"{str(folder)!r} cannot be listed, as web servers have no folders. Pass a list of URLs."
@@ -184,9 +184,9 @@ def _remote_files(folder: Remote, found: FileList) -> Iterator[tuple[Remote, lis
 
 
 def _collect(folder: Path, entered: set[str], found: FileList) -> list[str]:
-    """The images below `folder`, folder by folder; what else there is goes to `found`.
+    """Collect the images under `folder`, folder by folder; everything else is recorded in `found`.
 
-    The folders in `entered`, by their real path, are not entered again.
+    Folders whose real path is in `entered` are not entered again.
     """
     images: list[str] = []
     for parent, names, files in _walk(folder, found):
@@ -198,13 +198,13 @@ def _collect(folder: Path, entered: set[str], found: FileList) -> list[str]:
                 images.append(path)
             else:
                 (found.not_images if os.path.isfile(path) else found.not_regular).append(Path(path))  # noqa: PTH113
-    return sorted(images, key=lambda path: path.replace(os.sep, "\0"))  # the order of Path: by the names of folders
+    return sorted(images, key=lambda path: path.replace(os.sep, "\0"))  # as Path sorts: by folder name
 
 
 def _walk(folder: Path, found: FileList) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """`os.walk`, sorted: each folder, the names of the folders in it, and its files; the rest is noted in `found`.
+    """A sorted `os.walk`: each folder, the names of its subfolders, and its files; the rest is recorded in `found`.
 
-    The caller takes those names out of the list that are not to be entered.
+    To skip a subfolder, the caller removes its name from the list.
     """
     for top, names, files in os.walk(folder, onerror=found.note_unreadable, followlinks=True):
         found.hidden += [Path(top, name) for name in sorted([*names, *files]) if is_hidden(name)]
@@ -231,7 +231,7 @@ def _refuse_wrong_level(found: ClassFolder, names: Iterable[str], has_folders: C
 
 
 def _starts_like_image(path: str) -> bool:
-    """Whether a regular file begins like an image; no other file is opened, as a pipe would block."""
+    """Whether a regular file begins like an image; other files are not opened, since a pipe would block."""
     try:
         if not os.path.isfile(path):  # noqa: PTH113
             return False

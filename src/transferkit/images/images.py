@@ -1,4 +1,4 @@
-"""Images with or without labels, in files or in memory; and the forms in which users hand them over."""
+"""Images with or without labels, in files or in memory, and the types in which users pass them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ImageData: TypeAlias = (
     "str | PathLike[str] | Sequence[ImageLike] | npt.NDArray[np.generic] | pandas.DataFrame | tf.data.Dataset"
 )
 Labels: TypeAlias = "Sequence[str] | Sequence[int] | Sequence[bool] | npt.NDArray[np.generic] | pandas.Series"
-# A share, images, "auto" (a text, as a path is), or None.
+# A share, images, "auto" (a string, like a path), or None.
 Validation: TypeAlias = "float | ImageData | tuple[ImageData, Labels] | None"
 
 # The bytes of an image file, or an array `(h, w, 3)`, RGB 0-255, uint8 or float.
@@ -42,8 +42,8 @@ class Images:
     """A sequence of images.
 
     Attributes:
-        sources: of each image, its file, its content, or where that is in a temporary file.
-        positions: of each image, where it is in what the user passed; None = in their order.
+        sources: each image's file, its content, or its place in a temporary file.
+        positions: each image's position in the user's data; None = the same order.
         left_out: folders that could not be listed, and why.
     """
 
@@ -55,7 +55,7 @@ class Images:
         return len(self.sources)
 
     def path(self, index: int) -> str | None:
-        """The path or the whole URL of an image's file; None if it is in memory."""
+        """The path or full URL of an image's file; None if it is in memory."""
         source = self.sources[index]
         return source.url if isinstance(source, Remote) else source if isinstance(source, str) else None
 
@@ -69,7 +69,7 @@ class Images:
         """How errors and reports name an image."""
         path, number = self.path(index), f"image {index if self.positions is None else self.positions[index]}"
         shown = str(self.sources[index]) if path else number
-        return shown if shown in (path, number) else f"{shown} ({number})"  # what was hidden may tell them apart
+        return shown if shown in (path, number) else f"{shown} ({number})"  # images may differ only in what was hidden
 
     @property
     def files(self) -> Iterator[ImageFile]:
@@ -80,7 +80,7 @@ class Images:
         return any(isinstance(source, Remote) for source in self.sources)
 
     def absolute(self) -> Images:
-        """The same, by paths that stay right when the working directory changes."""
+        """The same images by absolute paths, which survive a change of the working directory."""
         sources = [
             str(Path(source).absolute()) if isinstance(source, str) and not os.path.isabs(source) else source  # noqa: PTH117
             for source in self.sources
@@ -100,10 +100,10 @@ class Images:
 
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
-    """Images, and the class of each, or the classes.
+    """Images, and the class or classes of each.
 
     Attributes:
-        codes: int64 `(n,)`, positions in `classes`; with several labels an image `(n, n_classes)`, 1 for those it has.
+        codes: int64 `(n,)`, positions in `classes`; with several labels per image, `(n, n_classes)` of 0 and 1.
         classes: class names `(n_classes,)`, of type str, int64 or bool.
         folder: the folder that was read, if the data was one.
     """
@@ -122,12 +122,12 @@ class LabelledImages:
         return "multiple" if self.codes.ndim == 2 else "single"
 
     def counts(self, rows: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
-        """Of each class, how many of these images have it."""
+        """The number of these images in each class."""
         codes = self.codes if rows is None else self.codes[rows]
         return codes.sum(axis=0) if codes.ndim == 2 else np.bincount(codes, minlength=len(self.classes))
 
     def label(self, index: int) -> Any:
-        """The class name of an image; with several labels an image, a tuple of them."""
+        """The class name of an image; with several labels per image, a tuple of names."""
         if self.kind == "single":
             return self.classes[self.codes[index]].item()
         return tuple(self.classes[self.codes[index] == 1].tolist())

@@ -1,4 +1,4 @@
-"""Several labels an image: lists of names, or one column of 0 and 1 per class, become the names of each image."""
+"""Several labels per image: read lists of names, or one column of 0 and 1 per class, as the labels of each image."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ MULTIPLE = "TransferClassifier(labels='multiple')"
 
 
 def label_sets(labels: Any, count: int, kind: LabelKind, has_names: bool) -> list[list[Any]] | None:
-    """The labels of each image, none or several; None where each image has one, which `label_array` reads.
+    """The list of labels of each image; None if each image has one label, which `label_array` reads.
 
     Args:
         count: the number of images.
-        kind: what the user says of the labels; ``"auto"`` = find out.
-        has_names: whether it is known which class each column of a matrix is for; the answer is then column numbers.
+        kind: what the user says about the labels; ``"auto"`` = find out.
+        has_names: whether the class of each column of a matrix is known; a matrix then gives column numbers.
 
     Raises:
-        InvalidInputError: the form does not tell whether images have several labels, or is not the one that `kind` says.
+        InvalidInputError: the form is ambiguous, contradicts `kind`, or does not name the classes; or another length.
     """
     matrix = _matrix(labels)
     if matrix is not None:
@@ -49,10 +49,10 @@ def label_sets(labels: Any, count: int, kind: LabelKind, has_names: bool) -> lis
 
 
 def label_columns(frame: Any, rule: str) -> tuple[npt.NDArray[np.int64], list[str]] | None:
-    """A DataFrame of 0 and 1 with two columns or more -> its values, and the names of its columns; of one column None.
+    """The values and the column names of a DataFrame of 0 and 1; None if it has fewer than two columns.
 
     Raises:
-        InvalidInputError: a column holds something else; `rule` says what there must be.
+        InvalidInputError: a column contains another value; `rule` is the rule that the message states.
     """
     if frame.shape[1] < 2:
         return None
@@ -69,10 +69,10 @@ def label_columns(frame: Any, rule: str) -> tuple[npt.NDArray[np.int64], list[st
 
 
 def _matrix(labels: Any) -> npt.NDArray[Any] | None:
-    """Labels as a matrix of 0 and 1 with two columns or more, if they are one."""
+    """Labels as a matrix of 0 and 1 with two or more columns; None if they are not one."""
     try:
         array = np.asarray(labels)
-    except ValueError:  # rows of several lengths
+    except ValueError:  # rows of different lengths
         return None
     is_matrix = array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "biuf" and np.isin(array, (0, 1)).all()
     return array if is_matrix else None

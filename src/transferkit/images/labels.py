@@ -1,4 +1,4 @@
-"""Labels as users write them -> class codes 0..n-1, and class names of their type (str, int or bool)."""
+"""Convert the user's labels to class codes 0..n-1, and to class names of the same type (str, int or bool)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import numpy.typing as npt
 
 from ..errors import InvalidInputError, bad_argument, shown, some_of
 
-Codes = npt.NDArray[np.int64]  # `(n,)` positions of classes; for several labels an image `(n, n_classes)` of 0 and 1
+Codes = npt.NDArray[np.int64]  # class positions `(n,)`; with several labels per image, `(n, n_classes)` of 0 and 1
 ClassWeight: TypeAlias = Literal["balanced"] | Mapping[Any, float] | None
 KINDS = {"U": "text", "i": "whole numbers", "b": "booleans"}
 
 
 def label_array(labels: object, count: int) -> npt.NDArray[Any]:
-    """Labels -> one array `(count,)` of str, int64 or bool; one-hot rows become their index.
+    """Convert labels to an array `(count,)` of str, int64 or bool; one-hot rows become their index.
 
     Raises:
-        InvalidInputError: another length, mixed types, missing values, fractions.
+        InvalidInputError: another length, mixed types, missing values, or fractions.
     """
     array = _as_array(labels)
     if array is None or array.ndim == 0:
@@ -39,10 +39,10 @@ def label_array(labels: object, count: int) -> npt.NDArray[Any]:
 
 
 def as_names(texts: Sequence[str], what: str) -> list[str]:
-    """Texts as class names, in one Unicode form: an accent is part of a letter on Linux, but may follow it on macOS.
+    """Bring class names into one Unicode form: an accent is part of its letter on Linux, but may follow it on macOS.
 
     Raises:
-        InvalidInputError: a text that is not UTF-8, or that holds a line break.
+        InvalidInputError: a name is not UTF-8, or contains a line break.
     """
     names = {text: unicodedata.normalize("NFC", text) for text in dict.fromkeys(texts)}
     for text in names:
@@ -56,10 +56,10 @@ def as_names(texts: Sequence[str], what: str) -> list[str]:
 
 
 def _as_array(labels: object) -> npt.NDArray[Any] | None:
-    """An array that keeps what the user wrote: NumPy itself would turn ``["cat", 1]`` and missing labels into text."""
+    """Make an array that keeps the labels' types; NumPy would turn ``["cat", 1]`` and missing labels into text."""
     try:
         array = np.asarray(labels)
-    except ValueError:  # rows of several lengths
+    except ValueError:  # rows of different lengths
         return None
     mixed = isinstance(labels, Sequence) and array.ndim == 1 and len({type(label) for label in labels}) > 1
     return np.array(labels, dtype=object) if mixed else array
@@ -80,7 +80,7 @@ def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _typed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """str, int64 or bool; anything else is refused with the reason."""
+    """Convert an array to str, int64 or bool; refuse anything else, with the reason."""
     for at, label in enumerate(array if array.dtype.kind in "ufO" else ()):
         value = label.item() if isinstance(label, np.generic) else label
         if isinstance(value, (int, float)) and abs(value) < math.inf and not -(2**63) <= value < 2**63:
@@ -124,10 +124,10 @@ def _is_missing(value: object) -> bool:
 
 
 def class_names(raw: npt.NDArray[Any], names: Iterable[str] | None = None) -> npt.NDArray[Any]:
-    """The classes of a training set, sorted; `names` overrides them where labels index into names.
+    """The sorted classes of a training set, or `names` if the labels are indices into them.
 
     Raises:
-        InvalidInputError: fewer than two classes, or two of the same name.
+        InvalidInputError: fewer than two classes, or two with the same name.
     """
     classes = np.unique(raw) if names is None else np.array(as_names(list(map(str, names)), "class name"))
     if twice := [name for name, count in Counter(classes.tolist()).items() if count > 1]:
@@ -141,10 +141,10 @@ def class_names(raw: npt.NDArray[Any], names: Iterable[str] | None = None) -> np
 
 
 def encode(raw: npt.NDArray[Any], classes: npt.NDArray[Any], what: str = "data") -> Codes:
-    """Labels -> their positions in `classes`.
+    """Convert labels to their positions in `classes`.
 
     Raises:
-        InvalidInputError: a label that `classes` does not hold; the nearest known name is suggested.
+        InvalidInputError: labels of another type, or one that is not in `classes`; the nearest name is suggested.
     """
     if not len(raw):
         return np.zeros(0, np.int64)
@@ -168,7 +168,7 @@ def encode(raw: npt.NDArray[Any], classes: npt.NDArray[Any], what: str = "data")
 def encode_sets(
     rows: Sequence[Sequence[Any]], raw: npt.NDArray[Any], classes: npt.NDArray[Any], what: str = "data"
 ) -> Codes:
-    """The labels of each image -> int64 `(n, n_classes)` of 0 and 1; `raw` are the labels of all, one after the other.
+    """Convert the labels of each image to int64 `(n, n_classes)` of 0 and 1; `raw` is all labels, concatenated.
 
     Raises:
         InvalidInputError: as for `encode`.
@@ -179,10 +179,10 @@ def encode_sets(
 
 
 def check_class_weight(choice: object, classes: npt.NDArray[Any]) -> ClassWeight:
-    """None, "balanced" or {class name: weight}.
+    """Check a `class_weight`: None, "balanced" or {class name: weight}.
 
     Raises:
-        InvalidInputError: anything else, a name that is not a class, or a weight that is not a finite number of 0 or more.
+        InvalidInputError: anything else, an unknown class, a weight that is not finite or below 0, or only zeros.
     """
     if choice is None:
         return None
@@ -209,10 +209,10 @@ def check_class_weight(choice: object, classes: npt.NDArray[Any]) -> ClassWeight
 
 
 def class_weights(choice: ClassWeight, codes: Codes, classes: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """A checked choice -> float32 `(n_classes,)`, 1.0 for classes that are not named.
+    """The weight of each class for a checked choice, float32 `(n_classes,)`; 1.0 for classes that are not named.
 
-    "balanced" is n_images / (n_classes * count of the class), as in scikit-learn. With several labels an image, it is
-    float32 `(2, n_classes)`: of the images without a label, and of those with it.
+    "balanced" is n_images / (n_classes * count of the class), as in scikit-learn. With several labels per image, the
+    result is float32 `(2, n_classes)`: the weights of the images without each label, and of those with it.
     """
     if codes.ndim == 2:
         ones, counts = np.ones(len(classes), np.float32), codes.sum(axis=0)
@@ -228,5 +228,5 @@ def class_weights(choice: ClassWeight, codes: Codes, classes: npt.NDArray[Any]) 
 
 
 def image_weights(weights: npt.NDArray[np.float32], codes: Codes) -> npt.NDArray[np.float32]:
-    """What `class_weights` gave -> the weight of each image `(n,)`; with several labels, in each class `(n, n_classes)`."""
+    """The weight of each image `(n,)`, from `class_weights`; with several labels per image, `(n, n_classes)`."""
     return np.where(codes, weights[1], weights[0]) if codes.ndim == 2 else weights[codes]

@@ -1,6 +1,6 @@
-"""The bytes of an image file -> a Pillow image that is not decoded yet, and what its header says.
+"""Open the bytes of an image file as a Pillow image, without decoding it, and read its header.
 
-The content tells the format, not the name. The size is checked before anything is decompressed.
+The format is detected from the content, not the name. The size is checked before anything is decompressed.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from PIL import Image
 from ..errors import ImageReadError
 from .folders import EXTENSIONS
 
-# Pillow knows more formats, some of which start other programs.
+# Pillow supports more formats, some of which start other programs.
 FORMATS = tuple(EXTENSIONS)
-# Pillow's modes that lose something in 8-bit RGB, in words.
+# Names of the Pillow modes that lose information in 8-bit RGB.
 UNUSUAL_MODES = {"CMYK": "CMYK", "LAB": "Lab", "HSV": "HSV", "F": "32-bit float", "I": "32-bit", "1": "1-bit"}
-# An image of more pixels is refused by its header. The largest phone sensors have 200 million.
+# An image whose header declares more pixels is refused. The largest phone sensors have 200 million.
 MAX_PIXELS = 200_000_000
 ORIENTATION = 0x0112  # the EXIF tag
-# A PNG without these has no orientation behind its pixels.
+# A PNG without these has no orientation data after its pixels.
 METADATA_OF_PNG = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type exif")
 
 Image.init()  # registers the plugins of all formats
@@ -35,7 +35,7 @@ _lock, _readers, _filters = threading.Lock(), list[int](), contextlib.ExitStack(
 
 
 class Header(NamedTuple):
-    """What a file says of an image before its pixels."""
+    """What the header of a file says about the image."""
 
     format: str  # Pillow's name
     height: int
@@ -46,7 +46,7 @@ class Header(NamedTuple):
 
 
 def open_image(data: bytes, name: str = "image") -> Image.Image:
-    """The bytes of a file -> an image that is not decoded yet.
+    """Open the bytes of a file as an image, without decoding it.
 
     Raises:
         ImageReadError: empty, not an image, damaged, or too large.
@@ -57,7 +57,7 @@ def open_image(data: bytes, name: str = "image") -> Image.Image:
     if known is None:
         raise unreadable(name, "it is not an image of a known format", "not an image")
     with reading(name, data):
-        # Image.open would apply a limit of the whole process, which is below ours.
+        # Image.open would apply a process-wide limit, which is below ours.
         image: Image.Image = Image.OPEN[known][0](io.BytesIO(data), "")
     width, height = image.size
     if width * height > MAX_PIXELS:
@@ -66,19 +66,19 @@ def open_image(data: bytes, name: str = "image") -> Image.Image:
 
 
 def header_of(image: Image.Image, data: bytes, name: str = "image") -> Header:
-    """The header of an image that `open_image` made of `data` and that is not decoded yet."""
+    """The header of an image that `open_image` made from `data` and that is not yet decoded."""
     with reading(name, data):
         deep = image.mode.startswith("I;16") or f"{image.mode};16" in str(image.tile)  # decoding loses the depth
         mode = "16-bit" if deep else UNUSUAL_MODES.get(image.mode, "")
         oddity = ", ".join(filter(None, [mode, "transparency" if image.has_transparency_data else ""]))
-        # For metadata behind the pixels, Pillow decodes a PNG.
+        # Pillow decodes a PNG to find metadata after its pixels.
         plain = image.format == "PNG" and not any(mark in data for mark in METADATA_OF_PNG)
         orientation = 1 if plain else orientation_of(image)
         return Header(_format_of(data) or "", image.height, image.width, oddity, _frames(image), orientation)
 
 
 def orientation_of(image: Image.Image) -> int:
-    """1 (upright) to 8, from EXIF or else XMP; damaged metadata count as upright."""
+    """1 (upright) to 8, from EXIF or else XMP; damaged metadata counts as upright."""
     try:
         value = image.getexif().get(ORIENTATION)
     except Exception:  # the parsers raise all sorts of errors; if the pixels are damaged, decoding will say so
@@ -87,16 +87,16 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def unreadable(name: str, reason: str, kind: str = "unreadable") -> ImageReadError:
-    """The one wording of an image that cannot be read."""
+    """The error for an image that cannot be read, always in the same words."""
     rule = "every image must be complete and of a known format. Repair or remove it."
     return ImageReadError(f"The image {name!r} cannot be read ({reason}): {rule}", {name: reason}, {name: kind})
 
 
 @contextlib.contextmanager
 def reading(name: str, data: bytes = b"") -> Iterator[None]:
-    """While Pillow reads: its errors become an `ImageReadError`; its warnings and its log, which name no file, are not shown.
+    """Turn Pillow's errors into an `ImageReadError`, and hide its warnings and its log, which name no file.
 
-    `data` are the bytes of the file, which tell whether it is truncated.
+    `data` is the bytes of the file, which show whether it is truncated.
     """
     try:
         with _quiet():
@@ -107,7 +107,7 @@ def reading(name: str, data: bytes = b"") -> Iterator[None]:
             raise unreadable(name, f"the {known} has too many pixels", "huge") from error
         if _is_truncated(data, known):
             raise unreadable(name, f"the {known} is truncated", "truncated") from error
-        # The message of a plugin may have several lines, and the address of a buffer.
+        # A plugin's message may have several lines and contain the address of a buffer.
         text = " ".join(str(error).partition(" <_io.BytesIO")[0].split()).rstrip(".")[:200]
         raise unreadable(name, f"the {known} cannot be decoded: {text or type(error).__name__}") from error
 
@@ -119,7 +119,7 @@ def _quiet() -> Iterator[None]:
             _filters.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", module=r"PIL\.")
             logger, handler = logging.getLogger("PIL"), logging.NullHandler()
-            logger.addHandler(handler)  # or Python prints its errors, if the user has not set up logging
+            logger.addHandler(handler)  # otherwise, Python prints its errors if the user has not set up logging
             _filters.callback(logger.removeHandler, handler)
         _readers.append(threading.get_ident())
     try:
@@ -132,7 +132,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _format_of(data: bytes) -> str | None:
-    """Pillow's name of the format, by the first bytes."""
+    """Pillow's name for the format, from the first bytes."""
     start = data[:16].ljust(16, b"\0")
     return next((name for name in FORMATS if Image.OPEN[name][1](start) is True), None)
 
@@ -151,9 +151,9 @@ def _is_truncated(data: bytes, known: str) -> bool:
 
 
 def _frames(image: Image.Image) -> int:
-    """The frames of an animation, or pages; the other views of a stereo photo do not count."""
+    """The number of frames or pages; the other views of a stereo photo do not count."""
     try:
         return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    except Exception:  # frames behind the first are damaged
+    except Exception:  # a later frame is damaged
         image.seek(0)
         return 1

@@ -1,4 +1,4 @@
-"""Data as users pass it (folder, paths, arrays, DataFrame, dataset) -> images and labels, checked without decoding."""
+"""Read the user's data (folder, paths, arrays, DataFrame, dataset) as images and labels, checked without decoding."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .images import Content, Images, LabelledImages
 from .label_sets import label_columns, label_sets
 from .labels import class_names, encode, encode_sets, label_array
 
-# The columns of a DataFrame, in any case; the first that is there is taken.
+# Column names of a DataFrame, ignoring case; the first one present is used.
 IMAGE_COLUMNS = ("path", "image", "file", "filename", "filepath")
 LABEL_COLUMNS = ("label", "class", "target", "labels")
 ONE_IMAGE = (bytes, bytearray, memoryview, Image.Image)
@@ -36,17 +36,17 @@ def read_labelled(
     lenient: bool = False,
     kind: LabelKind = "single",
 ) -> LabelledImages:
-    """Any form of labelled data -> `LabelledImages`.
+    """Read any form of labelled data.
 
     Args:
         data: a folder with one folder per class; paths, URLs, arrays, bytes of files or Pillow images with `labels`;
             a DataFrame with one of `IMAGE_COLUMNS` and one of `LABEL_COLUMNS`, or a column of 0 and 1 for each class; a
             batched dataset of ``(image, label)``.
-        classes: the known classes; None = the classes of the data, sorted, two at least.
-        what: how errors call this data.
-        empty_classes: allow class folders without images, and files with two labels: the data check lists them.
-        lenient: allow files that are missing or not regular, and folders that cannot be listed: the reader of the
-            images names them.
+        classes: the known classes; None = the classes of the data, sorted, at least two.
+        what: what error messages call this data.
+        empty_classes: allow class folders without images, and files with two labels, which the data check reports.
+        lenient: allow files that are missing or not regular, and folders that cannot be listed; they are reported when
+            the images are read.
         kind: whether an image has one label or several; ``"auto"`` = find out.
 
     Raises:
@@ -83,7 +83,7 @@ def read_labelled(
 
 
 def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, object, Sequence[str] | None]:
-    """Data without a folder: the images, the labels, and the class names of a dataset."""
+    """The images and labels of data that is not a folder, and the class names, if the data states them."""
     if is_dataset(data):
         _no_labels(labels, "a dataset contains its labels")
         found, labels = dataset_images(data, labelled=True)
@@ -106,7 +106,7 @@ def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, ob
 
 
 def read_images(images: object, lenient: bool = False) -> Images:
-    """Unlabelled images in any of these forms -> `Images`; one image becomes a sequence of one.
+    """Read unlabelled images from any of these forms; one image becomes a sequence of one.
 
     Args:
         lenient: as for `read_labelled`.
@@ -133,21 +133,21 @@ def read_images(images: object, lenient: bool = False) -> Images:
 
 
 def read_each(items: Iterable[object]) -> tuple[Images, dict[int, str]]:
-    """One image from each item, and why not, by position; what is not an image becomes an empty file."""
+    """Read one image from each item, and the faults by position; an item that is not an image becomes an empty file."""
     sources: list[ImageFile | Content] = []
     faults: dict[int, str] = {}
     for index, item in enumerate(items):
         found = _unwrapped(item)
         try:
             sources.append(_file(found) if _is_path(found) else checked_image(found, "the image"))
-        except (TransferKitError, ValueError, TypeError) as error:  # NumPy makes no array of it
+        except (TransferKitError, ValueError, TypeError) as error:  # NumPy cannot convert it
             sources.append(b"")
             faults[index] = str(error)
     return Images(sources), faults
 
 
 def split_pair(value: object) -> tuple[object, object]:
-    """`validation=` as data: a pair (data, labels), or any form that brings its labels along."""
+    """Split `validation=` into data and labels: a pair, or any form that contains its labels."""
     return tuple(value) if isinstance(value, (tuple, list)) and len(value) == 2 else (value, None)
 
 
@@ -158,7 +158,7 @@ def _check_folder(path: Path, what: str) -> None:
     if not path.is_dir():
         raise InvalidInputError(
             f"{str(path)!r} is a file: the {what} must be a folder with one folder per class. Pass the folder, a list of "
-            f"paths with labels, or for a table what pandas.read_csv gives."
+            f"paths with labels, or for a table the result of pandas.read_csv."
         )
 
 
@@ -183,7 +183,7 @@ def _from_folder(
 
 
 def named_path(path: Any) -> Location:
-    """A path, `~` expanded; empty text, which would mean the current folder, is likely a variable that was not set."""
+    """Expand `~` in a path; an empty path, which would mean the current folder, is probably an unset variable."""
     if not os.fspath(path):
         raise InvalidInputError("The path is empty: it must name a file or a folder. Pass '.' for the current folder.")
     found = located(path) if "://" in os.fspath(path) else Path(path)
@@ -202,14 +202,14 @@ def _is_path(item: object) -> bool:
 
 
 def _unwrapped(item: Any) -> Any:
-    """The bytes or the path in a dict of both, as Hugging Face's data sets hold encoded images; else the item."""
+    """The bytes or the path in a dict of both, as in Hugging Face datasets of encoded images; else the item."""
     if not isinstance(item, Mapping) or not item.keys() & {"bytes", "path"}:
         return item
     return item.get("path") if item.get("bytes") is None else item["bytes"]
 
 
 def _check_type(data: object, what: str) -> None:
-    """Only what can be read again, in the same order; no other data set or generator of another library."""
+    """Refuse data that cannot be read again in the same order, and other libraries' datasets and generators."""
     forms = "a folder, a list of paths or images, an array, a pandas DataFrame or a batched tf.data.Dataset"
     if data is None:
         raise InvalidInputError(f"The {what} is None: images must be given. Pass {forms}.")
@@ -225,7 +225,7 @@ def _check_type(data: object, what: str) -> None:
 
 
 def _sequence(data: Any, what: str) -> Images:
-    """Paths, or images in memory, as `Images`; the files are not looked at yet."""
+    """Paths, or images in memory, as `Images`; the files are not checked yet."""
     if _is_pandas(data) or (isinstance(data, np.ndarray) and data.ndim == 1 and data.dtype.kind in "UO"):
         data = list(data)
     if isinstance(data, Sequence) and any(isinstance(item, Mapping) for item in data):
@@ -235,14 +235,14 @@ def _sequence(data: Any, what: str) -> Images:
     wrong = [f"{shown(item)} at {at}" for at, item in enumerate(data) if not _is_path(item)]
     if wrong:
         raise InvalidInputError(
-            f"The list of paths holds {', '.join(wrong[:5])}: a list must hold paths (text or Path) alone, or images alone. "
-            f"Complete the list, or split it in two."
+            f"The list of paths holds {', '.join(wrong[:5])}: a list must hold only paths (text or Path) or only "
+            f"images. Complete the list, or split it in two."
         )
     return Images([_file(item) for item in data])
 
 
 def _check_files(files: Iterable[ImageFile], lenient: bool) -> None:
-    """Files on this machine must be there; to ask for each one at a URL would take as long as to read it."""
+    """Check that local files exist; checking each one at a URL would take as long as reading it."""
     if lenient:
         return
     paths = [file for file in files if isinstance(file, str)]
@@ -267,7 +267,7 @@ def _refuse_two_labels(paths: Sequence[ImageFile], images: LabelledImages) -> No
 
 
 def _labelled_columns(frame: Any) -> tuple[list[Any], Any, Sequence[str] | None]:
-    """Images, labels and class names of a table with a column of labels, or with a column of 0 and 1 for each class."""
+    """Images, labels and class names of a table with a label column, or with a column of 0 and 1 for each class."""
     images = _column(frame, IMAGE_COLUMNS)
     if _is_pandas(frame):
         spelled = {str(column).lower(): column for column in frame.columns}
@@ -281,7 +281,7 @@ def _labelled_columns(frame: Any) -> tuple[list[Any], Any, Sequence[str] | None]
 
 
 def _column(frame: Any, names: tuple[str, ...]) -> list[Any]:
-    """The first of the columns of these names, in any case."""
+    """The first column with one of these names, ignoring case."""
     columns = getattr(frame, "column_names", None) or list(frame.columns)
     present = {str(column).lower(): column for column in columns}
     for name in names:
@@ -307,14 +307,14 @@ def _is_pandas(data: object) -> bool:
 
 
 def _is_frame(data: object) -> bool:
-    """A pandas DataFrame, or a `Dataset` of Hugging Face (several in a dict are not one)."""
+    """Whether this is a pandas DataFrame or a Hugging Face `Dataset` (not a `DatasetDict`)."""
     return (_is_pandas(data) and hasattr(data, "columns")) or (
         hasattr(data, "column_names") and hasattr(data, "features") and not isinstance(data, Mapping)
     )
 
 
 def _class_names(frame: Any) -> Sequence[str] | None:
-    """What the numbers in the column of labels stand for, where a `Dataset` of Hugging Face says it."""
+    """The names of the numbers in the label column, if a Hugging Face `Dataset` states them."""
     features = getattr(frame, "features", None)
     label = next((features[name] for name in LABEL_COLUMNS if name in features), None) if features else None
-    return getattr(getattr(label, "feature", label), "names", None)  # of a sequence, what it consists of
+    return getattr(getattr(label, "feature", label), "names", None)  # a sequence feature wraps the one of its items

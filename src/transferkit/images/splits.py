@@ -1,4 +1,4 @@
-"""Training and validation images: given separately, or split by a seed, the contents of the images."""
+"""Training and validation images, given separately or split by a seed and the contents of the images."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ VALIDATION = 0.15  # the share that is held out unless the user says otherwise
 def stratified_split(
     codes: Codes, copies: Indices, fraction: float, seed: int, eligible: npt.NDArray[np.bool_] | None = None
 ) -> tuple[Indices, Indices]:
-    """Positions for training and for validation: disjoint, sorted, with each class in proportion.
+    """Split positions into training and validation: disjoint, sorted, and stratified by class.
 
-    Copies of an image fall on one side, for training if they are in several classes or not all are `eligible` for
-    validation. Every class keeps an image for training. The number of validation images is `fraction` of all, rounded, and
-    at least 1.
+    Copies of an image stay together, in training if they are in several classes or not all are `eligible` for
+    validation. Every class keeps an image for training. Counting copies once, validation gets `fraction` of all images,
+    rounded, at least 1, and fewer only if too few can be held out.
 
     Args:
-        copies: `(n,)`, the same number, 0 or higher, for copies of an image. Images are drawn in the order of these numbers.
+        copies: `(n,)`, 0 or higher, equal for copies of an image. Images are drawn in the order of these numbers.
 
     Raises:
-        InvalidInputError: no class has two images to divide.
+        InvalidInputError: no class has two images to split.
     """
     span, n_classes = int(copies.max()) + 1, int(codes.max()) + 1
     groups, group_of = np.unique(codes * span + copies, return_inverse=True)  # the copies of an image in a class
@@ -62,7 +62,7 @@ def stratified_split(
 def _held_out(
     codes: Codes, copies: Indices, fraction: float, seed: int, eligible: npt.NDArray[np.bool_]
 ) -> tuple[Indices, Indices]:
-    """`stratified_split`, also of images with several labels, where about the fraction is held out."""
+    """Do a `stratified_split`; with several labels per image, one that holds out about `fraction`."""
     if codes.ndim == 1:
         return stratified_split(codes, copies, fraction, seed, eligible)
     chosen = held_out_labels(codes, copies, fraction, seed)
@@ -75,9 +75,9 @@ def _held_out(
 def _quotas(
     shares: npt.NDArray[np.float64], room: npt.NDArray[np.int64], ties: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Whole numbers near `shares` that add up to their rounded sum (largest remainders), within `room`.
+    """Round `shares` to whole numbers that add up to their rounded sum (largest remainders), within `room`.
 
-    Of equal remainders, those with the lowest rank in `ties` come first.
+    Among equal remainders, the lowest rank in `ties` comes first.
     """
     quotas = np.minimum(np.floor(shares).astype(np.int64), room)
     total = min(max(1, int(np.floor(shares.sum() + 0.5))), int(room.sum()))
@@ -101,9 +101,9 @@ class Split(NamedTuple):
     """Images to train on and to validate on.
 
     Attributes:
-        validation: None where there is none.
-        rows: int64, where the images of each set are among all that were read.
-        keys: stand for the contents of the images of each set.
+        validation: None if there is none.
+        rows: int64, the positions of each set's images among all images read.
+        keys: identify the contents of each set's images.
     """
 
     training: LabelledImages
@@ -117,15 +117,15 @@ class Split(NamedTuple):
         return TrainingData(self.training, self.validation, 0.0).all_images
 
     def class_counts(self) -> dict[Any, int]:
-        """Class name -> how many training images."""
+        """Class name -> number of training images."""
         return dict(zip(self.training.classes.tolist(), self.training.counts().tolist(), strict=True))
 
     def fingerprint(self) -> str:
-        """A SHA-256 that stands for the contents of the training images, in any order."""
+        """A SHA-256 of the contents of the training images, whatever their order."""
         return hashlib.sha256(np.sort(self.keys[0]).astype("<u8").tobytes()).hexdigest()
 
     def undivided(self) -> Split:
-        """The validation images among the training images."""
+        """The same with the validation images moved to the training images."""
         if self.validation is None:
             return self
         codes = np.concatenate([self.training.codes, self.validation.codes])
@@ -134,7 +134,7 @@ class Split(NamedTuple):
         return Split(together, None, (np.concatenate(self.rows), none), (np.concatenate(self.keys), self.keys[1][:0]))
 
     def unseen(self, known: Known) -> Split:
-        """Without the validation images that `known` holds: the classifier was trained on them since.
+        """The same without the validation images in `known`, which the classifier has been trained on since.
 
         Raises:
             InvalidInputError: it was trained on all of them.
@@ -150,15 +150,15 @@ class Split(NamedTuple):
     def folds(self, count: int, seed: int) -> Indices:
         """The fold, 0 to `count` - 1, in which each training image is held out; -1 = in none.
 
-        Folds have each class in proportion. Copies of an image are in one fold, or in none if they are in several
-        classes. Every class keeps images outside of each fold.
+        Folds are stratified by class. Copies of an image are in one fold, or in none if they are in several classes.
+        Every class keeps images outside each fold.
         """
         codes = self.training.codes
         copies = np.unique(self.keys[0], return_inverse=True)[1].ravel()
         if self.training.kind == "multiple":
             return divided(codes, copies, [1 / count] * count, seed)
         fold_of = np.full(len(codes), -1)
-        pairs = np.unique(np.stack([copies, codes]), axis=1)  # each image once for each class that it is in
+        pairs = np.unique(np.stack([copies, codes]), axis=1)  # each image once per class
         unclear = np.bincount(pairs[0]) > 1
         start = 0
         for code in np.unique(codes).tolist():
@@ -187,7 +187,7 @@ class Split(NamedTuple):
         """The same without images that can no longer be read.
 
         Args:
-            readable, keys: as for `TrainingData.split`, of `all_images` as they are now.
+            readable, keys: as for `TrainingData.split`, for `all_images` as they are now.
 
         Raises:
             InvalidInputError: images have changed, or no image of a class can be read.
@@ -206,7 +206,7 @@ class TrainingData:
 
     Attributes:
         validation: the user's own validation images, or None.
-        share: the part of `images` to hold out, 0 for none.
+        share: the share of `images` to hold out, 0 for none.
     """
 
     images: LabelledImages
@@ -215,7 +215,7 @@ class TrainingData:
 
     @property
     def sets(self) -> list[tuple[str, LabelledImages]]:
-        """What each set is called, and its images."""
+        """The name and the images of each set."""
         sets = [("training", self.images)]
         return sets if self.validation is None else [*sets, ("validation", self.validation)]
 
@@ -232,15 +232,15 @@ class TrainingData:
         seed: int,
         known: Known | None = None,
     ) -> Split:
-        """Split the images that can be read, by what they show: neither names, nor their order, nor their form matter.
+        """Split the images that can be read, by content: their names, order and form do not matter.
 
-        Copies fall on one side. Images that the classifier was trained on before never validate.
+        Copies stay together. Images that the classifier was already trained on never validate.
 
         Args:
             readable: positions in `all_images`.
             keys: uint8 `(n, k)`, a digest of the content of each of `all_images`.
             thumbnails: uint8 `(n, m)`; the same for a file and for an array of its pixels.
-            known: what `trained_on` gave of the training images of earlier phases.
+            known: the result of `trained_on` for the training images of earlier phases.
 
         Raises:
             InvalidInputError: a class has no image that can be read, or no image is left to validate on.
@@ -265,7 +265,7 @@ class TrainingData:
         return Split(self.images.subset(rows), held, (rows, others), (trained_on(keys[rows]), trained_on(keys[others])))
 
     def refuse_lost(self, rows: Indices, others: Indices) -> None:
-        """Each class needs a training image that can be read, and validation images need one in all."""
+        """Require a readable training image in each class, and one validation image in all."""
         images = self.images
         if lost := images.classes[(images.counts() > 0) & (images.counts(rows) == 0)].tolist():
             raise InvalidInputError(
@@ -283,7 +283,7 @@ def read_training_data(data: LabelledImages, validation: object, lenient: bool =
     """The images to train and validate on; `validation` is a share of `data`, or other images.
 
     Raises:
-        InvalidInputError: the validation data breaks a rule, or no class has two images, of which one could be held out.
+        InvalidInputError: the validation data breaks a rule, or no class has two images, so that one can be held out.
     """
     share, given = validation_share(validation), None
     if share is None:
@@ -296,13 +296,13 @@ def read_training_data(data: LabelledImages, validation: object, lenient: bool =
 
 
 def _by_content(thumbnails: npt.NDArray[np.uint8], keys: npt.NDArray[np.uint8]) -> Indices:
-    """Positions of images, sorted by what they show."""
+    """Positions of images, sorted by content."""
     shown = np.concatenate([thumbnails, keys], axis=1)
     return np.argsort(shown.view(f"V{shown.shape[1]}").ravel(), kind="stable")
 
 
 def _all_known() -> InvalidInputError:
-    """The classifier was trained on every image that could validate it."""
+    """The error for a classifier that was trained on every image that could validate it."""
     return InvalidInputError(
         "The classifier was trained on all of the images that could validate it: validation images must be new to it. "
         "Pass validation=0, or other images as validation."
@@ -310,7 +310,7 @@ def _all_known() -> InvalidInputError:
 
 
 def _too_few(share: float, count: int, classes_of: Indices | None = None) -> InvalidInputError:
-    """`classes_of`: of each image that is not a copy of another, in how many classes it and its copies are."""
+    """The error for too few images to hold one out; `classes_of` is the number of classes of each distinct image."""
     lacking, others = "at least one class needs two or more images", "more images"
     if classes_of is not None and len(classes_of) < count:
         shared = int((classes_of > 1).sum())
@@ -326,5 +326,5 @@ def _too_few(share: float, count: int, classes_of: Indices | None = None) -> Inv
 
 
 def trained_on(keys: npt.NDArray[np.uint8]) -> Known:
-    """What is kept of digests uint8 `(n, k)`, of eight bytes or more, to know the images again: uint64 `(n,)`."""
+    """The part of digests uint8 `(n, k)`, `k` at least 8, that is stored to recognize the images: uint64 `(n,)`."""
     return np.ascontiguousarray(keys[:, :8]).view("<u8").ravel()

@@ -1,4 +1,4 @@
-"""Arrays that can be read only once, in a temporary file: memory stays flat, however many there are."""
+"""Keep arrays that can be read only once in a temporary file, so that memory stays flat, however many there are."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from ..errors import InvalidInputError
 
-MEMORY_BYTES = 2**26  # so much stays in memory
+MEMORY_BYTES = 2**26  # up to this size, the file stays in memory
 
 
 class Spool:
-    """A temporary file of arrays, which is gone when none of its images is in use."""
+    """A temporary file of arrays, deleted when none of its images is in use any more."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(MEMORY_BYTES, prefix="transferkit-")  # noqa: SIM115  # closed below
@@ -27,10 +27,10 @@ class Spool:
         weakref.finalize(self, _close, self._file)
 
     def add(self, image: npt.NDArray[Any]) -> SpooledImage:
-        """Write an image at the end.
+        """Append an image.
 
         Raises:
-            InvalidInputError: the disk has no room.
+            InvalidInputError: the disk is full.
         """
         added = SpooledImage(self, self._end, image.shape, image.dtype)
         try:
@@ -46,7 +46,7 @@ class Spool:
         return added
 
     def read(self, start: int, size: int) -> bytes:
-        """So many bytes; on any thread, after the last `add`."""
+        """Read `size` bytes; on any thread, after the last `add`."""
         with self._lock:
             self._file.seek(start)
             return self._file.read(size)
@@ -54,7 +54,7 @@ class Spool:
 
 @dataclass(frozen=True)
 class SpooledImage:
-    """An image in a `Spool`, which is an array again in a copy or a pickle."""
+    """An image in a `Spool`; copying or pickling it gives an array."""
 
     spool: Spool
     start: int
@@ -70,5 +70,5 @@ class SpooledImage:
 
 
 def _close(file: Any) -> None:
-    with suppress(OSError):  # of a full disk
+    with suppress(OSError):  # the disk is full
         file.close()

@@ -1,4 +1,4 @@
-"""Division of images with several labels each: each part gets its share of every label, the rare ones first."""
+"""Divide images with several labels each, so that each part gets its share of every label, the rare ones first."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from .labels import Codes
 
 
 def held_out_labels(codes: Codes, copies: npt.NDArray[np.int64], share: float, seed: int) -> npt.NDArray[np.int64]:
-    """Positions of the images to hold out, about `share` of all and one at least, if there is one; as for `divided`."""
+    """Positions of the images to hold out: about `share` of all, at least one if possible; copies as in `divided`."""
     share = max(share, 1 / len(np.unique(copies)))
     return np.flatnonzero(divided(codes, copies, [1 - share, share], seed) == 1)
 
 
 def divided(codes: Codes, copies: npt.NDArray[np.int64], shares: Sequence[float], seed: int) -> npt.NDArray[np.int64]:
-    """The part of each image, 0 to ``len(shares) - 1``; -1 = in none, so that every label has images outside of each part.
+    """The part of each image, 0 to ``len(shares) - 1``; -1 = in none, so that every label has images outside each part.
 
-    Copies are in one part, or in none if their labels differ.
+    Copies of an image are in one part, or in none if their labels differ.
 
     Args:
         codes: int64 `(n, n_classes)` of 0 and 1.
         copies: `(n,)`, the same number for copies of an image. Images are drawn in the order of these numbers.
-        shares: of the parts; they add up to 1.
+        shares: the share of each part; they add up to 1.
     """
     numbers, first, of_image = np.unique(copies, return_index=True, return_inverse=True)
     differs = (codes != codes[first][of_image.ravel()]).any(axis=1)
@@ -41,7 +41,7 @@ def divided(codes: Codes, copies: npt.NDArray[np.int64], shares: Sequence[float]
 def _dealt(codes: Codes, shares: Sequence[float], seed: int) -> npt.NDArray[np.int64]:
     """Iterative stratification (Sechidis et al., 2011): the rarest label first, to the part that lacks it most."""
     rng = np.random.default_rng(seed)
-    codes = np.concatenate([codes, np.ones((len(codes), 1), np.int64)], axis=1)  # all count as having one more label
+    codes = np.concatenate([codes, np.ones((len(codes), 1), np.int64)], axis=1)  # an extra label that all images have
     lacking = np.outer(codes.sum(axis=0), shares)  # (labels, parts)
     part = np.full(len(codes), -1)
     while (part < 0).any():

@@ -1,4 +1,4 @@
-"""Preprocessing, backbone and head as one Keras model; where it is cut; the frozen part as a fast function."""
+"""Preprocessing, backbone and head as one Keras model; its cuts; its frozen layers as a fast function."""
 
 from .extractor import FeatureExtractor, limit_threads, refuse_fork, thread_count
 from .fingerprints import checksum_of, graph_digest

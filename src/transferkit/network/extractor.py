@@ -1,12 +1,12 @@
-"""The frozen part of a network as a fast function: weights as constants, one TensorFlow session for each thread.
+"""The frozen layers of a network as a fast function: weights as constants, one TensorFlow session for each thread.
 
-TensorFlow converts a constant weight to the layout of the processor once, not in each call. With fixed weights, a
-convolution and the normalization after it are one convolution with other numbers (Jacob et al., 2018, "Quantization and
-Training of Neural Networks", section 3.2): the numbers are changed here, and TensorFlow removes the multiplication by
-one that is left. Without that, bfloat16 gains little (benchmarks/forward.py).
+TensorFlow converts a constant weight to the processor's layout once, not in each call. With fixed weights, a
+convolution and the normalization after it equal one convolution with other weights (Jacob et al., 2018, "Quantization
+and Training of Neural Networks", section 3.2): the weights are changed here, and TensorFlow removes the remaining
+multiplication by one. Without this, bfloat16 gains little (benchmarks/forward.py).
 
-TensorFlow (2.21, oneDNN) merges a convolution, its bias and an addition after it into one kernel, which crashes or gives
-wrong numbers when several threads call it at once. Each session has kernels of its own and serves one thread at a time.
+TensorFlow (2.21, oneDNN) merges a convolution, its bias and an addition after it into one kernel, which crashes or is
+wrong when several threads call it at once. Each session has its own kernels and serves one thread at a time.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ Array = npt.NDArray[Any]
 Forward = Callable[[Array], list[Array]]  # float32 (n, h, w, 3) -> the outputs of the model
 
 MOST_THREADS = 16
-CONSTANT_BYTES = 2**29  # weights of more bytes stay variables: a graph may hold 2 GB
-SESSIONS_BYTES = 2**30  # about what all sessions of a function take together: each has a copy of the weights
-# Images per call of the frozen part. On a CPU small batches stay in its caches, and one call per core
+CONSTANT_BYTES = 2**29  # weights of more bytes stay variables: a graph can hold 2 GB
+SESSIONS_BYTES = 2**30  # for all sessions of a function together, roughly: each has a copy of the weights
+# Images per call of the frozen layers. On a CPU, small batches stay in its caches, and one call per core
 # beats one call on all cores: benchmarks/forward.py measured 1.7 times the images per second of batches of 32.
 CPU_CHUNK = 4
-# In bfloat16 the arithmetic takes half the time, so the cost of each call weighs more. A cold fit of 1,400 photos took 8.0 s
-# with 32 images a call, and 8.9 s with 4 (means of 4 rounds in turns).
+# In bfloat16 the arithmetic takes half the time, so the overhead of each call weighs more. A cold fit of 1,400 photos
+# took 8.0 s with 32 images per call, and 8.9 s with 4 (means of 4 rounds, taken in turn).
 HALF_CPU_CHUNK = 32
 GPU_CHUNK = 64
-FUNCTIONS = 4  # that stay in memory at most, if their sessions take no more than one function may
+FUNCTIONS = 4  # that stay in memory at most, if their sessions together fit into `SESSIONS_BYTES`
 
-_functions: dict[str, tuple[Forward, int]] = {}  # with the bytes of its sessions, by name; the one used last is last
+_functions: dict[str, tuple[Forward, int]] = {}  # by name, with the bytes of its sessions; the last used comes last
 _compiling = threading.Lock()
-_limit = 0  # the CPUs that this process keeps to; 0 = all
+_limit = 0  # how many CPUs this process may use; 0 = all
 _lost_threads = False  # this process is a fork of one in which TensorFlow had started its threads
 
 
 def _note_fork() -> None:
     global _lost_threads
-    context = sys.modules["tensorflow.python.eager.context"].context_safe()  # TensorFlow has no public way to ask
+    context = sys.modules["tensorflow.python.eager.context"].context_safe()  # TensorFlow has no public API for this
     _lost_threads = context is not None and context._initialized
 
 
@@ -64,12 +64,12 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 
 def refuse_fork() -> None:
-    """Refuse to compute in a process that has TensorFlow's state without its threads: it would wait for them forever."""
+    """Refuse to compute in a process with TensorFlow's state but not its threads: it would wait for them forever."""
     if _lost_threads:
         raise TransferKitError(
-            "This process was forked from one that had used TensorFlow already, whose threads a fork does not copy: it "
-            "would wait for them forever. Start processes with multiprocessing.get_context('spawn'), or load and use "
-            "classifiers only after the fork."
+            "This process was forked from one that had already used TensorFlow, and a fork does not copy its threads: "
+            "it would wait for them forever. Start processes with multiprocessing.get_context('spawn'), or load and "
+            "use classifiers only after the fork."
         )
 
 
@@ -79,7 +79,7 @@ def thread_count() -> int:
 
 
 def limit_threads(cpus: int) -> None:
-    """Keep this process to so many CPUs; a process that has used TensorFlow already keeps its threads."""
+    """Limit this process to `cpus` CPUs; one that has already used TensorFlow keeps TensorFlow's threads."""
     global _limit
     _limit = cpus
     with contextlib.suppress(RuntimeError):  # TensorFlow has started
@@ -88,14 +88,14 @@ def limit_threads(cpus: int) -> None:
 
 
 class FeatureExtractor:
-    """A frozen part as one fast function, for batches of any length.
+    """Frozen layers as one fast function, for batches of any length.
 
     Args:
-        computation: stands for the layers and their settings; see `Network.computation`.
+        computation: identifies the layers and their settings; see `fingerprints.computation`.
         precision: ``"float32"`` or ``"bfloat16"`` (float16 on a GPU).
 
-    `name` says what its values depend on besides the images: the computation, the current weights, the size, the rules
-    by which bytes become pixels, the precision.
+    `name` identifies what its values depend on besides the images: the computation, the current weights, the size, the
+    rules that turn bytes into pixels, and the precision.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class FeatureExtractor:
         self.model, self._half = model, precision != "float32"
         kind = "float32" if not self._half else "float16" if self.gpu else "bfloat16"
         self._weights = weights_digest(model)
-        pixels = PIXEL_RULE if resize == "squash" else f"{PIXEL_RULE}/{resize}"  # values from before rules stay known
+        pixels = PIXEL_RULE if resize == "squash" else f"{PIXEL_RULE}/{resize}"  # values stored before rules stay valid
         self.name = f"{computation}/{self._weights}/{size}/{pixels}/{kind}"
         self.tensors: Tensors = tuple((str(tensor.dtype), tuple(tensor.shape[1:])) for tensor in model.outputs)
         self.chunk = GPU_CHUNK if self.gpu else HALF_CPU_CHUNK if self._half else CPU_CHUNK
@@ -124,7 +124,7 @@ class FeatureExtractor:
             self._function = self._compile()
         images = np.asarray(images, np.float32)
         count = len(images)
-        if self.gpu and count < self.chunk:  # XLA compiles for each length: the last batch is filled up
+        if self.gpu and count < self.chunk:  # XLA compiles for each length: the last batch is padded
             images = np.pad(images, [(0, self.chunk - count), (0, 0), (0, 0), (0, 0)])
         return [output[:count] for output in self._function(images)]
 
@@ -133,12 +133,12 @@ class FeatureExtractor:
         return count * record_dtype(self.tensors).itemsize
 
     def in_chunks(self, images: npt.NDArray[Any], pool: ThreadPoolExecutor) -> list[npt.NDArray[Any]]:
-        """The same, several chunks at once on the threads of `pool`."""
+        """The same as a call, with several chunks at once on the threads of `pool`."""
         chunks = [images[start : start + self.chunk] for start in range(0, len(images), self.chunk)]
         return [np.concatenate(parts) for parts in zip(*pool.map(self, chunks), strict=True)]
 
     def _compile(self) -> Forward:
-        """The function, made when it is first needed: never, if the store holds all values."""
+        """The function, compiled when it is first needed: never, if the store holds all values."""
         with _compiling:
             if self.name in _functions:
                 _functions[self.name] = _functions.pop(self.name)
@@ -146,7 +146,7 @@ class FeatureExtractor:
             if weights_digest(self.model) != self._weights:
                 raise RuntimeError(f"The weights of {self.name} changed before it was compiled")
             function, size = compiled(self.model, self.size, self._half, self.gpu)
-            if not size:  # it follows the weights of this network, which may change
+            if not size:  # it uses the variables of this network, which may change
                 return function
             _functions[self.name] = function, size
             while len(_functions) > 1 and (
@@ -163,11 +163,11 @@ def compiled(model: keras.Model, size: tuple[int, int], half: bool = False, gpu:
         half: convolutions and products in bfloat16 on a CPU, in float16 on a GPU.
 
     Returns:
-        The function, and how many bytes the weights take that are constants in it. There are none, and `half` does
-        nothing, if they do not fit into a graph or a layer holds other state; it then follows the weights of `model`.
+        The function, and how many bytes its constant weights take. If the weights do not fit into a graph, or a layer
+        holds other state, these are 0, `half` has no effect, and the function uses the variables of `model`.
     """
     traced = _traced(model, size, rounded=half and not gpu)
-    free: LifoQueue[Forward] = LifoQueue()  # the one used last is warm
+    free: LifoQueue[Forward] = LifoQueue()  # the last used one is warm
 
     def run(images: Array) -> list[Array]:
         function = free.get()
@@ -194,7 +194,7 @@ def compiled(model: keras.Model, size: tuple[int, int], half: bool = False, gpu:
 
 
 def _config(half: bool, gpu: bool) -> Any:
-    """Settings of one session: as global options they would change the training of the rest of the process."""
+    """Settings of one session: as global options, they would change training in the rest of the process."""
     config = tf.compat.v1.ConfigProto()
     config.intra_op_parallelism_threads = config.inter_op_parallelism_threads = _limit  # 0 = TensorFlow's own choice
     rewrites = config.graph_options.rewrite_options
@@ -228,7 +228,7 @@ def _traced(model: keras.Model, size: tuple[int, int], rounded: bool) -> Any:
 
 
 def _folded(model: keras.Model) -> dict[int, Array]:
-    """The value of each variable, by its id; normalizations are folded into the convolution before them if possible."""
+    """The value of each variable, by its id; where possible, normalizations are folded into the convolution before."""
     values = {id(variable): variable.numpy() for variable in model.variables}
     for convolution, normalization in _foldable(model):
         variance = values[id(normalization.moving_variance)]
@@ -244,7 +244,7 @@ def _folded(model: keras.Model) -> dict[int, Array]:
             shift = shift + values[id(convolution.bias)] * scale
             values[id(convolution.bias)] = shift.astype(np.float32)
             shift = np.zeros_like(shift)
-        # A depthwise kernel is (height, width, channels, multiplier), its outputs channel by channel.
+        # A depthwise kernel is (height, width, channels, multiplier); its outputs are ordered by channel.
         depthwise = isinstance(convolution, keras.layers.DepthwiseConv2D)
         kernel = values[id(convolution.kernel)]
         folded = kernel * scale.reshape(kernel.shape[2:] if depthwise else (-1,))
@@ -255,10 +255,10 @@ def _folded(model: keras.Model) -> dict[int, Array]:
 
 
 def _round_depthwise(values: dict[int, Array], variable: Any) -> None:
-    """Round a depthwise kernel to bfloat16, and add what that took from the sum of each filter to its smallest tap.
+    """Round a depthwise kernel to bfloat16, and keep the sum of each filter by correcting its smallest tap.
 
-    Activations have a mean, so an error of the sum shifts the whole channel: kept sums halve the error of MobileNetV2's
-    features (benchmarks/forward.py).
+    Activations have a nonzero mean, so an error in the sum shifts the whole channel: keeping the sums halves the error
+    of MobileNetV2's features (benchmarks/forward.py).
     """
     kernel = values[id(variable)]
     taps = kernel.reshape(-1, kernel.shape[2] * kernel.shape[3])
@@ -268,7 +268,7 @@ def _round_depthwise(values: dict[int, Array], variable: Any) -> None:
 
 
 def _foldable(model: keras.Model) -> Iterator[tuple[Any, Any]]:
-    """Each convolution whose result only one normalization reads, and that normalization."""
+    """Each convolution whose output is read only by one normalization, and that normalization."""
     nodes = list(_all_nodes(model))
     calls = Counter(id(node.operation) for node in nodes)
     readers: defaultdict[int, list[Any]] = defaultdict(list)
@@ -292,13 +292,13 @@ def _foldable(model: keras.Model) -> Iterator[tuple[Any, Any]]:
 
 
 def nodes_of(graph: Any) -> list[Any]:
-    """The calls of layers that a graph is made of, in the order of the data."""
-    levels = graph._nodes_by_depth  # Keras has no public way to the calls of a layer
+    """The layer calls that a graph is made of, from inputs to outputs."""
+    levels = graph._nodes_by_depth  # Keras has no public API for the calls of a layer
     return [node for depth in sorted(levels, reverse=True) for node in levels[depth]]
 
 
 def graph_of(operation: Any) -> Any:
-    """The graph of layers that a model is made of; None for a layer, and for a model with a `call` of the user's own."""
+    """The graph of layers that a model is made of; None for a layer, and for a model with a custom `call`."""
     if not isinstance(operation, keras.Model) or not type(operation).call.__module__.startswith("keras."):
         return None
     graph = getattr(operation, "_functional", operation)  # a Sequential holds one
@@ -306,7 +306,7 @@ def graph_of(operation: Any) -> Any:
 
 
 def _all_nodes(model: Any) -> Iterator[Any]:
-    """Every call of a layer, also in models inside the model."""
+    """Every layer call, including those in nested models."""
     graph = graph_of(model)
     for node in nodes_of(graph) if graph else ():
         yield node

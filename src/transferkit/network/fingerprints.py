@@ -1,4 +1,4 @@
-"""What a network computes, as a short text: two networks with the same fingerprint give the same values."""
+"""What a network computes, as a short text: two networks with the same fingerprint compute the same values."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import tensorflow as tf
 from .._version import __version__
 from ..backbones import Backbone
 
-# Builders whose code follows from the versions of Keras and of this package.
+# Builders whose code is determined by the versions of Keras and of this package.
 KNOWN_BUILDERS = ("keras.applications:", "transferkit.")
 
 
 def computation(record: Backbone, model: keras.Model, size: tuple[int, int], at: int | str) -> str:
-    """A text that stands for what a part of a network computes, apart from its weights.
+    """A text that identifies what a part of a network computes, apart from its weights.
 
     Args:
         model: preprocessing and the layers of the record's backbone before `at`.
@@ -45,10 +45,10 @@ def weights_digest(model: keras.Model) -> str:
 
 
 def checksum_of(model: keras.Model) -> Callable[[], bytes]:
-    """A function that gives a checksum of the weights of a model as they are then; much faster than the digest."""
+    """A function that returns a checksum of the current weights of a model; much faster than the digest."""
 
     def checksums() -> tf.Tensor:
-        # Most weights are vectors: one operation for all of a kind, and the function is built in half the time.
+        # Most weights are vectors: with one operation for all of a dtype, the function is built in half the time.
         vectors, arrays = defaultdict(list), []
         for weight in model.weights:
             if len(weight.shape) > 1:
@@ -76,10 +76,10 @@ def _graph_of(model: keras.Model) -> str:
         function = tf.function(lambda images: model(images, training=False), autograph=False)
         concrete = function.get_concrete_function(tf.TensorSpec((None, *inputs.shape[1:]), inputs.dtype))
         numbers = {id(weight.value.handle): number for number, weight in enumerate(model.weights, 1)}
-        # What it reads besides its weights are constants, else this fails.
+        # Whatever the model reads besides its weights must be constant: otherwise this fails.
         used = [numbers.get(id(tensor)) or repr(tensor.numpy().tolist()) for tensor in concrete.captured_inputs]
         return _digest([graph_digest(concrete), used])
-    except Exception:  # code of the user's own, which may raise anything: this model equals no other
+    except Exception:  # a user's code may raise anything: this model then equals no other
         return uuid.uuid4().hex
 
 
@@ -100,14 +100,14 @@ def _nodes(nodes: Any, library: dict[str, Any], known: dict[str, str]) -> list[A
         for source in node.input:
             head, _, tail = source.lstrip("^").partition(":")
             inputs.append(f"{positions.get(head, head)}:{tail}{'^' if source.startswith('^') else ''}")
-        # TensorFlow lists what only has to run first in an order of its own.
+        # TensorFlow lists control inputs in an arbitrary order.
         inputs.sort(key=lambda source: (source.endswith("^"), source if source.endswith("^") else ""))
         described.append([_function(node.op, library, known), settings, inputs])
     return described
 
 
 def _function(name: str, library: dict[str, Any], known: dict[str, str]) -> str:
-    """A function inside a graph, by what it does, since its name differs between processes; other names as they are."""
+    """A function inside a graph, by what it does, since its name differs between processes; other names unchanged."""
     if name not in library:
         return name
     if name not in known:

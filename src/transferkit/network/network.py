@@ -1,7 +1,7 @@
-"""Preprocessing -> backbone -> head as one Keras model; where it can be cut; what is trainable.
+"""Preprocessing -> backbone -> head as one Keras model; where it can be cut; which layers are trainable.
 
 A cut divides the network into a frozen part, which is computed once per image, and a trainable model, which starts from
-the values at the cut. Both share their layers with the whole network. All layers and operations are Keras's own, so a
+the values at the cut. Both share their layers with the whole network. All layers and operations come from Keras, so a
 saved network opens without transferkit.
 """
 
@@ -31,38 +31,38 @@ SMALL_MAPS = 14  # a sixteenth of 224 pixels
 
 @dataclass(frozen=True)
 class Cut:
-    """A place to divide the network."""
+    """A division of the network into a frozen part and a trainable model."""
 
-    index: int  # of the first trained layer in ``backbone.layers``; their number for a cut before the head
+    index: int  # of the first trained layer in ``backbone.layers``; their count for a cut before the head
     first_layer: str  # its name
     from_pixels: bool  # no layer before the cut has weights
     extractor: FeatureExtractor  # images float32 `(n, h, w, 3)` -> the list of tensors that cross the cut
     trainable: keras.Model  # those tensors -> logits `(n, n_classes)`
-    features: keras.Model  # those tensors -> what the last layer gets `(n, feature_dim)`
+    features: keras.Model  # those tensors -> the input of the last layer `(n, feature_dim)`
     whole: keras.Model  # images -> probabilities, for callbacks
 
 
 @dataclass(eq=False)
 class Network:
-    """A whole network and the pieces that it was made of."""
+    """A whole network and the pieces that it is made of."""
 
     record: Backbone
     size: tuple[int, int]
     model: keras.Model
     backbone: keras.Model
-    preprocessed: keras.KerasTensor  # what the backbone is fed inside `model`
-    features: keras.KerasTensor  # (n, feature_dim), what the head is fed inside `model`
+    preprocessed: keras.KerasTensor  # the input of the backbone inside `model`
+    features: keras.KerasTensor  # (n, feature_dim), the pooled features inside `model`
     head: tuple[keras.layers.Layer, ...]  # pooling, scale, dropout, dense: from feature maps to logits
-    precision: Literal["float32", "bfloat16"]  # of what is frozen
-    resize: Resize  # what becomes of images of another aspect ratio
-    # With several labels an image, `(n_classes,)`: each is given from this probability on. None = one label an image.
+    precision: Literal["float32", "bfloat16"]  # of the frozen layers
+    resize: Resize  # how images of another aspect ratio are resized
+    # With several labels per image, `(n_classes,)`: the lowest probability to predict each label. None = one per image.
     thresholds: npt.NDArray[np.float64] | None = None
 
     def copy(self) -> Network:
-        """The same network with weights of its own, to be trained while this one answers."""
+        """The same network with its own copy of the weights, to be trained while this one predicts."""
         backbone = _flattened(build_with_weights(self.record, self.size, None, seed=0))
         for layer, original in zip(backbone.layers, self.backbone.layers, strict=True):
-            layer.name = original.name  # Keras numbers layers without a name anew in each build
+            layer.name = original.name  # Keras numbers unnamed layers differently in each build
         dropout, logits = self.head[2:]
         options = dropout.rate, dropout.seed, self.precision, self.resize, self.thresholds
         made = assemble(self.record, backbone, self.size, logits.units, *options)
@@ -75,7 +75,7 @@ class Network:
         return keras.Model(self.model.input, [self.features])
 
     def feature_extractor(self) -> FeatureExtractor:
-        """The same as a fast function, with the weights of now."""
+        """The same as a fast function, with the current weights."""
         return self._extractor(self.features_model(), "features")
 
     def head_model(self) -> keras.Model:
@@ -83,7 +83,7 @@ class Network:
         return keras.Model(self.features, [self.head[-1].output, self.model.output])
 
     def set_feature_scale(self, scale: float) -> None:
-        """What the head multiplies features by; to be set before the network is first called."""
+        """Set the factor that the head multiplies features by, before the network is first called."""
         self.head[1].scale = scale
 
     @property
@@ -91,7 +91,7 @@ class Network:
         return float(self.head[1].scale)
 
     def cut_before_head(self) -> Cut:
-        """The cut of `fit`: everything but the head is frozen; what crosses is the pooled features."""
+        """The cut of `fit`: everything but the head is frozen, and the pooled features cross the cut."""
         self.backbone.trainable = False
         behind = self._behind([self.features], self.head[1:-1])
         name, extractor = self.head[-1].name, self.feature_extractor()
@@ -144,9 +144,9 @@ class Network:
     def default_cut(self) -> int:
         """Where `fine_tune` starts by default, as an index into ``backbone.layers``.
 
-        It is the stage that begins where feature maps shrink to a sixteenth of the image, or to 14 pixels in small images,
-        where a sixteenth is coarse: what comes before finds edges and colours, which all photos share. Without such maps
-        (transformers), it is the stage or layer half-way.
+        It is the stage that begins where feature maps shrink to a sixteenth of the image, or to 14 pixels in small
+        images, where a sixteenth is coarse: the layers before it find edges and colours, which all photos share.
+        Without such maps (transformers), it is the stage or layer half-way.
         """
         layers = self.backbone.layers
         starts = [self.resolve(stage) for stage in self.record.stages] or [
@@ -159,33 +159,33 @@ class Network:
         return min(starts, key=lambda start: abs(start - small[0]))
 
     def trained_variables(self, index: int) -> list[tuple[keras.Variable, float]]:
-        """The variables from layer `index` on, gamma and beta of BatchNormalization among them, and where each is.
+        """The variables from layer `index` on, including gamma and beta of BatchNormalization, each with its depth.
 
-        Places go from 0 (layer `index`) to 1 (the head).
+        Depths go from 0 (layer `index`) to 1 (the head).
         """
         layers = self.backbone.layers[index:]
         found: dict[int, tuple[keras.Variable, float]] = {}
         for number, layer in enumerate(layers):
-            for part in layer._flatten_layers():  # Keras has no public way to the layers inside a layer
+            for part in layer._flatten_layers():  # Keras has no public API for the layers inside a layer
                 norm = isinstance(part, keras.layers.BatchNormalization)
                 own = [part.gamma, part.beta] if norm else part.trainable_variables
                 found |= {id(v): (v, number / len(layers)) for v in own if v is not None}
         return [*found.values(), *((variable, 1.0) for layer in self.head for variable in layer.trainable_variables)]
 
     def trained_layers(self) -> list[keras.layers.Layer]:
-        """Layers with weights that training changes, in the order of the data."""
+        """Layers with weights that training changes, from inputs to outputs."""
         return [layer for layer in (*self.backbone.layers, *self.head) if layer.trainable_weights]
 
     def _train_from(self, index: int) -> None:
         """Make the layers of the backbone from `index` on trainable, and the others not."""
-        # A model's flag overrides the flags of its layers, so it must be on. Setting it sets theirs too, so it comes
+        # A model's flag overrides the flags of its layers, so it must be on. Setting it also sets theirs, so it is set
         # first.
         self.backbone.trainable = True
         for number, layer in enumerate(self.backbone.layers):
             layer.trainable = number >= index
-        # A BatchNormalization that is trainable uses the batch's statistics and moves its own: with small batches both
-        # do harm, and the values before the cut were computed without.
-        for part in self.backbone._flatten_layers():  # Keras has no public way to the layers inside a layer
+        # A trainable BatchNormalization uses the statistics of the batch and updates its own: with small batches, both
+        # do harm, and the values before the cut were computed without either.
+        for part in self.backbone._flatten_layers():  # Keras has no public API for the layers inside a layer
             if isinstance(part, keras.layers.BatchNormalization):
                 part.trainable = False
 
@@ -196,7 +196,7 @@ class Network:
     def _behind(
         self, crossing: list[keras.KerasTensor], layers: Iterable[keras.layers.Layer]
     ) -> tuple[keras.Model, keras.Model]:
-        """Models from the tensors at a cut, through `layers`: to logits, and to what the last layer gets."""
+        """Models from the tensors at a cut, through `layers`: to logits, and to the input of the last layer."""
         inputs = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in crossing]
         given: Any = inputs if len(inputs) > 1 else inputs[0]
         values = given
@@ -205,7 +205,7 @@ class Network:
         return keras.Model(given, self.head[-1](values)), keras.Model(given, values)
 
     def _whole(self) -> keras.Model:
-        """The network as a model that can be compiled; what a callback saves or loads is without the optimizer."""
+        """The network as a model that can be compiled; callbacks save and load it without the optimizer."""
         whole = keras.Model(self.model.input, self.model.output)
         whole.save, whole.save_weights = self.model.save, self.model.save_weights
         whole.load_weights = self.model.load_weights
@@ -225,7 +225,7 @@ def assemble(
 ) -> Network:
     """One model from RGB 0-255 float32 `(n, h, w, 3)` to probabilities `(n, n_classes)`, backbone frozen.
 
-    With `thresholds`, an image may have several labels: each has a probability of its own.
+    With `thresholds`, an image may have several labels, each with its own probability.
 
     The head: global average pooling, features scaled to unit size (by a constant that `fit` measures, so that one
     learning rate suits all backbones), dropout, and a dense layer that starts at zero: before training every class is
@@ -258,9 +258,9 @@ def assemble(
 
 
 def _flattened(model: keras.Model) -> keras.Model:
-    """The same layers as one graph: the layers of a model inside it take that model's place.
+    """The same layers as one graph: the layers of a nested model take that model's place.
 
-    Of two layers with one name, the later one gets the name of the model that holds it in front.
+    If two layers have the same name, the name of the model that holds the later one is put in front of its name.
     """
     graph = graph_of(model)
     if graph is None or (graph is model and not any(map(graph_of, model.operations))):
@@ -272,7 +272,7 @@ def _flattened(model: keras.Model) -> keras.Model:
     def run(holder: keras.Model, values: Any) -> Any:
         def expanded(operation: Any) -> Any:
             if graph_of(operation):
-                return lambda values, **_: run(operation, values)  # `training` and masks are for all layers alike
+                return lambda values, **_: run(operation, values)  # `training` and masks are the same for all layers
             while named.setdefault(operation.name, operation) is not operation:
                 operation.name = f"{holder.name}_{operation.name}"
             return operation
@@ -283,7 +283,7 @@ def _flattened(model: keras.Model) -> keras.Model:
 
 
 def _height(layer: keras.layers.Layer) -> int:
-    """Of the feature maps that a layer gives; 0 if it gives none."""
+    """The height of the feature maps that a layer returns; 0 if it returns none."""
     shape: tuple[int | None, ...] = getattr(layer.output, "shape", ())
     return int(shape[1] or 0) if len(shape) == 4 else 0
 
@@ -291,8 +291,8 @@ def _height(layer: keras.layers.Layer) -> int:
 def _crossing(backbone: keras.Model, index: int) -> list[keras.KerasTensor]:
     """The tensors made before layer `index` that this layer or a later operation reads.
 
-    Operations that are not layers (an addition of two tensors, say) are on the side where the model's order, from inputs
-    to outputs, has them.
+    Operations that are not layers (an addition of two tensors, say) are on the side on which the model's order, from
+    inputs to outputs, puts them.
     """
     operations = list(backbone.operations)
     at = operations.index(backbone.layers[index])
@@ -310,7 +310,7 @@ def _crossing(backbone: keras.Model, index: int) -> list[keras.KerasTensor]:
             remedy = f"Pass at={node.operation.name!r}, or a layer after the last call"
             raise bad_argument("at", operations[at].name, rule, remedy)
     for tensor in crossing.values():
-        if tensor.shape[:1] != (None,):  # a table of positions, say, cannot be stored image by image
+        if tensor.shape[:1] != (None,):  # a table of positions, say, cannot be stored per image
             maker = tensor._keras_history.operation.name
             rule = f"is after {maker!r}, which gives one value for all images of a batch"
             raise bad_argument("at", operations[at].name, rule, f"Pass a layer before {maker!r}, or at=0")

@@ -1,4 +1,4 @@
-"""The precision of the frozen part: what a user may choose, and what this machine has."""
+"""The precision of the frozen layers: what a user may choose, and what this machine computes fast."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import InvalidInputError, bad_argument
 
 Precision = Literal["float32", "bfloat16", "auto"]
 
-# What Linux calls the instructions that multiply bfloat16: AVX-512 BF16 and AMX.
+# Linux's names of the instructions that multiply bfloat16: AVX-512 BF16 and AMX.
 INSTRUCTIONS = re.compile(r"\b(avx512_bf16|amx_bf16)\b")
 TENSOR_CORES = (7, 0)  # the compute capability from which NVIDIA's GPUs have them
 
@@ -37,5 +37,5 @@ def has_fast_half() -> bool:
         return tuple(details.get("compute_capability", (0, 0))) >= TENSOR_CORES
     try:
         return INSTRUCTIONS.search(Path("/proc/cpuinfo").read_text()) is not None
-    except OSError:  # only Linux tells
+    except OSError:  # only Linux has this file
         return False

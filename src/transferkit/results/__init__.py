@@ -1,4 +1,4 @@
-"""What comes out: numbers with class names, tables, plots and pages."""
+"""The results that users get: numbers with class names, tables, plots and pages."""
 
 from .backbones import BackboneScores, backbone_parts, judged
 from .coverage import Coverage

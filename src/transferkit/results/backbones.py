@@ -1,4 +1,4 @@
-"""How backbones did in a comparison."""
+"""The results of a comparison of backbones."""
 
 from __future__ import annotations
 
@@ -19,21 +19,20 @@ HEAD = ["backbone", "input", "accuracy", "log loss", "behind the best", "ms per 
 @public_in_room
 @dataclass(frozen=True)
 class BackboneScores:
-    """How good a head one backbone gives, and what that costs; NaN where it was not measured.
+    """The accuracy and the cost of a head on one backbone; NaN where it was not measured.
 
     Attributes:
-        name: of the backbone, or the one that `compare` was given.
-        input_size: (height, width) in pixels; None if the backbone cannot be built for the size that was asked for.
-        accuracy, accuracy_error: share of the images, 0 to 1, that are right when the head is solved for without their
-            fold, and its standard error. With several labels an image, all of them must be right.
+        name: the name of the backbone, or the one that `compare` was given.
+        input_size: (height, width) in pixels; None if the backbone cannot be built for the requested size.
+        accuracy, accuracy_error: share of the images, 0 to 1, classified correctly by a head solved for without their
+            fold, and its standard error. With several labels per image, all of them must be correct.
         loss, loss_error: their mean cross-entropy in nats, and its standard error.
-        behind, behind_error: by how much the accuracy is below that of the most accurate backbone, and the standard
-            error of this difference, paired image by image. With several labels an image, by how much the loss is above
-            the lowest.
-        milliseconds: per image, of the backbone alone, in batches on all cores.
-        seconds: that feature extraction took; next to nothing where features were stored.
-        megabytes: of the weights in float32.
-        unbeaten: nothing else is at least as good and as cheap, in milliseconds.
+        behind, behind_error: how far the accuracy is below that of the most accurate backbone, and the standard error
+            of this difference, paired by image. With several labels per image, how far the loss is above the lowest.
+        milliseconds: per image, for the backbone alone, in batches on all cores.
+        seconds: how long feature extraction took; almost 0 if the features were stored.
+        megabytes: the size of the weights in float32.
+        unbeaten: no other backbone is both at least as good and at least as fast, in milliseconds.
         reason: why it was not measured; empty if it was.
     """
 
@@ -55,24 +54,24 @@ class BackboneScores:
 def judged(
     rows: Sequence[BackboneScores], goodness: Mapping[int, npt.NDArray[np.bool_ | np.float64]]
 ) -> list[BackboneScores]:
-    """The same rows, best first, those that were not measured last, with what only all of them together tell.
+    """Sort the rows, best first and unmeasured last, and fill in the fields that compare them.
 
     Args:
-        goodness: by the number of the row, which images were right, or how often; or their losses, negative.
+        goodness: by row number, which images were correct, or how often; or their negative losses.
     """
     order = sorted(goodness, key=lambda number: (-goodness[number].mean(), rows[number].milliseconds))
     found: list[BackboneScores] = []
     for number in order:
         behind = goodness[order[0]].astype(float) - goodness[number]
         error = float(behind.std(ddof=1) / np.sqrt(len(behind))) if len(behind) > 1 else math.inf
-        # All that come before are as good.
+        # All earlier rows are at least as good.
         unbeaten = all(rows[number].milliseconds < other.milliseconds for other in found)
         found.append(replace(rows[number], behind=float(behind.mean()), behind_error=error, unbeaten=unbeaten))
     return found + [row for row in rows if row.reason]
 
 
 def backbone_parts(rows: Sequence[BackboneScores]) -> tuple[Table, str]:
-    """A table of the rows that were measured, and the text below it: the reasons of the others."""
+    """A table of the measured rows, and the text below it: why the others were not measured."""
     cells = [_cells(row) for row in rows if not row.reason]
     lines = ["* nothing else is as good and as cheap"] if cells else []
     return (HEAD, cells), "\n".join(lines + [f"not measured: {row.name}: {row.reason}" for row in rows if row.reason])

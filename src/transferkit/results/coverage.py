@@ -1,4 +1,4 @@
-"""What it brings to answer only where the classifier is sure: the risk-coverage curve (El-Yaniv and Wiener, 2010)."""
+"""The accuracy of answering only where the classifier is sure: the risk-coverage curve (El-Yaniv and Wiener, 2010)."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ SHOWN = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)  # shares of images in the printed table
 
 @public_in_room
 class Coverage(Printed):
-    """Which share of labelled images is answered at each `min_confidence`, and how accurately; prints as a table.
+    """The share of labelled images answered at each `min_confidence`, and the accuracy on them; prints as a table.
 
     Attributes:
-        thresholds: confidences `(k,)`, falling: each that an image has, once.
-        coverage: the share of images of this confidence or more, float64 `(k,)`, rising to 1.
+        thresholds: the distinct confidences of the images, float64 `(k,)`, in descending order.
+        coverage: the share of images with at least this confidence, float64 `(k,)`, rising to 1.
         accuracy: the accuracy on these, float64 `(k,)`.
-        images: how many images there are in all.
+        images: the number of images.
     """
 
     def __init__(self, confidences: npt.NDArray[np.float32], correct: npt.NDArray[np.bool_]) -> None:
         order = np.argsort(-confidences, kind="stable")
-        ends = np.flatnonzero(np.diff(confidences[order], append=-1))  # images of one confidence are answered together
+        ends = np.flatnonzero(np.diff(confidences[order], append=-1))  # equal confidences are answered together
         self.images = len(order)
         self.thresholds: npt.NDArray[np.float64] = confidences[order][ends].astype(np.float64)
         self.coverage: npt.NDArray[np.float64] = (ends + 1) / self.images
         self.accuracy: npt.NDArray[np.float64] = np.cumsum(correct[order])[ends] / (ends + 1)
 
     def at(self, coverage: float) -> float:
-        """The accuracy on the surest images that are at least this share of all, above 0 to 1."""
+        """The accuracy on the most confident images that make up at least this share of all, above 0 to 1."""
         return float(self.accuracy[self._index(coverage)])
 
     def threshold_for(self, accuracy: float) -> float:
-        """The lowest `min_confidence` above which the answers have at least this accuracy, 0 to 1.
+        """The lowest `min_confidence` at which the answers have at least this accuracy, 0 to 1.
 
-        It is chosen on these images: measure what it brings on others.
+        It is chosen on these images: measure the accuracy that it gives on others.
 
         Raises:
             InvalidInputError: no threshold reaches it.
@@ -62,7 +62,7 @@ class Coverage(Printed):
         return float(self.thresholds[reached[-1]])
 
     def plot(self) -> Figure:
-        """Accuracy over coverage as a figure, returned and not shown (extra ``plot``)."""
+        """A figure of accuracy against coverage; it is returned, not shown (extra ``plot``)."""
         return plots.coverage(self.coverage, self.accuracy)
 
     def to_dataframe(self) -> pandas.DataFrame:

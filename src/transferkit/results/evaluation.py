@@ -1,4 +1,4 @@
-"""How a classifier did on labelled images."""
+"""How well a classifier does on labelled images."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-# Positions of images, and pixels of the longer side -> each as uint8 `(h, w, 3)`, RGB; None if it cannot be read.
+# Positions of images, and the longer side in pixels -> each image as uint8 `(h, w, 3)`, RGB; None if unreadable.
 Thumbnails: TypeAlias = "Callable[[Sequence[int], int], list[npt.NDArray[np.uint8] | None]]"
 
-PRINTED = 30  # classes that the printed table lists in full
-WORST = 20  # classes that it lists where there are more
+PRINTED = 30  # up to this many classes, the printed table lists all
+WORST = 20  # classes that it lists if there are more
 LONGEST = 50  # characters of a class name in it
 PICTURES = 48  # on the page
 PAIRS = 50
@@ -36,18 +36,18 @@ SIDE = 128  # pixels of the longer side of a picture
 
 @public_in_room
 class Evaluation(Printed):
-    """How a classifier did on labelled images; prints as a table.
+    """How well a classifier does on labelled images; prints as a table.
 
     Attributes:
         loss: mean cross-entropy in nats (probabilities are clipped at 1e-7).
         losses: the cross-entropy of each image, float64 `(n,)`.
-        accuracy: share of images whose most probable class is the right one, 0 to 1.
+        accuracy: share of images whose most probable class is correct, 0 to 1.
         confusion_matrix: int64 `(n_classes, n_classes)`; rows are the true classes, columns the predicted ones.
         classes: class names `(n_classes,)`, the order of rows and columns.
         predictions: the `Predictions` behind the figures.
         labels: the true class names `(n,)`.
 
-    Files are read again where they are drawn; images in memory are kept for that as long as the evaluation.
+    Files are read again to be drawn; for this, images in memory are kept as long as the evaluation.
     """
 
     def __init__(self, predictions: Predictions, codes: scores.Codes, thumbnails: Thumbnails | None = None) -> None:
@@ -66,12 +66,12 @@ class Evaluation(Printed):
 
     @property
     def accuracy_interval(self) -> tuple[float, float]:
-        """The 95 % interval of the accuracy (Wilson, 1927), for images that are independent of each other."""
+        """The 95 % interval of the accuracy (Wilson, 1927), assuming independent images."""
         return scores.wilson(int(np.trace(self.confusion_matrix)), len(self.labels))
 
     @property
     def balanced_accuracy(self) -> float:
-        """The mean recall of the classes that have images, 0 to 1: each counts the same, however many images it has."""
+        """The mean recall of the classes that have images, 0 to 1; all count equally, however many images they have."""
         return self.macro.recall
 
     @property
@@ -81,9 +81,9 @@ class Evaluation(Printed):
 
     @property
     def calibration_error(self) -> float:
-        """The mean distance of accuracy from confidence, over 15 bins of confidence of equal width (Guo et al., 2017).
+        """The mean gap between accuracy and confidence, over 15 confidence bins of equal width (Guo et al., 2017).
 
-        0 = of the images that are classified with 90 % confidence, 90 % are classified rightly, and so on.
+        0 = of the images classified with 90 % confidence, 90 % are classified correctly, and so on.
         """
         return scores.calibration_error(self._calibration)
 
@@ -100,30 +100,30 @@ class Evaluation(Printed):
 
     @property
     def macro(self) -> ClassScores:
-        """The mean of each figure over the classes that have images; one that was never predicted has precision 0."""
+        """The mean of each figure over the classes that have images; a class never predicted has precision 0."""
         present = np.array([figures for figures in self.per_class.values() if figures.support])
         precision, recall, f1, support, area = present.T
         precision, recall, f1, area = (float(column.mean()) for column in (np.nan_to_num(precision), recall, f1, area))
         return ClassScores(precision, recall, f1, int(support.sum()), area)
 
     def top_k(self, k: int) -> float:
-        """The share of images whose true class is among the `k` most probable, 0 to 1; 1 if there are no more classes."""
+        """The share of images whose true class is among the `k` most probable, 0 to 1; 1 with at most `k` classes."""
         k = check_count("k", k, example=5)
         return float(scores.in_top(self.predictions.probabilities, self._codes, k).mean())
 
     @property
     def mistakes(self) -> list[tuple[Label, Prediction]]:
-        """(true class, prediction) of every image that was classified wrongly, the most confident first."""
+        """(true class, prediction) of every misclassified image, the most confident first."""
         wrong = [(t, p) for t, p in zip(self.labels.tolist(), self.predictions, strict=True) if t != p.label]
         return sorted(wrong, key=lambda pair: -pair[1].confidence)
 
     def top_losses(self, n: int = 10) -> list[ScoredImage]:
-        """The `n` images whose true class was given the lowest probability, the lowest first."""
+        """The `n` images with the lowest probability of their true class, the lowest first."""
         order = np.argsort(-self.losses, kind="stable")[: check_count("n", n, example=10)].tolist()
         return [self._scored(position) for position in order]
 
     def confused_pairs(self, n: int = 10) -> list[ConfusedPair]:
-        """The `n` pairs of a true class and another that most of its images were predicted as, the most frequent first."""
+        """The `n` most frequent pairs of a true class and another one that was predicted, the most frequent first."""
         matrix, names = self.confusion_matrix, self.classes.tolist()
         images_of = matrix.sum(axis=1)
         pairs = [
@@ -147,11 +147,11 @@ class Evaluation(Printed):
         return self.plot_confusion_matrix()
 
     def plot_confusion_matrix(self) -> Figure:
-        """The confusion matrix as a figure, returned and not shown (extra ``plot``); colours are shares of a true class."""
+        """A figure of the confusion matrix, coloured by share of the true class; not shown (extra ``plot``)."""
         return plots.confusion(self.confusion_matrix, self._names)
 
     def plot_calibration(self) -> Figure:
-        """Accuracy by confidence, with 95 % intervals, and how many images have it (extra ``plot``)."""
+        """A figure of accuracy by confidence, with 95 % intervals and the numbers of images (extra ``plot``)."""
         return plots.calibration(self._calibration)
 
     def plot_top_losses(self, n: int = 12) -> Figure:
@@ -161,10 +161,10 @@ class Evaluation(Printed):
         return plots.grid(self._pictures(images, 2 * SIDE), titles)
 
     def html(self, path: str | PathLike[str]) -> None:
-        """Write one page with all of it, and pictures of the highest losses; it needs no other file and no network.
+        """Write all of it, with the images of highest loss, to one page that needs no other file and no network.
 
         Args:
-            path: ends in ``.html``, a URL too; an existing file is replaced.
+            path: a path or URL that ends in ``.html``; an existing file is replaced.
 
         Raises:
             InvalidInputError: another ending, or a path that cannot be written to.
@@ -208,7 +208,7 @@ class Evaluation(Printed):
         return self._thumbnails(positions, side) if self._thumbnails else [None] * len(positions)
 
     def _worst(self) -> tuple[list[npt.NDArray[np.uint8] | None], list[tuple[str, str]]]:
-        """Pictures for the page, and two lines to go below each."""
+        """Pictures for the page, and the two lines below each."""
         images = self.top_losses(PICTURES)
         lines = [
             (
@@ -220,7 +220,7 @@ class Evaluation(Printed):
         return self._pictures(images, SIDE), lines
 
     def _figures(self) -> list[list[str]]:
-        """What the page says of all classes together, besides the headline."""
+        """The page's figures over all classes, besides the headline."""
         macro, skipped = self.macro, len(self.predictions.skipped)
         return [
             *([["top-5 accuracy", f"{self.top_k(5):.4f}"]] if len(self.classes) > 5 else []),
@@ -229,7 +229,7 @@ class Evaluation(Printed):
             ["macro F1", f"{macro.f1:.4f}"],
             ["macro ROC AUC", figure_text(macro.roc_auc, 4)],
             ["calibration error", f"{self.calibration_error:.4f}"],
-            *([["images left out, which could not be read", f"{skipped:,}"]] if skipped else []),
+            *([["unreadable images, left out", f"{skipped:,}"]] if skipped else []),
         ]
 
     def _rows(self, names: Sequence[Label]) -> Table:

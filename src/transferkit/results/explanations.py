@@ -1,4 +1,4 @@
-"""Explanations: where in each image the classifier finds what speaks for a class."""
+"""Explanations: where in each image the classifier finds evidence for a class."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 @public_in_room
 @dataclass(frozen=True, eq=False)  # arrays do not compare to one truth value
 class Explanation(plots.Drawn):
-    """Where in one image the classifier finds what speaks for a class.
+    """Where in one image the classifier finds evidence for a class.
 
     Attributes:
         label: the class that is explained.
         confidence: its probability, 0 to 1.
-        heatmap: float32 `(h, w)`, of the network's input size, 0 to 1: how much each place speaks for the class, as a share
-            of the strongest that speaks for or against it; 0 where nothing speaks for it.
+        heatmap: float32 `(h, w)`, of the network's input size, 0 to 1: the evidence for the class at each place, as a
+            share of the strongest evidence for or against it; 0 where there is no evidence for it.
         image: uint8 `(h, w, 3)`, RGB, as the network sees it.
-        shape: height and width in pixels that the image has itself, or where it is cropped or padded, the input size of the
-            network; figures show it in this aspect ratio.
+        shape: the image's own height and width in pixels, or the network's input size if it is cropped or padded;
+            figures show the image in this aspect ratio.
         path: the image's file, or None if it came as an array.
     """
 
@@ -43,7 +43,7 @@ class Explanation(plots.Drawn):
     path: str | None = None
 
     def plot(self) -> Figure:
-        """The image, and the heatmap over it, as a figure that is returned and not shown (extra ``plot``)."""
+        """A figure of the image without and with the heatmap; it is returned, not shown (extra ``plot``)."""
         name = Path(self.path).name if self.path else "image"
         return plots.overlays([self.image] * 2, [None, self.heatmap], [self.shape] * 2, [name, self._title()])
 
@@ -53,10 +53,10 @@ class Explanation(plots.Drawn):
 
 @public_in_room
 class Explanations(plots.Drawn, Sequence[Explanation]):
-    """The explanations of several images, in their order; a slice gives `Explanations` again.
+    """The explanations of several images, in order; a slice gives `Explanations` again.
 
     Attributes:
-        skipped: image -> reason, of the images that could not be read and are left out (``on_bad_image="skip"``).
+        skipped: image -> reason, for images that could not be read and were left out (``on_bad_image="skip"``).
     """
 
     def __init__(self, explanations: Sequence[Explanation], skipped: Mapping[str, str] | None = None) -> None:
@@ -69,7 +69,7 @@ class Explanations(plots.Drawn, Sequence[Explanation]):
         return np.array([one.heatmap for one in self], np.float32)
 
     def plot(self) -> Figure:
-        """A grid of the images with their heatmaps over them; one image alone is drawn as it is, too (extra ``plot``).
+        """A grid of the images under their heatmaps; a single image is drawn without its heatmap, too (extra ``plot``).
 
         Raises:
             InvalidInputError: there are none.

@@ -1,4 +1,4 @@
-"""What `export` measured of the file that it wrote."""
+"""What `export` measured about the file that it wrote."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from .text import Printed, Table
 @public_in_room
 @dataclass(frozen=True)
 class ExportReport(Printed):
-    """How an exported file compares with the classifier, run by its own runtime on the same images; prints as a table.
+    """How an exported file, run in its own runtime, compares with the classifier on the same images; prints as a table.
 
     Attributes:
         path: the file, or the folder of a SavedModel.
-        labels_path: the JSON file beside it, with the class names in the order of the probabilities, and the
-            thresholds of several labels.
+        labels_path: the JSON file beside it, with the class names in the order of the probabilities, and with several
+            labels per image, the thresholds.
         format: ``"SavedModel"``, ``"ONNX"``, ``"LiteRT"`` or ``"OpenVINO"``.
         quantize: the argument of `export`.
         images: how many images were compared.
-        difference: the largest difference of a probability, 0 to 1.
+        difference: the largest difference between their probabilities, 0 to 1.
         same_answers: share of the images for which both give the same class, or exactly the same labels, 0 to 1.
-        accuracy_before, accuracy: of the classifier and of the file, 0 to 1; with several labels an image, the share of
-            images whose labels are all right. None if the labels are not known.
+        accuracy_before, accuracy: of the classifier and of the file, 0 to 1; with several labels per image, the share
+            of images whose labels are all correct. None if the labels are not known.
         milliseconds_before, milliseconds: per image, in batches of eight, from pixels to probabilities.
-        size: bytes of all that was written, class names apart.
-        note: what the figures do not say, if anything.
+        size: bytes written, without the file of class names.
+        note: what the figures do not show, if anything.
     """
 
     path: Path

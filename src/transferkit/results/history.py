@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
 
 KEPT = {
-    "before": "the classifier from before",
-    "half-way": "the half-way point between the tuned network and the one before",
+    "before": "the previous classifier",
+    "half-way": "the half-way point between the previous network and the tuned one",
     "tuned": "the tuned network",
-    "labelled": "the head of the labelled images alone",
-    "unlabelled": "the head that learnt from the unlabelled images too",
+    "labelled": "the head trained on the labelled images alone",
+    "unlabelled": "the head trained on the unlabelled images too",
 }
 
 
 @public_in_room
 @dataclass(frozen=True)
 class Selection:
-    """How `fine_tune` chose between what it made and the classifier from before, or `fit` whether to use unlabelled images.
+    """How `fine_tune` chose between its result and the previous classifier, or `fit` whether to use unlabelled images.
 
     Attributes:
         kept: ``"tuned"``, ``"half-way"`` (each weight the mean of before and after) or ``"before"``; in `fit`
-            ``"unlabelled"`` or ``"labelled"``, by what the head learnt from.
-        loss_before, loss: mean cross-entropy of the classifier from before, and of the better of the other two; each with
+            ``"unlabelled"`` or ``"labelled"``, by the images that the head was trained on.
+        loss_before, loss: mean cross-entropy of the previous classifier, and of the better of the other two; each with
             its logits multiplied by the number that gives the lowest loss.
-        error: the standard error of the difference of the two, image by image.
+        error: the standard error of the difference between the two, paired by image.
         accuracy_before, accuracy: 0 to 1.
         images: how many images were compared; none of them was trained on.
         folds: how many folds these are from; 0 = they are validation images.
@@ -71,24 +71,23 @@ class Phase:
         name: ``"fit"`` or ``"fine_tune"``.
         first_layer: the first layer that was trained.
         metrics: name -> one float per epoch: ``loss``, ``accuracy``, with validation also ``val_loss`` and
-            ``val_accuracy``, and ``learning_rate`` at the end of the epoch. Empty where `fine_tune` measured in folds that
+            ``val_accuracy``, and ``learning_rate`` at the end of the epoch. Empty if the folds showed `fine_tune` that
             training on all images would not be kept.
-        kept: the epoch, counted from 1, at whose end training stood when the classifier was made; 0 = the classifier from
-            before was kept.
-        seconds: wall time of the training alone, runs in folds included.
-        pass_seconds: wall time of checking the images and computing their values.
-        skipped: image -> reason, of images that could not be read and were left out; not part of a saved classifier.
-        folds: in how many folds the images validated each other, so that ``val_loss`` and ``val_accuracy`` are means
-            over all of them; 0 = there are separate validation images, or none.
-        errors: the standard errors of ``val_loss`` and ``val_accuracy`` at the end of `fit`, where they were measured.
+        kept: the epoch, counted from 1, that the classifier was made from; 0 = the previous classifier was kept.
+        seconds: wall time of the training alone, including runs in folds.
+        pass_seconds: wall time of checking the images and extracting their features.
+        skipped: image -> reason, for images that could not be read and were left out; not part of a saved classifier.
+        folds: the number of cross-validation folds, where ``val_loss`` and ``val_accuracy`` are means over all images;
+            0 = there are separate validation images, or none.
+        errors: the standard errors of ``val_loss`` and ``val_accuracy`` at the end of `fit`, if they were measured.
         selection: how `fine_tune` chose, or `fit` with unlabelled images; None if there was no choice, or nothing to
             measure with.
-        images: class name -> how many images were trained on.
+        images: class name -> number of images trained on.
         validation_images: how many images were held out.
-        data: a SHA-256 that stands for the contents of the images that were trained on, in any order.
-        temperature: what the logits were divided by at the end of the phase, 0.5 to 2, which gives the lowest loss on
+        data: a SHA-256 of the contents of the images that were trained on, whatever their order.
+        temperature: the number, 0.5 to 2, that divides the logits from the end of the phase on, for the lowest loss on
             images that were not trained on; 1 = unchanged, or there were no such images. The figures of a head that is
-            solved for are with it (in folds, each fold with that of the others); those of epochs are without.
+            solved for include it (in folds, each fold uses that of the others); those of epochs do not.
     """
 
     name: str
@@ -137,7 +136,7 @@ class History(Printed, Mapping[str, list[float]]):
 
     @property
     def skipped(self) -> dict[str, str]:
-        """Image -> reason, of all images that could not be read and were left out (``on_bad_image="skip"``)."""
+        """Image -> reason, for all images that could not be read and were left out (``on_bad_image="skip"``)."""
         return {name: reason for phase in self.phases for name, reason in phase.skipped.items()}
 
     def __getitem__(self, name: str) -> list[float]:
@@ -158,7 +157,7 @@ class History(Printed, Mapping[str, list[float]]):
         return import_extra("pandas", "A DataFrame", "pandas").DataFrame(columns)
 
     def plot(self) -> Figure:
-        """Loss and accuracy over all phases as a figure, returned and not shown (extra ``plot``)."""
+        """A figure of loss and accuracy over all phases; it is returned, not shown (extra ``plot``)."""
         drawn = [phase for phase in self.phases if phase.epochs]
         ends = np.cumsum([phase.epochs for phase in drawn])[:-1].tolist()
         return plots.history(dict(self), ends, [phase.name for phase in drawn])
@@ -172,7 +171,7 @@ class History(Printed, Mapping[str, list[float]]):
             for epoch in range(phase.epochs)
         ]
         left_out = f"\n{len(self.skipped):,} images could not be read and were left out" if self.skipped else ""
-        return "", (["phase", "epoch", *shown], rows), "* the epoch at which training was kept" + left_out
+        return "", (["phase", "epoch", *shown], rows), "* the epoch that was kept" + left_out
 
     def __repr__(self) -> str:
         return f"<History: {self.epochs} epochs in {len(self.phases)} phases>"

@@ -1,4 +1,4 @@
-"""How right the labels of images are, of which each may have none or several."""
+"""How well a classifier predicts several labels per image."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ LONGEST = 50  # characters of a name in it
 
 @public_in_room
 class LabelScores(NamedTuple):
-    """The figures of one label; NaN where a figure is not defined (no image has it, or it was never given).
+    """The figures of one label; NaN where a figure is not defined (no image has it, or it was never predicted).
 
     Attributes:
         average_precision: the mean of the precisions at all images that have the label, ordered by its probability.
-        precision: share of the images that were given the label that have it.
-        recall: share of the images that have the label that were given it.
+        precision: share of the images predicted to have the label that have it.
+        recall: share of the images with the label that were predicted to have it.
         f1: the harmonic mean of the two.
-        threshold: the probability from which on the label is given.
+        threshold: the lowest probability at which the label is predicted.
         support: number of images that have it.
     """
 
@@ -49,20 +49,20 @@ class LabelScores(NamedTuple):
 
 @public_in_room
 class MultiLabelEvaluation(Printed):
-    """How right the labels of images are, of which each may have none or several; prints as a table.
+    """How well a classifier predicts several labels per image; prints as a table.
 
     Attributes:
         loss: the mean binary cross-entropy over images and labels, in nats (probabilities are clipped at 1e-7).
-        accuracy: share of images whose labels are all right, 0 to 1.
+        accuracy: share of images whose labels are all correct, 0 to 1.
         mean_average_precision: the mean over the labels that images have, 0 to 1; it needs no thresholds.
         micro_f1: F1 of all labels of all images together, 0 to 1.
-        macro_f1: the mean F1 of the labels that images have; one that was never given rightly counts as 0.
+        macro_f1: the mean F1 of the labels that images have; a label never predicted correctly counts as 0.
         per_label: name -> `LabelScores`.
         classes: class names `(n_classes,)`.
         predictions: the `MultiLabelPredictions` behind the figures.
         labels: the true names of each image, tuples in an array of objects `(n,)`.
 
-    Files are read again where they are drawn; images in memory are kept for that as long as the evaluation.
+    Files are read again to be drawn; for this, images in memory are kept as long as the evaluation.
     """
 
     def __init__(
@@ -101,25 +101,26 @@ class MultiLabelEvaluation(Printed):
         return frame
 
     def plot(self) -> Figure:
-        """The average precision of each label that images have, the highest on top, and its precision and recall, as a figure
-        that is returned and not shown (extra ``plot``).
+        """A figure of the average precision, precision and recall of each label that images have (extra ``plot``).
+
+        The label with the highest average precision is on top. The figure is returned, not shown.
         """
         found = [(str(name), scores) for name, scores in self._from_lowest() if scores.support]
         figures = np.array([scores[:3] for _, scores in found]).reshape(-1, 3)
         return plots.precisions([name for name, _ in found], figures)
 
     def html(self, path: str | PathLike[str]) -> None:
-        """Write one page with all of it, and pictures of the highest losses; it needs no other file and no network.
+        """Write all of it, with the images of highest loss, to one page that needs no other file and no network.
 
         Args:
-            path: ends in ``.html``, a URL too; an existing file is replaced.
+            path: a path or URL that ends in ``.html``; an existing file is replaced.
 
         Raises:
             InvalidInputError: another ending, or a path that cannot be written to.
         """
         target = pages.page_path(path)
         skipped = len(self.predictions.skipped)
-        left_out = f"<p>{skipped:,} images are left out, which could not be read.</p>" if skipped else ""
+        left_out = f"<p>{skipped:,} images could not be read and are left out.</p>" if skipped else ""
         head, rows = self._table(list(self.per_label.items()))
         body = (
             f"<p>{safe(self._headline())}</p>{left_out}<h2>Labels</h2>{html_table(head, rows, sortable=True)}"
@@ -128,7 +129,7 @@ class MultiLabelEvaluation(Printed):
         pages.write_page(target, "Evaluation", body)
 
     def _worst(self) -> tuple[list[npt.NDArray[np.uint8] | None], list[tuple[str, str]]]:
-        """Pictures for the page, and two lines to go below each."""
+        """Pictures for the page, and the two lines below each."""
         positions = np.argsort(-self._losses, kind="stable")[:PICTURES].tolist()
         pictures: list[npt.NDArray[np.uint8] | None] = [None] * len(positions)
         if self._thumbnails:
@@ -142,7 +143,7 @@ class MultiLabelEvaluation(Printed):
         return f"{true}; predicted: {given}; loss {self._losses[at]:.2f}"
 
     def _from_lowest(self) -> list[tuple[Label, LabelScores]]:
-        """Labels by average precision; those that no image has come last."""
+        """Labels in ascending order of average precision; those that no image has come last."""
         return sorted(self.per_label.items(), key=lambda row: np.nan_to_num(row[1].average_precision, nan=2))
 
     def _table(self, rows: Sequence[tuple[Label, LabelScores]]) -> Table:

@@ -1,4 +1,4 @@
-"""The labels that images are given, of which each may have none or several."""
+"""The predicted labels of images, any number for each."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .text import Table
 
 @public_in_room
 class MultiLabelPredictions(Predictions):
-    """The labels of several images, of which each may have none or several.
+    """The predicted labels of several images, any number for each.
 
-    As `Predictions`, but ``label`` and ``confidence`` of a `Prediction` are tuples: the names of all labels whose
+    Like `Predictions`, but ``label`` and ``confidence`` of a `Prediction` are tuples: the names of all labels whose
     probabilities reach their thresholds, the most probable first, and these probabilities.
 
     Attributes:
         classes: class names `(n_classes,)`.
         probabilities: float32 `(n, n_classes)`; each label has its own, so rows do not add up to 1.
-        thresholds: from which probability each label is given, float64 `(n_classes,)`.
+        thresholds: the lowest probability at which each label is predicted, float64 `(n_classes,)`.
         paths: a path or None per image.
         labels: the tuples of names, an array of objects `(n,)`.
         confidences: the tuples of probabilities, an array of objects `(n,)`.
@@ -58,7 +58,7 @@ class MultiLabelPredictions(Predictions):
         return MultiLabelPredictions(self.classes, *found, self.thresholds)
 
     def at_least(self, min_confidence: float) -> Predictions:  # noqa: ARG002
-        """Refused: each label has a threshold of its own."""
+        """Raise an InvalidInputError, since each label has its own threshold."""
         raise InvalidInputError(
             "min_confidence is for one label per image: with several, each label has a threshold. Leave it out, and compare "
             "`probabilities` with numbers of your own."
@@ -78,7 +78,7 @@ class MultiLabelPredictions(Predictions):
 
 
 def array_of_tuples(values: list[tuple[Any, ...]]) -> npt.NDArray[Any]:
-    """An array of tuples, which NumPy would make a matrix of if they are of one length."""
+    """An array of tuples, which NumPy itself would turn into a matrix if they have equal lengths."""
     array = np.empty(len(values), object)
     array[:] = values
     return array

@@ -1,4 +1,4 @@
-"""Pages of HTML that need no other file: what they show of numbers and images, and how they are written."""
+"""Build and write HTML pages of numbers and images that need no other file."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ..errors import InvalidInputError, bad_argument
 from .scores import Bin
 from .text import safe, shortened
 
-LARGEST_MATRIX = 300  # classes; the table of more would take megabytes
+LARGEST_MATRIX = 300  # classes; a larger table would take megabytes
 LONGEST = 28  # characters of a class name beside a matrix
-CHART = 320  # pixels of a side of the chart
+CHART = 320  # the side of the chart in pixels
 
 
 def page_path(path: str | PathLike[str]) -> Location:
@@ -39,7 +39,7 @@ def page_path(path: str | PathLike[str]) -> Location:
 
 
 def write_page(path: Location, title: str, body: str) -> None:
-    """Write a page; `body` is HTML, in which all text is `safe`. An existing file is replaced as a whole or not at all.
+    """Write a page; `body` is HTML with all text made `safe`. An existing file is replaced as a whole or not at all.
 
     Raises:
         InvalidInputError: the path cannot be written to.
@@ -80,7 +80,7 @@ def _picture(pixels: npt.NDArray[np.uint8]) -> str:
 
 
 def matrix(counts: npt.NDArray[np.int64], names: Sequence[str]) -> str:
-    """A confusion matrix as a table with its counts; colours are shares of the true class."""
+    """A confusion matrix as a table of counts; colours are shares of the true class."""
     if len(names) > LARGEST_MATRIX:
         return f"<p>Not shown for {len(names)} classes; .confusion_matrix holds it.</p>"
     heads = "".join(f'<th scope=col title="{safe(name)}"><span>{_short(name)}</span></th>' for name in names)
@@ -94,7 +94,7 @@ def matrix(counts: npt.NDArray[np.int64], names: Sequence[str]) -> str:
 
 def _matrix_row(counts: list[int], true: int, names: Sequence[str]) -> str:
     head, total = safe(names[true]), sum(counts)
-    cells = "".join(  # most are empty where there are many classes, so an empty one is short
+    cells = "".join(  # with many classes, most cells are empty, so an empty one is short
         f'<td style="--s:{count / total:.2f}" title="{head}, predicted {safe(name)}: {100 * count / total:.1f} %">{count}'
         if count
         else "<td>"
@@ -108,7 +108,7 @@ def _short(name: str) -> str:
 
 
 def calibration(bins: Sequence[Bin]) -> str:
-    """Accuracy by confidence as a drawing, a dot for each bin, with 95 % intervals; the diagonal is perfect."""
+    """A drawing of accuracy by confidence, a dot for each bin, with 95 % intervals; the diagonal is perfect."""
     ticks = "".join(
         f"<text x={x * CHART:.0f} y={CHART + 20} text-anchor=middle>{x:g}</text>"
         f"<text x=-8 y={(1 - x) * CHART + 4:.0f} text-anchor=end>{x:g}</text>"
@@ -119,8 +119,8 @@ def calibration(bins: Sequence[Bin]) -> str:
         f"aria-label='Accuracy by confidence'><path d='M0,0V{CHART}H{CHART}' /><path class=ideal d='M0,{CHART}L{CHART},0' />"
         f"{ticks}<text x={CHART / 2} y={CHART + 42} text-anchor=middle>confidence</text>"
         f"<text transform='translate(-44,{CHART / 2}) rotate(-90)' text-anchor=middle>accuracy</text>"
-        f"{''.join(map(_dot, bins))}</svg><p>Each dot is the images of one range of confidence, with the 95 % interval of "
-        "their accuracy. On the dashed line, confidence is as high as accuracy.</p>"
+        f"{''.join(map(_dot, bins))}</svg><p>Each dot stands for the images in one range of confidence, with the 95 % "
+        "interval of their accuracy. On the dashed line, confidence equals accuracy.</p>"
     )
 
 

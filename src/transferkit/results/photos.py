@@ -1,4 +1,4 @@
-"""Photos of the training data that are worth a look: those an image resembles, and those whose labels look wrong."""
+"""Training photos that are worth a look: those that an image resembles, and those whose labels look wrong."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Neighbour(NamedTuple):
         path: its file, or None if it came as an array.
         label: its class name; with several labels per image, a tuple of them.
         similarity: the cosine of the angle between the features of the two, at most 1.
-        position: where it is in the data of `fit`; validation data that `fit` was given is counted on from there.
+        position: its position in the training data of `fit`; validation data passed to `fit` is counted on from there.
     """
 
     path: str | None
@@ -37,10 +37,10 @@ class SuspiciousLabel(NamedTuple):
 
     Attributes:
         path: its file, or None if it came as an array.
-        label: the class name that it was given.
+        label: its class name in the data.
         suggested: the class name that fits better.
-        self_confidence: the probability of the given label, 0 to 1, by a classifier that was not trained on the photo.
-        position: where it is in the data of `fit`; validation data that `fit` was given is counted on from there.
+        self_confidence: the probability of `label`, 0 to 1, from a classifier that was not trained on the photo.
+        position: its position in the training data of `fit`; validation data passed to `fit` is counted on from there.
     """
 
     path: str | None

@@ -1,4 +1,4 @@
-"""Figures of numbers and of images, drawn with matplotlib (extra ``plot``); returned, never shown."""
+"""Figures of numbers and of images, drawn with matplotlib (extra ``plot``); they are returned, never shown."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-LARGEST = 40  # inches of a side of a confusion matrix
-FEW = 12  # up to so many classes, counts of 0 are written too
+LARGEST = 40  # the longest side of a figure in inches
+FEW = 12  # up to this many classes, counts of 0 are written too
 LONGEST = 40  # characters of a class name beside a matrix
 TITLE = 28  # characters of a line above an image
 
 
 class Drawn:
-    """What a notebook shows as its figure, where there is one and matplotlib is installed."""
+    """An object that a notebook shows as its figure, if it has one and matplotlib is installed."""
 
     def plot(self) -> Figure:
         raise NotImplementedError
@@ -40,10 +40,10 @@ class Drawn:
 
 
 def _figure(width: float, height: float) -> Figure:
-    """A figure outside of pyplot: nothing global changes. As the value of a cell, a notebook shows it."""
+    """A figure made without pyplot, so that no global state changes; as the value of a cell, a notebook shows it."""
     matplotlib = import_extra("matplotlib.figure", "Drawing", "plot")
     figure: Any = matplotlib.Figure(figsize=(width, height), layout="constrained")
-    figure._repr_png_ = partial(_png, figure)  # notebooks know only figures of pyplot
+    figure._repr_png_ = partial(_png, figure)  # by themselves, notebooks show only pyplot's figures
     return cast("Figure", figure)
 
 
@@ -94,7 +94,7 @@ def confusion(matrix: npt.NDArray[np.int64], names: Sequence[str]) -> Figure:
 
 
 def _write_counts(axes: Axes, matrix: npt.NDArray[np.int64], shares: npt.NDArray[np.float64], width: float) -> None:
-    """The counts, in cells of so many points, unless they would be too small to read."""
+    """Write the counts into cells of `width` points, unless they would be too small to read."""
     font = min(10.0, 0.55 * width, 1.3 * width / len(str(matrix.max())))
     for row, column in np.argwhere(matrix if len(matrix) > FEW else matrix >= 0) if font >= 5 else ():
         colour = "white" if shares[row, column] > 0.6 else "black"
@@ -102,7 +102,7 @@ def _write_counts(axes: Axes, matrix: npt.NDArray[np.int64], shares: npt.NDArray
 
 
 def calibration(bins: Sequence[Bin]) -> Figure:
-    """Accuracy by confidence with 95 % intervals, above how many images have that confidence."""
+    """Accuracy by confidence with 95 % intervals, above the number of images with that confidence."""
     figure = _figure(5, 6)
     top, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     count, confidence, accuracy, intervals = (np.array(column) for column in zip(*bins, strict=True))
@@ -149,7 +149,7 @@ def overlays(
 
 
 def _tiles(titles: Sequence[str], width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure with a place of so many inches below each title, in rows of up to six."""
+    """A figure with a tile of `width` x `height` inches for each title, in rows of up to six."""
     columns = min(6, max(1, len(titles)))
     rows = -(-len(titles) // columns)
     figure = _figure(width * columns, height * max(1, rows))
@@ -169,9 +169,9 @@ def tradeoff(
     *,
     title: str,
 ) -> Figure:
-    """Accuracies or losses, the best first, over milliseconds per image; a line joins those that nothing beats at their cost.
+    """Accuracies or losses, the best first, against milliseconds per image; a line joins those unbeaten at their cost.
 
-    Names stand in a column, so that they never overlap, each joined to its point.
+    The names are in a column, each joined to its point, so that they never overlap.
     """
     figure = _figure(8, max(4.0, 0.35 * len(names) + 1))
     axes = figure.subplots()
@@ -196,7 +196,7 @@ def tradeoff(
 
 
 def precisions(names: Sequence[str], figures: npt.NDArray[np.float64]) -> Figure:
-    """Average precision, precision and recall of labels `(n, 3)`, from the lowest, which is drawn at the bottom."""
+    """Average precision, precision and recall of labels `(n, 3)`, the lowest first, which is drawn at the bottom."""
     count, places = len(names), np.arange(len(names))
     step = max(1, math.ceil(count / LARGEST / 6))  # names that would be too small to read are left out
     figure = _figure(8, min(LARGEST, 0.25 * count + 1.2))
@@ -211,13 +211,13 @@ def precisions(names: Sequence[str], figures: npt.NDArray[np.float64]) -> Figure
 
 
 def coverage(shares: npt.NDArray[np.float64], accuracies: npt.NDArray[np.float64]) -> Figure:
-    """The accuracy on the surest images, over their share of all."""
+    """The accuracy on the most confident images, against their share of all."""
     figure = _figure(6, 4)
     axes = figure.subplots()
     axes.plot(100 * shares, 100 * accuracies, drawstyle="steps-pre")
     axes.set_xlim(0, 100)
     axes.set_ylim(top=100 + 0.02 * (100 - axes.get_ylim()[0]))  # the line at 100 shows, and nothing above it
-    axes.set_xlabel("images that are answered, the surest first (%)")
+    axes.set_xlabel("images answered, the most confident first (%)")
     axes.set_ylabel("accuracy on these (%)")
     axes.grid(alpha=0.3)
     return figure

@@ -1,4 +1,4 @@
-"""Predictions: the most probable class of each image, by its name."""
+"""Predictions: the most probable class of each image, by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas
 
 
-Label: TypeAlias = str | int | bool  # a class name, of the type that the labels of the training data have
+Label: TypeAlias = str | int | bool  # a class name, of the type of the labels of the training data
 
 
 @public_in_room
@@ -31,8 +31,8 @@ class Prediction(NamedTuple):
         confidence: the probability of the most probable class, 0 to 1.
         path: the image's file, or None if it came as an array.
         typicality: how much the image resembles the training images: the share of them that are less typical, 0 to 1.
-            NaN where the classifier does not know: it was trained on fewer than 20 images, on images whose features are
-            all alike, or saved by a version that did not measure it.
+            NaN if not known: the classifier was trained on fewer than 20 images or on images whose features are all
+            alike, or saved by a version that did not measure it.
     """
 
     label: Label | None
@@ -43,19 +43,19 @@ class Prediction(NamedTuple):
 
 @public_in_room
 class Predictions(Printed, Sequence[Prediction]):
-    """The predictions of several images, in their order.
+    """The predictions of several images, in order.
 
     A sequence of `Prediction`; ``np.asarray(predictions)`` is the array of labels `(n,)`. A slice, a boolean mask
-    `(n,)` and a list of positions give `Predictions` again: ``predictions[predictions.confidences < 0.8]``.
+    `(n,)` or a list of positions gives `Predictions` again: ``predictions[predictions.confidences < 0.8]``.
 
     Attributes:
         classes: class names `(n_classes,)`.
         probabilities: float32 `(n, n_classes)`, rows add up to 1.
         paths: a path or None per image.
         labels: the predicted class names `(n,)`; with `min_confidence`, an array of objects, None below it.
-        confidences: the probability of each most probable class, float32 `(n,)`.
+        confidences: the probability of each image's most probable class, float32 `(n,)`.
         typicalities: the `Prediction.typicality` of each image, float32 `(n,)`.
-        skipped: image -> reason, of the images that could not be read and are left out (``on_bad_image="skip"``).
+        skipped: image -> reason, for images that could not be read and were left out (``on_bad_image="skip"``).
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Predictions(Printed, Sequence[Prediction]):
         self.typicalities: npt.NDArray[np.float32] = unknown if typicalities is None else typicalities
 
     def at_least(self, min_confidence: float) -> Predictions:
-        """The same with None as the label where the confidence is lower, as `predict` gives with `min_confidence`."""
+        """The same with None as the label below this confidence, as `predict` gives with `min_confidence`."""
         least = check_share("min_confidence", min_confidence)
         unsure = Predictions(self.classes, self.probabilities, self.paths, self.skipped, self.typicalities)
         unsure.labels = self.labels.astype(object)
@@ -98,7 +98,7 @@ class Predictions(Printed, Sequence[Prediction]):
     def __getitem__(self, index: int | slice | Sequence[int] | npt.NDArray[np.generic]) -> Prediction | Predictions:
         if isinstance(index, numbers.Integral):
             label, path = self.labels[index], self.paths[int(index)]
-            label = label.item() if isinstance(label, np.generic) else label  # None is of no type of NumPy's
+            label = label.item() if isinstance(label, np.generic) else label  # None has no NumPy type
             return Prediction(label, float(self.confidences[index]), path, self._typicality(int(index)))
         paths = np.array(self.paths, object)[index].tolist()
         part = Predictions(self.classes, self.probabilities[index], paths, self.skipped, self.typicalities[index])
@@ -107,7 +107,7 @@ class Predictions(Printed, Sequence[Prediction]):
 
     def _typicality(self, index: int) -> float:
         typicality = float(self.typicalities[index])
-        return typicality if math.isfinite(typicality) else math.nan  # the one NaN that is equal in two tuples
+        return typicality if math.isfinite(typicality) else math.nan  # one NaN object, which is equal in two tuples
 
     def __len__(self) -> int:
         return len(self.probabilities)

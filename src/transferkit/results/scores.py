@@ -1,4 +1,4 @@
-"""What labelled probabilities say: intervals, areas under curves, and how far confidence is from accuracy."""
+"""Scores of labelled probabilities: intervals, areas under curves, and the gap between confidence and accuracy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .predictions import Label
 
 Codes = npt.NDArray[np.int64]  # the class of each image as its column of the probabilities
 BINS = 15  # of confidence, of equal width, as Guo et al. (2017) use
-NORMAL = 1.959964  # 95 % of a normal distribution lies within so many standard deviations
+NORMAL = 1.959964  # 95 % of a normal distribution lies within this many standard deviations
 
 
 @public_in_room
@@ -44,7 +44,7 @@ class ScoredImage(NamedTuple):
         predicted: the class that was predicted.
         confidence: the probability of the predicted class, 0 to 1.
         loss: the cross-entropy of this image in nats.
-        position: where it is in ``evaluation.predictions``.
+        position: its position in ``evaluation.predictions``.
     """
 
     path: str | None
@@ -62,8 +62,8 @@ class ConfusedPair(NamedTuple):
     Attributes:
         label: the true class.
         predicted: the class that was predicted.
-        images: how many.
-        share: of the images of the true class, above 0 to 1.
+        images: the number of such images.
+        share: their share of the images of the true class, above 0 to 1.
     """
 
     label: Label
@@ -73,12 +73,12 @@ class ConfusedPair(NamedTuple):
 
 
 class Bin(NamedTuple):
-    """The images whose confidence lies in one range.
+    """The images whose confidence is in one range.
 
     Attributes:
         images: how many there are.
         confidence: their mean confidence.
-        accuracy: the share of them that is classified rightly.
+        accuracy: the share of them that is classified correctly.
         interval: the 95 % interval of that share.
     """
 
@@ -89,7 +89,7 @@ class Bin(NamedTuple):
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, 1927), for images that are independent of each other."""
+    """The 95 % interval of a share (Wilson, 1927), assuming independent images."""
     share, scale = right / count, 1 + NORMAL**2 / count
     centre = share + NORMAL**2 / (2 * count)
     reach = NORMAL * (share * (1 - share) / count + (NORMAL / (2 * count)) ** 2) ** 0.5
@@ -97,7 +97,7 @@ def wilson(right: int, count: int) -> tuple[float, float]:
 
 
 def calibration_bins(confidences: npt.NDArray[np.float32], right: npt.NDArray[np.bool_]) -> list[Bin]:
-    """The bins of confidence that hold images, in rising order."""
+    """The confidence bins that contain images, in ascending order."""
     numbers = np.digitize(confidences, np.arange(1, BINS) / BINS, right=True)
     bins = []
     for number in np.unique(numbers):
@@ -109,20 +109,20 @@ def calibration_bins(confidences: npt.NDArray[np.float32], right: npt.NDArray[np
 
 
 def calibration_error(bins: list[Bin]) -> float:
-    """The mean distance of accuracy from confidence over all images, bin by bin (Guo et al., 2017)."""
+    """The mean gap between accuracy and confidence over all images, bin by bin (Guo et al., 2017)."""
     total = sum(one.images for one in bins)
     return sum(one.images / total * abs(one.accuracy - one.confidence) for one in bins)
 
 
 def in_top(probabilities: npt.NDArray[np.float32], codes: Codes, k: int) -> npt.NDArray[np.bool_]:
-    """Whether each image's class is among its `k` most probable; of equal ones the first comes first, as in `argmax`."""
+    """Whether each image's class is among its `k` most probable; among equal ones, the first wins, as in `argmax`."""
     top = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
     found: npt.NDArray[np.bool_] = (top == codes[:, np.newaxis]).any(axis=1)
     return found
 
 
 def roc_auc(probabilities: npt.NDArray[np.float32], codes: Codes) -> list[float]:
-    """Of each class against the others; NaN if there are no images of it, or none of another."""
+    """The area under the ROC curve of each class against the others; NaN if it has no images, or all of them."""
     from sklearn.metrics import roc_auc_score  # takes a second to import
 
     areas, odds = [], _odds(probabilities)
@@ -134,7 +134,7 @@ def roc_auc(probabilities: npt.NDArray[np.float32], codes: Codes) -> list[float]
 
 
 def _odds(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Each probability over the sum of the others: those near 1, which float32 rounds to 1, stay different."""
+    """Each probability over the sum of the others, so that those near 1, which float32 rounds to 1, stay different."""
     rows, top = np.arange(len(probabilities)), probabilities.argmax(axis=1)
     others = probabilities.astype(np.float64)
     rest = 1 - others

@@ -1,4 +1,4 @@
-"""Results as tables: in columns of text, and as HTML for notebooks and pages."""
+"""Format results as tables: text columns, and HTML for notebooks and pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Table: TypeAlias = "tuple[list[str], list[list[str]]]"  # the names of the colum
 
 
 class Printed:
-    """What prints as a table; a notebook shows the same as HTML."""
+    """A result that prints as a table, and that a notebook shows as HTML."""
 
     def _parts(self) -> tuple[str, Table, str]:
         """The text above the table, the table, and the text below it."""
@@ -26,7 +26,7 @@ class Printed:
 
 
 def text_table(head: list[str], rows: list[list[str]]) -> str:
-    """Text in columns: the first to the left, the others to the right."""
+    """Format text in columns, the first aligned left, the others right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [head, ["-" * width for width in widths], *rows]
     aligned = ([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines)
@@ -34,7 +34,7 @@ def text_table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def html_table(head: list[str], rows: list[list[str]], *, sortable: bool = False) -> str:
-    """The same as HTML; in a page, the heads of a sortable table are buttons that sort it."""
+    """Format a table as HTML; in a page, the headers of a sortable table are buttons that sort it."""
     wrap = "<button type=button>{}</button>" if sortable else "{}"
     heads = "".join(f"<th scope=col>{wrap.format(safe(name))}</th>" for name in head)
     lines = [f"<tr>{''.join(f'<td>{safe(cell)}</td>' for cell in row)}</tr>" for row in rows]
@@ -43,15 +43,15 @@ def html_table(head: list[str], rows: list[list[str]], *, sortable: bool = False
 
 
 def figure_text(value: float, digits: int = 3) -> str:
-    """A figure for a table; a dash where it is not defined."""
+    """A figure for a table; a dash if it is not defined."""
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def shortened(text: str, limit: int) -> str:
-    """Both ends of a text that is longer than `limit` characters."""
+    """Shorten a text to its two ends if it is longer than `limit` characters."""
     return text if len(text) <= limit else f"{text[: (limit - 1) // 2]}…{text[-(limit // 2) :]}"
 
 
 def safe(text: object) -> str:
-    """Text as part of HTML, in which it is nothing but text."""
+    """Escape text for use in HTML."""
     return html.escape(str(text))

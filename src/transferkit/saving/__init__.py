@@ -1,7 +1,7 @@
 """A classifier <-> one ``.keras`` file, written atomically, read as data only.
 
-`archive` is the zip file and its hash, `manifest` what it says of the classifier, `weights` its numbers; `writing` and
-`loading` put them together, and `card` says it in words.
+`archive` is the zip file and its hash, `manifest` the description of the classifier, `weights` its weights; `writing`
+and `loading` put them together, and `card` describes the classifier in words.
 """
 
 from .card import model_card

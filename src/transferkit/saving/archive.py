@@ -1,7 +1,7 @@
 """The archive: a zip file of known members, stored uncompressed, that ends with a hash of all bytes before it.
 
 The hash is the last thing in the file, in the comment of the zip archive, so it covers every byte: damage anywhere is
-noticed before anything is parsed. It does not stop an attacker, who can compute a new one; the other checks here do.
+detected before anything is parsed. It does not stop an attacker, who can compute a new one; the other checks here do.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ MEMBERS = {MANIFEST: True, TRAINED_ON: True, WEIGHTS: True, TYPICALITY: False, C
 
 SEAL = b"transferkit sha256 "  # before the hash
 DIGITS = 64
-PIECE = 2**20  # bytes that are read at once
-FLAGS = 0x0808  # that a member may have: its size is behind its content, its name is in UTF-8
+PIECE = 2**20  # bytes to read at once
+FLAGS = 0x0808  # allowed for a member: its size follows its content, its name is in UTF-8
 
 
 # ---- writing ----
@@ -43,7 +43,7 @@ def add_members(path: Path, members: dict[str, bytes]) -> None:
 
 
 def seal(path: Path) -> None:
-    """End an archive with its hash."""
+    """Append the hash of an archive to it."""
     with zipfile.ZipFile(path, "a") as archive:
         archive.comment = SEAL + b"0" * DIGITS
     with path.open("rb+") as file:
@@ -59,7 +59,7 @@ def is_sealed(file: BinaryIO) -> bool:
     """Whether a file ends with a hash.
 
     Raises:
-        ValueError: it does, and the hash is not that of the bytes before it.
+        ValueError: it does, but the hash is not that of the bytes before it.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(max(size - len(SEAL) - DIGITS, 0))
@@ -82,7 +82,7 @@ def _digest(file: BinaryIO, size: int) -> bytes:
 
 
 class _Pieces:
-    """A file that refuses to read much at once: `zipfile` would take a list of members of any length into memory."""
+    """A file that refuses to read much at once: `zipfile` would read a list of members of any length into memory."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -97,18 +97,18 @@ class _Pieces:
 
 def open_archive(file: BinaryIO) -> zipfile.ZipFile:
     """An archive whose members are read in pieces."""
-    return zipfile.ZipFile(_Pieces(file))  # all that zipfile needs of a file
+    return zipfile.ZipFile(_Pieces(file))  # has all that zipfile needs of a file
 
 
 def check_members(archive: zipfile.ZipFile) -> None:
-    """Each member is known and there once, and those that each file has are there.
+    """Check that each member is known, that none is there twice, and that none is missing.
 
     Raises:
-        ValueError: no.
+        ValueError: one of these does not hold.
     """
     names = [member.orig_filename for member in archive.infolist()]
     if foreign := set(names) - set(MEMBERS):
-        raise ValueError(f"it holds other members: {', '.join(sorted(map(repr, foreign))):.200}")
+        raise ValueError(f"it holds unknown members: {', '.join(sorted(map(repr, foreign))):.200}")
     if len(names) > len(set(names)):
         raise ValueError("it holds a member twice")
     if missing := [name for name, is_needed in MEMBERS.items() if is_needed and name not in names]:
@@ -118,7 +118,7 @@ def check_members(archive: zipfile.ZipFile) -> None:
 
 
 def _check_member(member: zipfile.ZipInfo) -> None:
-    """Members are stored as they are, so none can grow when it is read."""
+    """Refuse all but plain files stored uncompressed, so that none can grow when it is read."""
     if member.flag_bits & ~FLAGS:
         raise ValueError(f"its member {member.filename} is encrypted or of an unknown kind")
     if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
@@ -128,7 +128,7 @@ def _check_member(member: zipfile.ZipInfo) -> None:
 
 
 def read_member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
-    """The content of a member of at most so many bytes."""
+    """The content of a member of at most `most` bytes."""
     member = archive.getinfo(name)
     _check_member(member)
     if member.file_size > most:

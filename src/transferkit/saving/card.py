@@ -1,4 +1,4 @@
-"""A classifier in words: a model card in Markdown, with the YAML head that model hubs read.
+"""A description of a classifier: a model card in Markdown, with the YAML head that model hubs read.
 
 The head has no license, which only the author can choose, and no ``base_model``, which must be the id of a model on the
 hub: the backbone is a tag and is named in the text.
@@ -34,16 +34,16 @@ def model_card(manifest: Manifest, record: Backbone) -> str:
         "## Use",
         EXAMPLE,
         f"The input is RGB, 0 to 255, at {height} x {width} px; transferkit resizes images, and the network scales pixels. "
-        f"`keras.saving.load_model` opens the same file without transferkit. It also reads what could name code to run, so "
-        f"use it only on files that you trust.",
+        f"`keras.saving.load_model` opens the same file without transferkit. It also reads parts that can name code to "
+        f"run, so use it only on files that you trust.",
         "## Classes",
         _classes(manifest),
         "## Training",
         _training(manifest),
         "## Validation",
         "\n".join(f"- {_validation(phase)}" for phase in manifest.history_record().phases),
-        "Standard errors follow +-. Each figure is from images that the measured network was not trained on."
-        + ("" if manifest.thresholds is None else " Accuracy is the share of images whose labels are all right."),
+        "Standard errors follow +-. Each figure was measured on images that the network was not trained on."
+        + ("" if manifest.thresholds is None else " Accuracy is the share of images whose labels are all correct."),
         "## Limits",
         _limits(manifest),
     ]
@@ -61,13 +61,13 @@ def _head(tags: Iterable[str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Any text as one scalar of YAML."""
+    """Any text as one YAML scalar."""
     safe = (char if " " <= char <= "~" and char not in '"\\' else f"\\U{ord(char):08x}" for char in text)
     return f'"{"".join(safe)}"'
 
 
 def _plain(text: object) -> str:
-    """Any text as itself in Markdown, on one line."""
+    """Any text, escaped for Markdown, on one line."""
     return re.sub(r"([\\`*_\[\]<>&|~:@#!$])", r"\\\1", " ".join(str(text).split()))
 
 
@@ -85,7 +85,7 @@ def _backbone(manifest: Manifest, record: Backbone) -> str:
 
 
 def _classes(manifest: Manifest) -> str:
-    """The classes, and how many images of each were trained on in the last phase that says so."""
+    """The classes, and how many images of each were trained on in the last phase that has counts."""
     trained = [phase.images for phase in manifest.history_record().phases if phase.images]
     counts = trained[-1] if trained else {}
     names, left = manifest.classes[:MOST_CLASSES], len(manifest.classes) - MOST_CLASSES
@@ -107,9 +107,9 @@ def _training(manifest: Manifest) -> str:
 
 
 def _validation(phase: Phase) -> str:
-    """What was measured in a phase, and what was chosen by it."""
+    """What was measured in a phase, and what was chosen by these figures."""
     chosen = [] if phase.selection is None else [str(phase.selection)]
-    # The epochs of `fine_tune` are not of the network that was chosen.
+    # The figures of the epochs of `fine_tune` are not those of the network that was chosen.
     measured = [] if chosen and phase.name == "fine_tune" else [_measured(phase)]
     return f"{phase.name}: {'; '.join(measured + chosen)}"
 
@@ -117,7 +117,7 @@ def _validation(phase: Phase) -> str:
 def _measured(phase: Phase) -> str:
     found = {name: values[phase.kept - 1] for name, values in phase.metrics.items() if phase.kept}
     if "val_loss" not in found:
-        return "not measured on images that were not trained on"
+        return "not measured on held-out images"
     shown = {name: f"{found[name]:.4f}" for name in ("val_accuracy", "val_loss") if name in found}
     shown = {
         name: f"{text} (+-{phase.errors[name]:.4f})" if name in phase.errors else text for name, text in shown.items()
@@ -129,11 +129,11 @@ def _measured(phase: Phase) -> str:
 
 
 def _limits(manifest: Manifest) -> str:
-    half = "- The frozen part computes in half precision where the machine is fast at it.\n"
-    one = "- Every image gets one of the classes, also one that shows none of them.\n"
+    half = "- The frozen part computes in half precision on machines that are fast at it.\n"
+    one = "- Every image gets one of the classes, even if it shows none of them.\n"
     return (
         f"{one if manifest.thresholds is None else ''}"
-        "- The figures hold for images like those of the training data; others may be classified less well.\n"
+        "- The figures hold for images like the training images; others may be classified less well.\n"
         f"{half if manifest.precision == 'bfloat16' else ''}"
         "- Biases of the training images, and of the images that the backbone was trained on, are learned too."
     )

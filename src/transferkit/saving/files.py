@@ -1,4 +1,4 @@
-"""Where a classifier is written to and read from: a path, or an open binary file."""
+"""Where a classifier is written to and read from: a path, a URL, or an open binary file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Place: TypeAlias = str | os.PathLike[str] | BinaryIO
 
 
 def check_target(place: object) -> Location | BinaryIO:
-    """A path that ends in ``.keras``, in a folder that exists; such a URL; or a binary file that is open for writing."""
+    """A path that ends in ``.keras``, in an existing folder; such a URL; or a binary file that is open for writing."""
     if _is_file(place, "write"):
         return _checked_file(place, "writable", "wb")
     target = _as_path(place)
@@ -37,7 +37,7 @@ def check_target(place: object) -> Location | BinaryIO:
 
 @contextmanager
 def writing(target: Location | BinaryIO) -> Iterator[Path]:
-    """A path for a new file; what was written there is in `target` when the block ends.
+    """A path for a new file, which takes the place of `target`, or is written to it, when the block ends.
 
     Raises:
         BundleError: it cannot be written.
@@ -73,7 +73,7 @@ def _write_all(target: BinaryIO, piece: bytes) -> None:
 
 @contextmanager
 def opened(place: object) -> Iterator[BinaryIO]:
-    """The file, open at its start; of an open binary file what follows from where it stands.
+    """The file, open at its start; for an open binary file, what follows its current position.
 
     Raises:
         BundleError: there is no such file, or it cannot be read.
@@ -108,7 +108,7 @@ def _no_file(fault: str) -> BundleError:
 
 
 def _copied(source: BinaryIO) -> BinaryIO:
-    """The rest of a file or of a stream, where nobody else can change it."""
+    """A private copy of the rest of a file or stream, which nobody else can change."""
     copy: Any = tempfile.TemporaryFile(prefix="transferkit-")  # noqa: SIM115  # the caller closes it
     try:
         shutil.copyfileobj(source, copy)
@@ -122,7 +122,7 @@ def _copied(source: BinaryIO) -> BinaryIO:
 
 
 def shown_place(place: object) -> str:
-    """How messages name it."""
+    """How messages name a file."""
     if isinstance(place, (str, os.PathLike, Remote)):
         return repr(shown_url(str(place)))
     name = getattr(place, "name", None)
@@ -140,7 +140,7 @@ def _is_file(place: object, verb: str) -> bool:
 
 
 def _checked_file(place: Any, ability: str, mode: str) -> BinaryIO:
-    """An open file that gives or takes bytes."""
+    """An open file that reads or writes bytes."""
     if getattr(place, "closed", False):
         raise bad_argument("path", place, "is closed", f"Open it with mode {mode!r}")
     if isinstance(place, io.TextIOBase):

@@ -1,7 +1,7 @@
 """One ``.keras`` file -> a classifier's parts, read as data only.
 
 `transferkit.json` and the weights are read, the network is built from the registry, and nothing that the file describes
-is run. The checks go from cheap to dear: no network is built before the file shows that it may hold its weights.
+is run. The cheap checks come first: no network is built before the file proves large enough for its weights.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from .weights import computes_as_saved, load_weights, refuse_small
 
 @dataclass(frozen=True)
 class SavedClassifier:
-    """A file that is open, and what it says.
+    """An open file, and what it contains.
 
     Attributes:
         place: the file, as messages name it.
-        known: stands for the contents of the images that the classifier was trained on.
+        known: digests of the contents of the images that the classifier was trained on.
     """
 
     place: str
@@ -76,7 +76,7 @@ def _content(archive: zipfile.ZipFile, shown: str) -> dict[str, Any]:
 def _refuse_other_version(content: dict[str, Any], shown: str) -> None:
     version, writer = content.get("format_version"), content.get("transferkit_version")
     if type(version) is not int or not isinstance(writer, str):
-        raise ValueError(f"{MANIFEST} does not say which version it is of")
+        raise ValueError(f"{MANIFEST} does not give its version")
     if version != FORMAT_VERSION:
         raise BundleError(
             f"{shown} has the format version {version}, which is {'newer' if version > FORMAT_VERSION else 'older'} than "
@@ -86,7 +86,7 @@ def _refuse_other_version(content: dict[str, Any], shown: str) -> None:
 
 
 def read_typicality(saved: SavedClassifier, width: int) -> Typicality | None:
-    """What the file says of typical images, whose features have this width; None if it says nothing.
+    """What the file says about typical features, of this width; None if it says nothing.
 
     Raises:
         BundleError: it is invalid.
@@ -115,7 +115,7 @@ def rebuild(saved: SavedClassifier, record: Backbone, precision: Literal["float3
     network.set_feature_scale(manifest.feature_scale)
     try:
         load_weights(network.model, saved.archive)
-    except Exception as error:  # h5py and Keras raise many kinds for a file that does not fit
+    except Exception as error:  # h5py and Keras raise many kinds of errors for a file that does not fit
         raise BundleError(
             f"The weights in {saved.place} do not fit the backbone {manifest.backbone!r} as registered here "
             f"({first_line(error)}): it must be the backbone that the classifier was trained with. Register the same one."
@@ -130,7 +130,7 @@ def rebuild(saved: SavedClassifier, record: Backbone, precision: Literal["float3
 
 @contextmanager
 def _named(shown: str) -> Iterator[None]:
-    """Errors inside the block say that the file is damaged."""
+    """Make errors inside the block say that the file is damaged."""
     try:
         yield
     except BundleError:

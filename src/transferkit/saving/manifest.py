@@ -1,4 +1,4 @@
-"""What a file says of a classifier besides its weights: the member ``transferkit.json``, and its checks."""
+"""What a file says about a classifier besides its weights: the member ``transferkit.json``, and its checks."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from .archive import MANIFEST
 FORMAT_VERSION = 3
 LARGEST_MANIFEST = 4 * 2**20  # bytes
 MOST_BRACKETS = 100_000  # lists and objects take more memory than their text
-FEATURES = 64  # at most so many numbers are in the self-test
+FEATURES = 64  # in the self-test, at most
 
 
 def _versions() -> dict[str, str]:
-    """Of what wrote the file, besides transferkit."""
+    """The versions of what wrote the file, besides transferkit."""
     packages = {"keras": keras.__version__, "tensorflow": tf.__version__, "numpy": np.__version__}
     return {**packages, "python": platform.python_version()}
 
@@ -49,10 +49,10 @@ class Manifest:
     feature_scale: float  # what the head multiplies features by
     weights: str | None  # the constructor's argument; never the path of a weights file
     seed: int | None  # the constructor's argument
-    split_seed: int  # divided the images of `fit`: the same folder is divided alike later
+    split_seed: int  # of the split of `fit`, so that the same folder is split alike later
     self_test: list[float]  # what `self_test` gave when the classifier was saved
     history: list[dict[str, Any]]  # as `listed_phases` gives it
-    thresholds: list[float] | None = None  # with several labels an image, of each class; None = one label
+    thresholds: list[float] | None = None  # with several labels per image, of each class; None = one label
     class_weight: Any = None  # of `fit`: None, "balanced" or (class name, weight) pairs
     saved: str = field(default_factory=_now)
     versions: dict[str, str] = field(default_factory=_versions)
@@ -63,7 +63,7 @@ class Manifest:
         text = json.dumps(asdict(self), ensure_ascii=False, indent=1).encode()
         if len(text) > LARGEST_MANIFEST:
             raise BundleError(
-                f"The names of the {len(self.classes):,} classes, and what else {MANIFEST} says, take {len(text):,} bytes: a "
+                f"The names of the {len(self.classes):,} classes and the rest of {MANIFEST} take {len(text):,} bytes: a "
                 f"saved classifier has room for {LARGEST_MANIFEST:,}. Use shorter or fewer class names."
             )
         return text
@@ -78,7 +78,7 @@ class Manifest:
 
 
 def listed_phases(history: History) -> list[dict[str, Any]]:
-    """The phases for JSON: images as numbers in the order of the classes, and no file names of this machine."""
+    """The phases for JSON: numbers of images in the order of the classes, and no file names of this machine."""
     plain = (replace(phase, skipped={}) for phase in history.phases)
     return [{**asdict(phase), "images": list(phase.images.values())} for phase in plain]
 
@@ -95,7 +95,7 @@ def _phase(fields: dict[str, Any], classes: list[Label]) -> Phase:
 
 
 def parsed(text: bytes) -> dict[str, Any]:
-    """The object in a text of JSON, of which nothing has been checked.
+    """The object in a JSON text, whose content is not checked.
 
     Raises:
         ValueError: it is not JSON, or would take much memory.
@@ -109,13 +109,13 @@ def parsed(text: bytes) -> dict[str, Any]:
 
 
 def manifest_from(content: Mapping[str, Any]) -> Manifest:
-    """The manifest with the types and ranges that the rest relies on.
+    """The manifest, checked for the types and ranges that other code relies on.
 
     Raises:
-        ValueError: a value is invalid. Others for content of another structure.
+        ValueError: a value is invalid. Content of another structure raises other errors.
     """
     if odd := {one.name for one in fields(Manifest)} ^ set(content):
-        raise ValueError(f"{MANIFEST} lacks fields or has others: {some_of(sorted(odd))}")
+        raise ValueError(f"{MANIFEST} lacks fields or has unknown ones: {some_of(sorted(odd))}")
     manifest = Manifest(**content)
     if wrong := [name for name, holds in _rules(manifest).items() if not holds]:
         raise ValueError(f"{MANIFEST} holds invalid values of {some_of(wrong)}")
@@ -125,7 +125,7 @@ def manifest_from(content: Mapping[str, Any]) -> Manifest:
 
 
 def _rules(manifest: Manifest) -> dict[str, object]:
-    """Field -> whether it holds what it must."""
+    """Field -> whether its value is valid."""
     names, sides = manifest.classes, manifest.input_size
     seeds = [manifest.split_seed] if manifest.seed is None else [manifest.split_seed, manifest.seed]
     numbers = manifest.self_test

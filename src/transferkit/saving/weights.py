@@ -1,6 +1,6 @@
-"""The weights of a file -> a network, and features of a test image, by which it is the one that was saved.
+"""The weights of a file -> a network, and features of a test image, which show that it is the one that was saved.
 
-HDF5 can do more than hold numbers; what more it does is refused.
+HDF5 files can hold more than numbers; anything else is refused.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from .manifest import FEATURES
 ITEM_BYTES = 8  # of the largest numbers that Keras writes
 SPARE = 1000  # groups that a file may hold besides those of the layers and their parts
 # The features may differ by this share of the largest. Other processors and precisions round differently; other
-# preprocessing or layers differ by far more. Probabilities would not do: a sure classifier is often just as sure of the
-# wrong pixels.
+# preprocessing or layers differ by far more. Probabilities would not do: a confident classifier is often just as
+# confident about the wrong pixels.
 TOLERANCE = 0.02
 
 
 def refuse_small(archive: zipfile.ZipFile, record: Backbone, n_classes: int) -> None:
-    """A small file that names a large network or many classes would take memory before the weights are seen not to fit.
+    """Refuse a small file that names a large network or many classes, before they take memory.
 
     Raises:
         ValueError: the weights take fewer bytes than such a network in half precision.
@@ -44,7 +44,7 @@ def load_weights(model: keras.Model, archive: zipfile.ZipFile) -> None:
     """Fill a network with the weights of a file.
 
     Raises:
-        ValueError: the member is not plain numbers, or a weight is not finite. Keras raises more kinds.
+        ValueError: the member is not plain numbers, or a weight is not finite. Keras raises other errors.
     """
     with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
         path = Path(folder, WEIGHTS)
@@ -56,7 +56,7 @@ def load_weights(model: keras.Model, archive: zipfile.ZipFile) -> None:
             warnings.simplefilter("always")
             model.load_weights(path)
     if missed := [warning for warning in told if issubclass(warning.category, UserWarning)]:
-        raise ValueError(str(missed[0].message))  # Keras only warns of some weights that it did not find
+        raise ValueError(str(missed[0].message))  # Keras only warns about some weights that it did not find
     for variable in model.variables:
         if "float" in variable.dtype and not np.isfinite(variable.numpy()).all():
             raise ValueError(f"the weight {variable.path} holds values that are not finite")
@@ -78,7 +78,7 @@ def computes_as_saved(network: Network, saved: list[float]) -> bool:
 
 
 def _refuse_odd(path: Path, most: int) -> None:
-    """An HDF5 file as Keras writes it has groups and plain arrays of numbers, reached by one name each."""
+    """Refuse all but what Keras writes to HDF5: groups and plain arrays of numbers, each with one name."""
     seen: list[str] = []
 
     def check(name: str, item: h5py.Group | h5py.Dataset) -> None:
@@ -102,7 +102,7 @@ def _refuse_links(group: h5py.Group) -> None:
 
 
 def _refuse_odd_array(name: str, item: object) -> None:
-    """Filters unpack to any size, and arrays in other files or of objects are not weights."""
+    """Refuse filters, which unpack to any size, and arrays in other files or of objects, which are not weights."""
     if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual or item.chunks is not None:
         raise ValueError(f"{name!r} is not a plain array")
     if item.dtype.hasobject or item.dtype.fields or item.dtype.itemsize > ITEM_BYTES:

@@ -44,7 +44,7 @@ def describe(
 def save(
     target: Location | BinaryIO, network: Network, manifest: Manifest, known: Known, typicality: Typicality | None
 ) -> None:
-    """Write a new file, or replace the one that is there.
+    """Write a new file, or replace an existing one.
 
     Raises:
         BundleError: the disk is full, or the folder cannot be written to.
@@ -57,15 +57,15 @@ def save(
 
 
 def _save_model(network: Network, path: Path) -> None:
-    """What `keras.Model.save` writes; or, if a layer cannot be serialized, the weights, all that `load` reads.
+    """Write what `keras.Model.save` writes or, if a layer cannot be serialized, only the weights, which `load` reads.
 
-    Some layers of other libraries fail in `get_config`: the training must not be lost for that.
+    Some layers of other libraries fail in `get_config`: a trained network must not be lost because of that.
     """
     try:
         network.model.save(path)
         if foreign := foreign_members(path):
             raise TypeError(f"it writes {foreign[0]!r}")
-    except OSError:  # of the disk
+    except OSError:  # from the disk
         raise
     except Exception as error:  # such a layer may raise anything
         weights = path.with_name(WEIGHTS)

@@ -1,4 +1,4 @@
-"""Heads and tails, trained on stored values."""
+"""Training of the head, or of all layers behind a cut, on the values at the cut."""
 
 from .checkpoints import RunFolder, check_resume
 from .distribution import check_strategy, replicas_here

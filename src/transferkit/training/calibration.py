@@ -1,7 +1,7 @@
-"""Logits that say how sure they are: multiplied with one number, chosen on images that were not trained on.
+"""Calibrated probabilities: logits are multiplied by one number, chosen on images that were not trained on.
 
 The number goes into the last layer (Guo et al., 2017, "On Calibration of Modern Neural Networks"): a saved network
-gives the same probabilities in plain Keras, and no answer changes.
+gives the same probabilities in plain Keras, and no prediction changes.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from .scores import Scores, temperature
 
 
 def calibrate(dense: keras.layers.Dense, logits: npt.NDArray[Any], codes: Codes) -> float:
-    """Scale the last layer, which gave these logits of held-out images; returns the temperature."""
+    """Scale the last layer, which computed these logits of held-out images, and return the temperature."""
     factor = temperature(logits, codes) if np.isfinite(logits).all() else 1.0
     scale_logits(dense, factor)
     return 1 / factor
 
 
 def scale_logits(dense: keras.layers.Dense, factor: float) -> None:
-    """Multiply what the last layer gives with a number."""
+    """Multiply the output of the last layer by a number."""
     for variable in (dense.kernel, dense.bias):
         variable.assign(variable * factor)
 
 
 def calibrated(head: Head, codes: Codes, folds: Indices) -> Head:
-    """A head that is scaled by its out-of-fold logits, and what these say of it; as it is if there are none."""
+    """The head, scaled by its out-of-fold logits, with their scores; unchanged if there are none."""
     if not head.fold_heads:
         return head
     logits, codes, folds = head.logits[head.held_out], codes[head.held_out], folds[head.held_out]
@@ -44,7 +44,7 @@ def calibrated(head: Head, codes: Codes, folds: Indices) -> Head:
 
 
 def cross_fitted(logits: npt.NDArray[Any], codes: Codes, folds: Indices) -> Scores:
-    """Scores of out-of-fold logits, each fold at the temperature of the others: no image helps to scale its own."""
+    """Scores of out-of-fold logits, each fold at the temperature of the others: no image scales its own logits."""
     factors = np.ones((len(codes), 1))
     if len(np.unique(folds)) > 1:
         for fold in np.unique(folds).tolist():

@@ -1,6 +1,6 @@
-"""How far a training run has come, in a folder of the user's, so that a run that was killed can go on.
+"""Checkpoints of a training run in a folder that the user chooses, so that a killed run can go on.
 
-Each file is written whole or not at all, and read as numbers alone. A file that is damaged counts as not there.
+Each file is written whole or not at all, and holds only numbers. A damaged file counts as missing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def check_resume(folder: object) -> Path:
-    """The folder of a run, made if it does not exist.
+    """The folder of a run, created if it does not exist.
 
     Raises:
         InvalidInputError: it is not a path, or cannot be written to.
@@ -48,7 +48,7 @@ def check_resume(folder: object) -> Path:
 
 
 def digest(*arrays: npt.NDArray[Any]) -> str:
-    """Stands for the contents of arrays."""
+    """A hash of the contents of arrays."""
     whole = hashlib.sha256()
     for array in arrays:
         whole.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
@@ -59,8 +59,8 @@ class RunFolder:
     """The files of one phase of training in a folder; other files there are never touched.
 
     Args:
-        phase: ``"fit"`` or ``"fine_tune"``, and a number: the files begin with it.
-        writes: False in all processes but one, where several train together.
+        phase: ``"fit"`` or ``"fine_tune"``, and a number: file names begin with it.
+        writes: False in all processes but one, if several train together.
     """
 
     def __init__(self, folder: Path, phase: str, writes: bool = True) -> None:
@@ -71,13 +71,13 @@ class RunFolder:
         return int(self._facts().get("seed", new))
 
     def begin(self, facts: Mapping[str, object]) -> None:
-        """Note what the run depends on, or compare it with what was noted.
+        """Record what the run depends on, or compare it with what was recorded.
 
         Args:
-            facts: name, in words -> something that JSON can hold; ``"seed"`` among them.
+            facts: name, in words -> a value that JSON can hold; includes ``"seed"``.
 
         Raises:
-            InvalidInputError: the run in the folder was started with something else.
+            InvalidInputError: the run in the folder was started with different facts.
         """
         versions = {"format of the checkpoints": FORMAT, "version of transferkit": __version__}
         now = json.loads(json.dumps({**versions, **facts}))
@@ -86,7 +86,7 @@ class RunFolder:
         if noted and different:
             raise InvalidInputError(
                 f"The run in {str(self.folder)!r} was started with a different {' and a different '.join(different[:3])}: "
-                f"it goes on only as it was. Pass what it was started with, or another folder as resume."
+                f"it can only go on unchanged. Pass what it was started with, or another folder as resume."
             )
         if not noted:
             self._write(self.path("json"), lambda path: path.write_text(json.dumps(now, indent=1)))
@@ -121,7 +121,7 @@ class RunFolder:
         except OSError as error:
             raise TransferKitError(
                 f"The state of the run cannot be written to {str(path)!r} ({error.strerror or error}). Free some space or "
-                f"pass another folder as resume; with the same arguments, the run goes on from the last state there."
+                f"pass another folder as resume; with the same arguments, the run goes on from the last state saved."
             ) from error
 
 
@@ -133,7 +133,7 @@ class Checkpoint:
         self._written = time.monotonic()
 
     def load(self) -> dict[str, npt.NDArray[Any]] | None:
-        """None if there is no such file, or none that can be read."""
+        """The stored state; None if there is no such file, or it cannot be read."""
         try:
             with self._path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}  # zip keeps a checksum of each
@@ -141,7 +141,7 @@ class Checkpoint:
             return None
 
     def save(self, state: Callable[[], Arrays], now: bool = False) -> None:
-        """Write what `state` gives, if the last time was some seconds ago, or `now`.
+        """Write what `state` returns, if the last write was some seconds ago, or `now`.
 
         Raises:
             TransferKitError: the folder cannot be written to.

@@ -1,8 +1,8 @@
 """The steps of training on several devices, each of which takes its share of the images of a batch.
 
-TensorFlow's strategies copy each variable to every device and add up the gradients. What has to be equal to training on
-one device is done here: losses are divided by the images of the whole batch, and dropout draws for the whole batch. The
-loop over batches is outside of what the devices run, since TensorFlow cannot add up inside of a loop.
+TensorFlow's strategies copy each variable to every device and add up the gradients. This module does the rest that
+makes training equal to that on one device: it divides losses by the size of the whole batch, and draws dropout for the
+whole batch. The devices do not run the loop over batches, since TensorFlow cannot add up gradients inside a loop.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ..errors import InvalidInputError, bad_argument
 from ..images import Codes, Indices
 from .steps import Loop, Settings, compiled, logits_of
 
-PADDING = -1  # the code, or all codes, of a row that fills up a share, and counts for nothing
+PADDING = -1  # the code, or all codes, of a row that only pads a share and is ignored
 UNUSABLE = ("ParameterServerStrategy", "TPUStrategy", "CentralStorageStrategy")
 
 
 def replicas_here(strategy: Any) -> list[int]:
-    """The numbers of the replicas that this process runs; 0 is among them in one process only."""
+    """The numbers of the replicas that this process runs; only one process runs number 0."""
 
     def number() -> tf.Tensor:
         return tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -37,7 +37,7 @@ def check_strategy(strategy: Any, seed: int | None) -> Any:
     """A strategy that keeps a copy of each variable on each device.
 
     Raises:
-        InvalidInputError: something else, or several processes without a seed that they share.
+        InvalidInputError: something else, or several processes without a shared seed.
     """
     remedy = "Pass for example tf.distribute.MirroredStrategy()"
     if not isinstance(strategy, tf.distribute.Strategy):
@@ -54,7 +54,7 @@ def check_strategy(strategy: Any, seed: int | None) -> Any:
 
 
 class MirroredLoop(Loop):
-    """Steps on all devices of a strategy: the same weights as on one device, but for rounding."""
+    """Steps on all devices of a strategy, with the same resulting weights as on one device up to rounding."""
 
     def __init__(self, model: keras.Model, settings: Settings, whole: keras.Model | None, strategy: Any) -> None:
         super().__init__(model, settings, whole)
@@ -63,7 +63,7 @@ class MirroredLoop(Loop):
         self.first, self.here = min(here), len(here)
         self.global_size = settings.batch_size
         self.batch_size = -(-settings.batch_size // self.replicas) * self.here
-        for layer in model._flatten_layers():  # Keras has no public way to the layers inside a layer
+        for layer in model._flatten_layers():  # Keras has no public API for the layers inside a layer
             if type(layer).call is keras.layers.Dropout.call:
                 layer.call = partial(_dropout_of_whole_batch, layer)
 
@@ -73,7 +73,7 @@ class MirroredLoop(Loop):
             return
         raise InvalidInputError(
             "The processes of strategy differ in the number of their images, or of the epochs done: they would wait for each "
-            "other forever. Pass the same data in each of them, and as resume a folder that all of them see."
+            "other forever. Pass the same data in each of them, and a resume folder that all of them can read."
         )
 
     def _mean_of_all(self, mine: tf.Tensor) -> npt.NDArray[np.float32]:
@@ -84,7 +84,7 @@ class MirroredLoop(Loop):
         return self.strategy.experimental_local_results(means)[0].numpy()  # type: ignore[no-any-return]
 
     def own(self, images: Indices, codes: Codes) -> tuple[Indices, Codes]:
-        """The rows of this process; shares are filled up, so that all of a batch are equally long."""
+        """The rows of this process; shares are padded, so that all shares of a batch are equally long."""
         rows = np.concatenate([self._own(start, len(images)) for start in range(0, len(images), self.global_size)])
         own = codes[rows]
         own[rows < 0] = PADDING
@@ -102,11 +102,11 @@ class MirroredLoop(Loop):
         return tf.stack([loss, correct, self._sum_of_weights(), rate])
 
     def _share_of_step(self, values: list[tf.Tensor], codes: tf.Tensor) -> tf.Tensor:
-        """One device's part: the sums of its losses and right answers."""
+        """One device's share of a step: the sums of its losses and correct answers."""
         context = tf.distribute.get_replica_context()
         share = tf.shape(codes)[0] // self.here
         start = (context.replica_id_in_sync_group - self.first) * share
-        with tf.device("CPU:0"):  # a device is sent its own rows alone
+        with tf.device("CPU:0"):  # a device is sent only its own rows
             values, codes = [value[start : start + share] for value in values], codes[start : start + share]
         is_image = tf.cast((codes[:, 0] if self.has_several else codes) != PADDING, tf.float32)
         count = context.all_reduce("SUM", tf.reduce_sum(is_image))
@@ -122,7 +122,7 @@ class MirroredLoop(Loop):
 
 
 def _dropout_of_whole_batch(layer: keras.layers.Dropout, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-    """What `layer` drops of this device's share, as if one device had the whole batch."""
+    """Apply `layer` to this device's share, dropping what one device with the whole batch would drop."""
     if not training or not layer.rate:
         return inputs
     context, share = tf.distribute.get_replica_context(), tf.shape(inputs)[0]

@@ -1,4 +1,4 @@
-"""The head of `fit`: solved for, with its figures and what it learns from unlabelled images, or trained by steps."""
+"""The head of `fit`: solved for and scored, with unlabelled images if there are any, or trained by steps."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from .thresholds import best_thresholds
 
 # Features of more bytes than this are not copied into memory at once, so the head is trained by steps.
 SOLVED_BYTES = 2**30
-REPEATS = 3  # divisions into folds, where backbones are compared
+REPEATS = 3  # divisions into folds when backbones are compared
 HEAD_EPOCHS, HEAD_RATE = 30, 1e-3  # of a head that is trained by steps: benchmarks/recipe.py
 
 
 def is_solvable(values: Values) -> bool:
-    """Whether these values can be in memory at once."""
+    """Whether these values fit into memory at once."""
     return isinstance(values, StoredValues) and values.row_bytes * values.rows.size <= SOLVED_BYTES
 
 
@@ -52,7 +52,7 @@ def solve_head(
 
     Args:
         weights: of each class.
-        in_folds: report how well the images validate each other.
+        in_folds: report out-of-fold scores, in which the images validate each other.
         unlabelled: features of images without labels.
     """
     started = time.monotonic()
@@ -68,7 +68,7 @@ def solve_head(
     head = calibrated(head, data.codes, folds)
     if head.unmeasured and in_folds:
         names = split.training.classes[list(head.unmeasured)].tolist()
-        options.console.say(f"No image of the class {some_of(names)} could be held out: the figures say nothing of it.")
+        options.console.say(f"No image of the class {some_of(names)} could be held out: the figures do not cover it.")
     network.head[-1].kernel.assign(head.kernel)
     network.head[-1].bias.assign(head.bias)
     if network.thresholds is not None and len(head.fold_heads):
@@ -93,7 +93,7 @@ def train_by_steps(
     weights: npt.NDArray[np.float32],
     options: FitOptions,
 ) -> Phase:
-    """Train the head with Adam, scale its logits by the validation images, and keep the last epoch."""
+    """Train the head with Adam, keep the last epoch, and calibrate its logits on the validation images."""
     settings = Settings(
         keras.optimizers.Adam(HEAD_RATE if options.rate is None else options.rate),
         HEAD_EPOCHS if options.epochs is None else options.epochs,
@@ -118,7 +118,7 @@ def train_by_steps(
 def cross_validated(features: npt.NDArray[np.float32], split: Split, seed: int, console: Console) -> Scores:
     """The out-of-fold scores of the head that `fit` would solve for, on features `(n, d)` of the training images.
 
-    Each image's are means over several divisions into folds: two backbones may differ by points in a single one.
+    Each image's scores are means over several divisions into folds: in one alone, two backbones may differ by points.
     """
     features, codes = features * np.float32(unit_scale(features)), split.training.codes
     weights, n_classes = np.ones(codes.shape, np.float32), len(split.training.classes)
@@ -137,7 +137,7 @@ def cross_validated(features: npt.NDArray[np.float32], split: Split, seed: int, 
 
 
 def _new_rows(unlabelled: Extraction, split: Split) -> Indices:
-    """Unlabelled images that can be read and that neither train nor validate."""
+    """Unlabelled images that can be read and are used neither for training nor for validation."""
     rows = unlabelled.inspection.readable()
     return rows[~np.isin(trained_on(unlabelled.inspection.keys[rows]), np.concatenate(split.keys))]
 

@@ -1,7 +1,7 @@
-"""The best head on stored features: logistic regression, its strength chosen by cross-validation.
+"""The best head on stored features: logistic regression, with its penalty chosen by cross-validation.
 
 A head that is trained by steps is as good only if their number and rate suit the images: with many classes of few
-images, 30 epochs of Adam stay several points below. The solver has no such choice to make.
+images, 30 epochs of Adam stay several points below. The solver needs no such settings.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from ..images import Codes, Indices
 from .scores import Scores
 from .solver import Array, HeadSolver, center_of
 
-# C of scikit-learn, for features of unit size: from almost only the means of the classes to almost no penalty.
+# C of scikit-learn, for features of unit size: from a head of little more than class means to almost no penalty.
 STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-STRENGTH = 0.3  # where nothing can be held out: what was best with 3 to 20 images a class
+STRENGTH = 0.3  # if nothing can be held out: the best value with 3 to 20 images per class
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Head:
         kernel: float32 `(d, n_classes)`.
         bias: float32 `(n_classes,)`.
         strength: C of scikit-learn; the lower, the stronger the penalty.
-        logits: float32 `(n, n_classes)`, of each image by the head of the fold that held it out; 0 where none did.
+        logits: float32 `(n, n_classes)`, of each image from the head of the fold that held it out; 0 if none did.
         held_out: positions of the images that a fold held out.
-        scores: of the images that were held out.
-        fold_heads: kernel and bias of the head that was trained without each fold.
-        unmeasured: classes without an image that a fold held out, so that nothing is known of them.
-        temperature: what the logits of all these heads were divided by; `logits` are as they were before.
+        scores: of the held-out images.
+        fold_heads: fold -> kernel and bias of the head that was trained without it.
+        unmeasured: classes without a held-out image, about which nothing is known.
+        temperature: what the logits of all these heads were divided by; `logits` are not divided.
     """
 
     kernel: Array
@@ -60,14 +60,14 @@ def fit_head(
 ) -> Head:
     """The head with the lowest out-of-fold loss, trained on all images.
 
-    From a strong penalty to weaker ones: the search ends as soon as the loss rises. The penalty per image is the same in
-    the folds and at the end: more images at the same C would make a head that is more sure than those of the folds.
+    The search goes from a strong penalty to weaker ones and ends as soon as the loss rises. The penalty per image is
+    the same in the folds and at the end: with the same C, more images would make the head more confident.
 
     Args:
         features: float32 `(views * n, d)`, all images of one view after those of another.
-        measured: float32 `(n, d)`, of the images as they are.
+        measured: float32 `(n, d)`, of the unchanged images.
         codes, weights, folds: `(n,)`: the class, the weight in the loss, and the fold that holds the image out, -1 for
-            none. With several labels an image, codes and weights are `(n, n_classes)`.
+            none. With several labels per image, codes and weights are `(n, n_classes)`.
     """
     center, views = center_of(features), len(features) // len(codes)
     features = features - center
@@ -75,7 +75,7 @@ def fit_head(
     held_out = np.flatnonzero(folds >= 0)
     solvers = {fold: HeadSolver(center, n_classes) for fold in np.unique(folds[held_out]).tolist()}
     unmeasured = _unmeasured(codes, held_out)
-    # A choice by a part of the classes suits that part alone.
+    # A choice measured on some of the classes suits only those.
     strengths = (STRENGTH,) if len(unmeasured) > n_classes / 10 else STRENGTHS
     best = _Trial(STRENGTH, np.zeros((len(codes), n_classes), np.float32))
     with console.bar("solving for the head", len(STRENGTHS), "penalties") as bar:
@@ -102,7 +102,7 @@ def fit_head(
 
 
 def _unmeasured(codes: Codes, held_out: Indices) -> tuple[int, ...]:
-    """Classes of which no image is held out, although others are; with several labels an image, none."""
+    """Classes without a held-out image, if any image is held out; with several labels per image, none."""
     if codes.ndim > 1 or not len(held_out):
         return ()
     return tuple(np.setdiff1d(codes, codes[held_out]).tolist())
@@ -118,7 +118,7 @@ def head_of_strength(
 
 @dataclass
 class _Trial:
-    """One strength and what it gave."""
+    """One strength and its results."""
 
     strength: float
     logits: Array

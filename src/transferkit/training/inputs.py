@@ -1,4 +1,4 @@
-"""The values that a phase trains on: computed once and stored where there is room, else again in each epoch."""
+"""The values that a phase trains on: computed once and stored where there is room, else computed in each epoch."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from .options import FitOptions
 from .pseudo_labels import MOST_UNLABELLED
 from .steps import Data
 
-# Where nothing outlives the call, activations of more bytes than this are computed again in each epoch.
+# Without a store, activations of more bytes than this are computed again in each epoch.
 ACTIVATION_BYTES = DEFAULT_LIMIT
-# Images that the size of features is measured on, where the features are not stored, and where they are.
+# How many images the size of features is measured on: if the features are not stored, and if they are.
 SAMPLE = 256
 SAMPLE_OF_STORED = 16384
 ACTIVATIONS = "computing activations"  # the title of a progress bar
@@ -41,7 +41,7 @@ Both = tuple[Values, Values | None]  # of the training images, and of the valida
 
 
 def extract_features(cut: Cut, data: TrainingData, options: FitOptions) -> Extraction:
-    """The features of all images, and what the data check needs; with augmentation, only that."""
+    """The features of all images, and what the data check needs; with augmentation, only the latter."""
     images, storage = data.all_images, Storage(options.store)
     if options.augment is None:
         title = "computing features"
@@ -52,7 +52,7 @@ def extract_features(cut: Cut, data: TrainingData, options: FitOptions) -> Extra
 
 
 def extract_unlabelled(cut: Cut, images: Images, options: FitOptions) -> Extraction:
-    """The features of images without labels, of some of them if there are very many."""
+    """The features of unlabelled images; of a random sample if there are very many."""
     if len(images) > MOST_UNLABELLED:
         options.console.say(f"{MOST_UNLABELLED:,} of the {len(images):,} unlabelled images are used, drawn at random.")
         drawn = np.random.default_rng(options.seed).choice(len(images), MOST_UNLABELLED, replace=False)
@@ -63,7 +63,7 @@ def extract_unlabelled(cut: Cut, images: Images, options: FitOptions) -> Extract
 
 
 def head_inputs(cut: Cut, extraction: Extraction, split: Split, options: FitOptions) -> tuple[Data, Data | None]:
-    """Features to train on, and features to validate on: those that were extracted, or with augmentation new ones."""
+    """Features to train on and to validate on: those already extracted or, with augmentation, new ones."""
     if not extraction.values:
         return inputs(cut, split, options)
     rows = [part[np.newaxis] for part in split.rows]
@@ -72,7 +72,7 @@ def head_inputs(cut: Cut, extraction: Extraction, split: Split, options: FitOpti
 
 
 def inputs(cut: Cut, split: Split, options: FitOptions) -> tuple[Data, Data | None]:
-    """Values at a cut to train on, and to validate on: stored where possible, else a message says why not."""
+    """Values at a cut to train on and to validate on: stored where possible, else a message says why not."""
     return _data(_values(cut, split, options), split)
 
 
@@ -105,7 +105,7 @@ def _values(cut: Cut, split: Split, options: FitOptions) -> Both:
     why = (
         f"In half precision, the values before {cut.first_layer!r} would take "
         f"{readable(cut.extractor.value_bytes(rows) / 2)} for {rows} images, which is more than the limit of "
-        f"{readable(limit)} or than the free disk space, so every epoch computes them again from pixels."
+        f"{readable(limit)} or the free disk space, so every epoch computes them again from pixels."
     )
     return _live(cut, split, options, why)
 
@@ -126,12 +126,12 @@ def _stored(cut: Cut, split: Split, storage: Storage, options: FitOptions) -> Bo
 
 
 def _adds_unchanged(split: Split, options: FitOptions) -> bool:
-    """Whether views train, and the same images as they are say how well."""
+    """Whether to add the unchanged images: views train, and without a validation set these measure the result."""
     return options.views is not None and split.validation is None
 
 
 def _live(cut: Cut, split: Split, options: FitOptions, why: str) -> Both:
-    """Values that are computed again in each epoch; for validation images once, where there is room for them."""
+    """Values that are computed again in each epoch; those of validation images once, where there is room for them."""
     if why:
         options.console.say(why)
     values = LiveValues(split.training.images, cut.extractor, options.augment)
@@ -145,7 +145,7 @@ def _live(cut: Cut, split: Split, options: FitOptions, why: str) -> Both:
 
 
 def unit_scale_of(values: Values) -> float:
-    """`unit_scale` of features of training images, of as many as it takes."""
+    """`unit_scale` of the features of a sample of the training images."""
     most = min(len(values), SAMPLE_OF_STORED if isinstance(values, StoredValues) else SAMPLE)
     chosen = np.linspace(0, len(values) - 1, most).round().astype(np.int64)
     batches = [chosen[start : start + 32] for start in range(0, most, 32)]

@@ -1,7 +1,7 @@
 """Labels that look wrong, by confident learning (Northcutt et al., 2021, "Confident Learning").
 
-Heads that were not trained on an image say what it looks like. A class is likely if its probability is at least what the
-images of that class have on average; an image is suspicious if another class than its own is the likeliest of these.
+Heads that were not trained on an image predict its class. A class is likely if its probability is at least the average
+for the images of that class; an image is suspicious if the most probable of its likely classes is not its own.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from ..images import Codes, Indices, Split
 from ..results import SuspiciousLabel, SuspiciousLabels
 from .head import head_of_strength
 
-# The penalty per image (C of scikit-learn times images): strong, so that no head follows the wrong labels themselves.
+# The penalty per image (C of scikit-learn times images): strong, so that no head fits the wrong labels themselves.
 STRENGTH = 1.5
-ROUNDS = 2  # the later one does without the images that the one before suspects
+ROUNDS = 2  # the second trains without the images that the first one finds suspicious
 
 
 def suspicious_labels(
     features: npt.NDArray[np.float32], split: Split, folds: Indices, n: int | None
 ) -> SuspiciousLabels:
-    """Labels that look wrong, those first beside which another class is the most times as probable.
+    """Labels that look wrong, ranked by how many times more probable another class is.
 
     Args:
         features: float32 `(n, d)`, of unit size.
-        folds: in which each image is held out, -1 for none: such images are not judged.
-        n: how many to list; None = all that are suspicious.
+        folds: the fold that holds each image out; -1 for none: such images are not judged.
+        n: how many to list; None = all suspicious ones.
     """
     images, codes, names = split.training.images, split.training.codes, split.training.classes.tolist()
     suspicious = np.zeros(len(codes), bool)
@@ -52,7 +52,7 @@ def _out_of_fold(
 ) -> npt.NDArray[np.float64]:
     """Probabilities `(n, n_classes)` of each image, by a head that was trained on the trusted images of other folds.
 
-    All classes alike for an image in no fold.
+    Equal for all classes if an image is in no fold.
     """
     probabilities = np.full((len(codes), n_classes), 1 / n_classes)
     for fold in np.unique(folds[folds >= 0]).tolist():
@@ -70,7 +70,7 @@ def _out_of_fold(
 def _judged(
     probabilities: npt.NDArray[np.float64], codes: Codes, known: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.bool_], Codes]:
-    """Which images are suspicious, and the class that fits each best besides its own."""
+    """Which images are suspicious, and the class other than its own that fits each one best."""
     rows, n_classes = np.arange(len(codes)), probabilities.shape[1]
     owners = [known & (codes == code) for code in range(n_classes)]
     usual = np.array([probabilities[own, code].mean() if own.any() else 2.0 for code, own in enumerate(owners)])

@@ -1,7 +1,7 @@
 """Training behind the cut: epochs, callbacks, which epoch is kept, and the errors that stop it.
 
-Wrong numbers stop training in the epoch where they appear. Each step gives its loss and the sum of all weights, which
-is NaN or infinite as soon as one of them is.
+NaN and infinite values stop training in the epoch where they appear. Each step returns its loss and the sum of all
+weights, which is NaN or infinite as soon as any weight is.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ State = list[tuple[keras.Variable, npt.NDArray[Any]]]
 
 # The compiled loop takes about this many bytes of values at a time.
 BLOCK_BYTES = 2**23
-# A mean cross-entropy of so many nats says that the wrong class was held for certain, up to e^-1000, image after image.
-# No training that learns gets there; weights that ran away without becoming infinite do.
+# A mean cross-entropy of this many nats means that the right class has a probability of e^-1000, image after image.
+# A model that learns never gets there; weights that diverge without becoming infinite do.
 HIGHEST_LOSS = 1000.0
 UNCHANGED = "the classifier is unchanged."
 NOT_FINITE = "loss became NaN or infinite"
@@ -39,9 +39,9 @@ class TrainingResult:
     """The result of a phase.
 
     Attributes:
-        metrics: name -> one figure per epoch.
-        kept: the epoch at whose end training stood.
-        temperature: what the logits were divided by after that.
+        metrics: name -> one value per epoch.
+        kept: the epoch whose weights the model has.
+        temperature: what the logits were divided by after training.
     """
 
     metrics: dict[str, list[float]] = field(default_factory=dict)
@@ -53,13 +53,13 @@ class TrainingResult:
 def train(
     model: keras.Model, data: Data, validation: Data | None, settings: Settings, loop: Loop | None = None
 ) -> TrainingResult:
-    """Train a model in place; an error or Ctrl-C puts it back into the state before.
+    """Train a model in place; an error or Ctrl-C restores its earlier state.
 
     Args:
-        loop: the compiled functions of an earlier run with the same settings, which are used again.
+        loop: compiled functions to reuse, from an earlier run with the same settings.
 
     Raises:
-        TrainingError: loss or weights became NaN or infinite, or the loss of an epoch so high that nothing is learnt.
+        TrainingError: loss or weights became NaN or infinite, or the loss of an epoch is too high to learn from.
     """
     loop = Loop(model, settings) if loop is None else loop
     loop.reset()
@@ -75,7 +75,7 @@ def train(
 
 
 def loop_for(model: keras.Model, settings: Settings, whole: keras.Model | None, strategy: Any) -> Loop:
-    """The steps on one device, or on those of a strategy, in whose scope the variables were made."""
+    """The compiled steps on one device, or on those of a strategy, in whose scope the variables were created."""
     if strategy is None:
         return Loop(model, settings, whole)
     from .distribution import MirroredLoop
@@ -124,13 +124,13 @@ class _Run:
         return self.result
 
     def _state(self) -> dict[str, npt.NDArray[Any]]:
-        """All that the next epochs depend on."""
+        """Everything that the next epochs depend on."""
         values = {f"variable {number}": v.numpy() for number, v in enumerate(self._variables())}
         texts = self.random.bit_generator.state, self.result.metrics
         return values | {"random and metrics": np.array([json.dumps(text) for text in texts])}
 
     def _restored(self) -> int:
-        """How many epochs an earlier call has done; their state is put in place."""
+        """Restore the state of an earlier call, and return how many epochs it completed."""
         state = self.settings.checkpoint.load() if self.settings.checkpoint is not None else None
         if state is None or "random and metrics" not in state:
             return 0
@@ -138,15 +138,15 @@ class _Run:
             variable.assign(state[f"variable {number}"])
         self.random.bit_generator.state, self.result.metrics = map(json.loads, state["random and metrics"].tolist())
         self.result.kept = len(self.result.metrics["loss"])
-        self.settings.console.say(f"{self.settings.title} goes on after epoch {self.result.kept}.")
+        self.settings.console.say(f"{self.settings.title} continues after epoch {self.result.kept}.")
         return self.result.kept
 
     def _variables(self) -> list[keras.Variable]:
-        """What training changes: weights, the states of generators, and what the optimizer remembers."""
+        """What training changes: weights, generator states, and the variables of the optimizer."""
         return [*self.model.variables, *self.loop.optimizer.variables]
 
     def _epoch(self, epoch: int) -> dict[str, float]:
-        """The figures of one epoch, as callbacks get them."""
+        """Train for one epoch, and return its metrics as callbacks get them."""
         order = self.random.permutation(len(self.data))
         self.rate = 0.0  # the highest of the epoch so far
         numbers = np.concatenate(list(self._steps(order, epoch)))
@@ -160,10 +160,10 @@ class _Run:
         return logs
 
     def _steps(self, order: npt.NDArray[np.int64], epoch: int) -> Iterator[npt.NDArray[np.float32]]:
-        """The numbers of all steps, float32 `(steps, 4)`, call by call."""
+        """Run all steps, and yield their numbers, float32 `(steps, 4)`, call by call."""
         given, rows = self.data.values, self.settings.batch_size
         if self.hooks is None and isinstance(given, StoredValues) and all(len(t.shape) == 2 for t in given.tensors):
-            rows *= max(1, BLOCK_BYTES // (given.row_bytes * rows))  # many batches of vectors in a compiled call
+            rows *= max(1, BLOCK_BYTES // (given.row_bytes * rows))  # many batches of vectors in one compiled call
         calls = [order[start : start + rows] for start in range(0, len(order), rows)]
         own = [self.loop.own(images, self.data.codes[images]) for images in calls]
         read = given.batches([rows for rows, _ in own], epoch - 1)
@@ -185,7 +185,7 @@ class _Run:
         self.settings.console.say(f"{self.settings.title}, epoch {epoch} of {self.settings.epochs}: {figures}", level=2)
 
     def _keep(self) -> None:
-        """Note if a callback brought back an earlier epoch."""
+        """Note the epoch whose weights a callback restored, if one did."""
         for callback in self.settings.callbacks:
             if isinstance(callback, keras.callbacks.EarlyStopping) and callback.restore_best_weights:
                 self.result.kept = callback.best_epoch + 1
@@ -205,13 +205,13 @@ class _Run:
             "in the batch of",
             self.data.names(batch),
             "training needs finite numbers",
-            "look at these images and what the augmentation makes of them",
+            "look at these images and at what the augmentation does to them",
         )
 
     def _refuse_divergence(
         self, epoch: int, loss: float, losses: npt.NDArray[np.float32], order: npt.NDArray[np.int64]
     ) -> None:
-        """Stop where the mean loss is too high to learn from; `losses` are the sums of the steps."""
+        """Stop if the mean loss is too high to learn from; `losses` holds the sum of each step."""
         limit = HIGHEST_LOSS * max(1.0, float(self.settings.class_weights.max()))
         if loss <= limit:
             return
@@ -221,12 +221,12 @@ class _Run:
             f"The mean loss of epoch {epoch} was {loss:.4g}",
             "the highest in the batch of",
             self.data.names(order[worst * size :][:size]),
-            f"in training that learns, the loss stays below {limit:g}",
+            f"the loss of a model that learns stays below {limit:g}",
             "check whether these images contain far larger values than the others",
         )
 
     def _validated(self, epoch: int, validation: Data) -> dict[str, float]:
-        """The figures of validation; a loss that is not finite stops training."""
+        """The validation metrics; a loss that is not finite stops training."""
         scores = Scores.of(self.loop.logits(validation), validation.codes)
         wrong = np.flatnonzero(~np.isfinite(scores.losses))
         if wrong.size:
@@ -247,7 +247,7 @@ class _Run:
         )
 
     def _refuse_wrong_weights(self, when: str) -> None:
-        """Each step checks the weights itself: this finds what changed them between steps."""
+        """Stop if something between steps, such as a callback, broke the weights; each step checks them itself."""
         if not math.isfinite(self.loop.sum_of_weights()):
             raise TrainingError(
                 f"The weights hold NaN or infinite values {when}, which did not come from a training step: training "
@@ -256,20 +256,20 @@ class _Run:
 
 
 def _has_batch_hooks(callback: keras.callbacks.Callback) -> bool:
-    """Whether a callback wants to be called at every step."""
+    """Whether a callback has to be called at every step."""
     base = keras.callbacks.Callback
     return any(getattr(type(callback), h) is not getattr(base, h) or h in vars(callback) for h in BATCH_HOOKS)
 
 
 def _seed(model: keras.Model, seed: int) -> None:
-    """Set the generators of dropout layers, so that a phase does not depend on what drew from them before."""
+    """Seed the generators of dropout layers, so that a phase does not depend on earlier draws."""
     states = [variable for variable in model.variables if variable.name == "seed_generator_state"]
     for number, state in enumerate(states):
         state.assign([(seed + number) % 2**32, 0])
 
 
 def state_of(model: keras.Model) -> State:
-    """All variables and their values: a callback may change any."""
+    """All variables and their values: a callback may change any of them."""
     return [(variable, variable.numpy()) for variable in model.variables]
 
 

@@ -1,4 +1,4 @@
-"""Adam with a rate of its own for each variable, and the course of the rate over a run."""
+"""Adam with a separate rate for each variable, and the schedule of the rate over a run."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-WARM_UP = 0.1  # of all steps: Adam knows nothing of the gradients yet
+WARM_UP = 0.1  # of all steps: Adam has no statistics of the gradients yet
 
 
 class LayerwiseAdam(keras.optimizers.Adam):  # type: ignore[misc]  # Keras has no types
-    """Adam; the rate is multiplied with the number of each variable, in the order of `build`.
+    """Adam with a factor on the rate of each variable, in the order of `build`.
 
-    Gradients cannot be scaled instead: Adam divides by their size.
+    Scaling the gradients instead has no effect: Adam divides by their size.
     """
 
     def __init__(self, learning_rate: Any, rates: Sequence[float]) -> None:
@@ -29,8 +29,8 @@ class LayerwiseAdam(keras.optimizers.Adam):  # type: ignore[misc]  # Keras has n
 class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # Keras has no types
     """From zero to `peak` in a tenth of the steps, then down to zero along a cosine.
 
-    After Loshchilov and Hutter (2017), "SGDR"; the warm-up after Goyal et al. (2017). A compiled step reads `steps`, which
-    each run sets to its own length.
+    After Loshchilov and Hutter (2017), "SGDR"; the warm-up after Goyal et al. (2017). A compiled step reads `steps`,
+    which each run sets to its own length.
     """
 
     def __init__(self, peak: float) -> None:

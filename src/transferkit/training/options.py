@@ -20,23 +20,23 @@ from .checkpoints import Checkpoint, RunFolder
 LearningRate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule | Literal["auto"]
 
 # Adam moves each weight by about the rate in each step. Weights are mostly below 1, also in a head on features of unit
-# size: a higher rate is a typing error, such as 1e6 for 1e-6.
+# size: a higher rate is a typo, such as 1e6 for 1e-6.
 HIGHEST_RATE = 100.0
 
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What a call of `fit` or `fine_tune` was given, checked.
+    """The checked options of a call of `fit` or `fine_tune`.
 
     Attributes:
-        epochs: None = as many as the recipe takes.
+        epochs: None = as many as the recipe uses.
         rate: None = the rate of the recipe.
         skip: leave out images that cannot be read.
         augment: changes a batch of training pixels, or None.
-        views: fixed changed versions of each training image, or None; `augment` is then for values that are not stored.
-        store: where computed values are kept, or None.
+        views: fixed changed versions of each training image, or None; `augment` then only serves values not stored.
+        store: where computed values are stored, or None.
         seed: of the order of images.
-        folder: where the state of the run is kept, or None.
+        folder: where the state of the run is stored, or None.
         strategy: a `tf.distribute.Strategy` for training by steps; None = one device.
     """
 
@@ -54,28 +54,28 @@ class FitOptions:
     strategy: Any = None
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Where variables are made that each device of the strategy has a copy of."""
+        """The scope in which to create variables that each device of the strategy has a copy of."""
         return nullcontext() if self.strategy is None else self.strategy.scope()
 
     @property
     def checkpoint(self) -> Checkpoint | None:
-        """Keeps the state of the run on all images."""
+        """Stores the state of the run on all images."""
         return None if self.folder is None else self.folder.checkpoint("run")
 
     @property
     def solves(self) -> bool:
-        """Whether `fit` solves for the head: nothing says how to train it, and its features are stored."""
+        """Whether `fit` solves for the head: no option says how to train it, and its features are stored."""
         by_steps = self.epochs is not None or self.rate is not None or self.callbacks
         return not by_steps and (self.augment is None or self.views is not None)
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What only `fine_tune` takes, checked.
+    """The checked options that only `fine_tune` has.
 
     Attributes:
-        steps: None = as many as the recipe takes.
-        new_head: start from a head of these images alone: they are all that the classifier knows.
+        steps: None = as many as the recipe uses.
+        new_head: start from a head solved for on these images alone: the classifier has seen no others.
         layer_decay: the rate of the first trained layer, as a share of that of the head.
     """
 
@@ -89,7 +89,7 @@ def check_callbacks(callbacks: object) -> list[keras.callbacks.Callback]:
     """One Keras callback or several -> a list.
 
     Raises:
-        InvalidInputError: something else is among them.
+        InvalidInputError: one of them is not a Keras callback.
     """
     listed = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
     for callback in listed:
@@ -104,8 +104,8 @@ def check_rate(rate: Any, callbacks: Sequence[keras.callbacks.Callback]) -> Any:
     """A learning rate: a positive number up to 100, or a Keras schedule if no callback sets rates; None for ``"auto"``.
 
     Raises:
-        InvalidInputError: something else, a first value that no training survives, or both a schedule and a callback
-            that sets rates.
+        InvalidInputError: something else, a first value out of range, or both a schedule and a callback that sets
+            rates.
     """
     remedy = "Pass for example 0.001"
     if isinstance(rate, str) and rate == "auto":
@@ -125,10 +125,10 @@ def check_rate(rate: Any, callbacks: Sequence[keras.callbacks.Callback]) -> Any:
 
 
 def refuse_rate_setters(callbacks: Sequence[keras.callbacks.Callback], other: str, remedy: str) -> None:
-    """Callbacks that set the learning rate, where something else does.
+    """Refuse callbacks that set the learning rate if `other` does so, too.
 
     Raises:
-        InvalidInputError: there is one.
+        InvalidInputError: there is such a callback.
     """
     setters = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
     for callback in callbacks:
@@ -140,8 +140,8 @@ def refuse_rate_setters(callbacks: Sequence[keras.callbacks.Callback], other: st
 
 
 def _first_value(schedule: Any) -> float | None:
-    """A schedule's rate at the first step; None where it cannot be computed outside of training."""
+    """A schedule's rate at the first step; None if it cannot be computed outside training."""
     try:
         return float(schedule(0))
-    except Exception:  # a schedule of the user's may need anything
+    except Exception:  # a user's schedule may need anything
         return None

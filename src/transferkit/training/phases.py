@@ -1,4 +1,4 @@
-"""The steps of both phases: check and split the images, train what is behind the cut, say how well."""
+"""The steps of both phases: check and split the images, train what is behind the cut, report the result."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class CheckedImages(NamedTuple):
     """Images that can be read, split into training and validation images.
 
     Attributes:
-        report: the faults of all images; None if they were checked by an earlier call.
-        skipped: image -> reason, of the images that are left out.
+        report: the faults of all images; None if an earlier call checked them.
+        skipped: image -> reason, for the images that are left out.
     """
 
     split: Split
@@ -39,7 +39,7 @@ class CheckedImages(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What a phase did, and what its training images say of what is typical."""
+    """The result of a phase, and the typicality measured on its training images."""
 
     phase: Phase
     typicality: Typicality | None
@@ -48,11 +48,11 @@ class Trained(NamedTuple):
 def check(
     data: TrainingData, inspection: Inspection, seed: int, console: Console, known: Known | None = None
 ) -> CheckedImages:
-    """The data check on what was seen of the images; those that are `known` do not validate."""
+    """Run the data check on an inspection, and split the images; `known` ones are not used for validation."""
     report = diagnose(data.sets, inspection)
     split = data.split(inspection.readable(), inspection.keys, inspection.thumbnails, seed, known)
     if known is not None and split.validation is not None:
-        console.say(f"{len(split.validation):,} images that the classifier was not trained on before validate it.")
+        console.say(f"{len(split.validation):,} images that the classifier was not trained on before are held out.")
     skipped = inspection.reasons(data.all_images)
     if skipped:
         console.say(f"{len(skipped):,} images cannot be read and are left out; history_.skipped says why.")
@@ -71,11 +71,11 @@ def train_head(
     in_folds: bool,
     unlabelled: Images | None,
 ) -> Trained:
-    """The first phase: the best head on features of the frozen backbone; or one trained as the options say.
+    """The first phase: solve for the best head on features of the frozen backbone, or train one as the options say.
 
     Args:
-        in_folds: report how well the images validate each other, where the head is solved for.
-        unlabelled: images that the head learns from too, where it is solved for.
+        in_folds: report out-of-fold scores, if the head is solved for.
+        unlabelled: images that the head also learns from, if it is solved for.
     """
     started = time.monotonic()
     data, validation = head_inputs(cut, extraction, split, options)
@@ -88,7 +88,7 @@ def train_head(
     if options.solves and is_solvable(data.values):
         if options.strategy is not None:
             options.console.say(
-                "The head is solved for on one device: strategy is for heads that are trained by steps."
+                "The head is solved for on one device: strategy applies to heads that are trained by steps."
             )
         phase = solve_head(network, data, validation, split, weights, options, in_folds, others)
     else:
@@ -108,9 +108,9 @@ def tune(
     tuning: Tuning,
     selects: bool,
 ) -> Trained:
-    """A later phase: train everything behind the cut, on the values before it; keep it, or if it `selects` what is better.
+    """A later phase: train everything behind the cut on the values at it; if it `selects`, keep only a better result.
 
-    Layers before the cut, and the statistics of BatchNormalization everywhere, stay as they are.
+    Layers before the cut, and the statistics of BatchNormalization everywhere, do not change.
     """
     started = time.monotonic()
     weights = class_weights(class_weight, split.training.codes, split.training.classes)
@@ -124,7 +124,7 @@ def tune(
     seconds = time.monotonic() - started
     folds = split.folds(FOLDS, options.seed) if selects and validation is None else None
     run = TuningRun(cut, network.head[-1], settings, options.folder, options.strategy)
-    # With epochs or callbacks, the run on all images is what the user asked to see.
+    # A user who passes epochs or callbacks wants to see the run on all images.
     may_skip = options.epochs is None and not options.callbacks
     result, selection = run.tuned(data, validation if selects else None, folds, validation, may_skip)
     network.thresholds = network.thresholds if run.thresholds is None else run.thresholds
@@ -133,15 +133,15 @@ def tune(
     phase = replace(phase, selection=selection, kept=kept, temperature=result.temperature)
     if selects and selection is None:
         options.console.say(
-            "No images could be left out to compare the result with the classifier from before, so the result is kept: to "
-            "compare takes two classes, and two different images of one. Pass validation images."
+            "No images could be left out to compare the result with the previous classifier, so the result is kept: a "
+            "comparison needs two classes, and two different images of one of them. Pass validation images."
         )
     options.console.say(_summary(phase))
     return Trained(phase, _typicality(cut, data, options) if kept else None)
 
 
 def _typicality(cut: Cut, data: Data, options: FitOptions) -> Typicality | None:
-    """What the features of the training images, as they are, say of what is typical."""
+    """The typicality measured on the features of a sample of the unchanged training images."""
     some = data.subset(sample(len(data))).without_changes()
     return Typicality.of_training(Inference(cut.features, options.batch_size)(some))
 
@@ -155,7 +155,7 @@ def _facts(
     tuning: Tuning | None,
     measures: bool,
 ) -> dict[str, object]:
-    """All that the result depends on, in the words that an error uses."""
+    """Everything that the result depends on, in the words that an error uses."""
     rate: Any = options.rate
     is_schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
     codes = [part.codes for part in (split.training, split.validation) if part is not None]
@@ -193,7 +193,7 @@ def _intention(cut: Cut, network: Network, settings: Settings) -> str:
 
 
 def _summary(phase: Phase) -> str:
-    """One line on the result of a phase."""
+    """One or two lines on the result of a phase."""
     took = "solved" if phase.name == "fit" and "learning_rate" not in phase.metrics else f"{phase.epochs} epochs"
     took = "1 epoch" if took == "1 epochs" else took
     if phase.name == "fine_tune" and phase.selection is not None and (folds := phase.selection.folds):

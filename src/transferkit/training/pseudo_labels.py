@@ -1,7 +1,7 @@
-"""A head that also learns from images without labels: it labels those that it is sure of, and is solved for again.
+"""A head that also learns from unlabelled images: it labels those that it is confident about, and is solved for again.
 
-Self-training on fixed features (Lee, 2013, "Pseudo-Label"). In each round it takes a larger part of the images that it
-assigns to each class, the most certain first, so that no class takes over. ``benchmarks/unlabelled.py`` measures the gain.
+Self-training on fixed features (Lee, 2013, "Pseudo-Label"). Each round uses a larger share of the images assigned to
+each class, the most confident first, so that no class takes over. ``benchmarks/unlabelled.py`` measures the gain.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .solver import Array, HeadSolver, center_of
 ROUNDS = 5
 SHARE = 0.9  # of the unlabelled images, in the last round
 WEIGHT = 0.3  # of an unlabelled image, times its confidence; a labelled one has 1
-# Each fold solves for a head in each round: the time grows with the images, and the gain does not after some thousands.
+# Each fold solves for a head in each round: more images take more time, and the gain stops growing at a few thousand.
 MOST_UNLABELLED = 5000
 
 
@@ -38,9 +38,9 @@ def learn_unlabelled(
     unlabelled: Array,
     console: Console,
 ) -> tuple[Head, Selection | None]:
-    """The head that also learnt from `unlabelled`, if its out-of-fold loss is lower; else `head` as it is.
+    """A head that also learns from `unlabelled`, if its out-of-fold loss is lower; else `head` unchanged.
 
-    The arguments are those of `fit_head`, which made `head`.
+    The other arguments are those from which `fit_head` made `head`.
 
     Args:
         unlabelled: float32 `(m, d)`.
@@ -84,7 +84,7 @@ class _Teacher:
         return head
 
     def _surest(self, head: tuple[Array, Array], share: float) -> tuple[Indices, Codes, npt.NDArray[Any]]:
-        """Of each class, this share of the images that the head assigns to it: where they are, class and confidence."""
+        """For each class, this share of the images that the head assigns to it: their rows, classes and confidences."""
         logits = self.unlabelled @ head[0] + head[1]
         guessed = logits.argmax(axis=1)
         confidence = np.exp(-Scores.of(logits, guessed).losses)

@@ -1,4 +1,4 @@
-"""Losses and right answers of images, from logits."""
+"""The loss and correctness of each image, from logits."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy.typing as npt
 
 from ..images import Codes
 
-# How much a temperature may change: few images do not say more.
+# The factors that a temperature may apply: few images do not justify larger ones.
 TEMPERATURES = np.geomspace(0.5, 2.0, 41)
 
 
 class Scores(NamedTuple):
-    """Figures of each image.
+    """The scores of each image.
 
     Attributes:
         losses: float64 `(n,)`, cross-entropy.
-        correct: bool `(n,)`; or float64, shares of several divisions into folds.
+        correct: bool `(n,)`; or float64, means over several divisions into folds.
     """
 
     losses: npt.NDArray[np.float64]
@@ -28,8 +28,8 @@ class Scores(NamedTuple):
     def of(cls, logits: npt.NDArray[Any], codes: Codes) -> Scores:
         """The scores of logits `(n, n_classes)`.
 
-        With several labels an image, a loss is the mean binary cross-entropy of the labels, and right means all of them,
-        each given from a probability of 0.5 on.
+        With several labels per image, a loss is the mean binary cross-entropy of the labels, and an image is correct if
+        all of its labels are, each predicted from a probability of 0.5 on.
         """
         logits = logits.astype(np.float64)
         if codes.ndim == 2:
@@ -53,13 +53,13 @@ class Scores(NamedTuple):
         return {"loss": _error(self.losses), "accuracy": _error(self.correct)}
 
     def gain(self, other: Scores) -> tuple[float, float]:
-        """By how much the mean loss of another classifier on the same images is lower, and its standard error."""
+        """How much lower the mean loss of another classifier on the same images is, and the standard error of that."""
         gains = self.losses - other.losses
         return float(gains.mean()), _error(gains)
 
 
 def temperature(logits: npt.NDArray[Any], codes: Codes) -> float:
-    """What to multiply logits with for the lowest loss, 0.5 to 2 (Guo et al., 2017, "On Calibration")."""
+    """The factor on logits with the lowest loss, 0.5 to 2 (Guo et al., 2017, "On Calibration")."""
     return float(min(TEMPERATURES, key=lambda factor: Scores.of(factor * logits, codes).loss))
 
 

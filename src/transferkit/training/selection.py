@@ -1,8 +1,8 @@
-"""Whether a tuned network is better than what there was before, measured on images that neither was trained on.
+"""Whether a tuned network is better than the previous one, measured on images that neither was trained on.
 
-Epochs are not compared: the best of many by few images is the luckiest. There are two candidates, the tuned network and
-the point half-way between it and the one before (Wortsman et al., 2022, "WiSE-FT"), and the gain in loss is compared
-with its standard error, image by image.
+Epochs are not compared: with few images, the best of many epochs is the luckiest one. There are two candidates, the
+tuned network and the point half-way between it and the previous one (Wortsman et al., 2022, "WiSE-FT"). The gain in
+loss, image by image, is compared with its standard error.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ ERRORS = 0.5
 def select(
     before: npt.NDArray[Any], candidates: Mapping[str, npt.NDArray[Any]], codes: Codes, folds: int = 0
 ) -> tuple[Selection, float]:
-    """The state to keep, and what to multiply its logits with.
+    """The state to keep, and the factor to multiply its logits by.
 
     Args:
-        before: logits `(n, n_classes)` of the classifier from before.
+        before: logits `(n, n_classes)` of the previous classifier.
         candidates: logits of the others, by name.
         codes: the classes of the images.
-        folds: how many folds these are from; 0 = a validation set.
+        folds: how many folds the images are from; 0 = a validation set.
     """
-    # At its best temperature too: else a mere change of confidence would pass for a better network.
+    # At its best temperature too: otherwise a mere change in confidence would pass for a better network.
     old = Scores.of(temperature(before, codes) * before, codes)
     candidates = {name: logits for name, logits in candidates.items() if np.isfinite(logits).all()}
     if not candidates:

@@ -1,4 +1,4 @@
-"""Logistic regression for a dense layer on features: scikit-learn's solver, and what it needs to be quick and exact."""
+"""Logistic regression for a dense layer on features: scikit-learn's solver, set up to be fast and exact."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ ITERATIONS = 300
 
 
 def center_of(features: Array) -> Array:
-    """The mean of the features: the solver is several times as fast around zero."""
+    """The mean of the features: the solver is several times as fast on centered features."""
     center: Array = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     return center
 
 
 class HeadSolver:
-    """Solves for kernel `(d, n_classes)` and bias `(n_classes,)`; each solution starts from the one before.
+    """Solves for kernel `(d, n_classes)` and bias `(n_classes,)`; each solution starts from the previous one.
 
     Args:
-        center: `(d,)`, what is subtracted from the features that it gets; its heads are for features as they are.
+        center: `(d,)`, already subtracted from the features that it gets; its heads are for uncentered features.
     """
 
     def __init__(self, center: Array, n_classes: int) -> None:
@@ -38,9 +38,9 @@ class HeadSolver:
         self._of_labels: list[HeadSolver] = []
 
     def head(self, strength: float, features: Array, codes: Codes, weights: npt.NDArray[Any]) -> tuple[Array, Array]:
-        """The head of centered features `(n, d)`, with this C of scikit-learn.
+        """The head for centered features `(n, d)`; `strength` is C of scikit-learn.
 
-        With several labels an image, codes and weights are `(n, n_classes)`, and each label has a regression of its own.
+        With several labels per image, codes and weights are `(n, n_classes)`, and each label has its own regression.
         """
         if codes.ndim == 2:
             self._of_labels = self._of_labels or [HeadSolver(self._center, 2) for _ in range(self._n_classes)]
@@ -48,9 +48,9 @@ class HeadSolver:
             heads = [solver._of_label(strength, features, *column) for solver, *column in columns]
             return np.stack([kernel for kernel, _ in heads], axis=1), np.array([bias for _, bias in heads], np.float32)
         self._model.C = strength
-        # Several threads, and those of TensorFlow, get into each other's way: products this small take one.
+        # More threads would compete with those of TensorFlow: products this small need only one.
         with warnings.catch_warnings(), _threads().limit(limits=1):
-            warnings.simplefilter("ignore")  # that a weak penalty has not converged: warm starts go on from there
+            warnings.simplefilter("ignore")  # weak penalties may not converge: the next warm start goes on from there
             self._model.fit(features, codes, weights)
         kernel, bias = self._dense()
         return kernel, bias - self._center @ kernel
@@ -58,7 +58,7 @@ class HeadSolver:
     def _of_label(
         self, strength: float, features: Array, codes: Codes, weights: npt.NDArray[Any]
     ) -> tuple[Array, np.float32]:
-        """Kernel `(d,)` and bias of one label; where all images have it or none has, how often that is to be expected."""
+        """Kernel `(d,)` and bias of one label; if all or no images have it, a bias from its smoothed frequency."""
         count, positive = len(codes), int(codes.sum())
         if positive in (0, count):
             return np.zeros(features.shape[1], np.float32), np.float32(
@@ -68,7 +68,7 @@ class HeadSolver:
         return kernel[:, 1] - kernel[:, 0], bias[1] - bias[0]
 
     def _dense(self) -> tuple[Array, Array]:
-        """Kernel and bias of a softmax over all classes; a class without images is never the answer."""
+        """Kernel and bias of a softmax over all classes; a class without images is never predicted."""
         kernel, bias = self._model.coef_.T, self._model.intercept_
         if kernel.shape[1] == 1:  # two classes: scikit-learn gives the difference
             kernel, bias = np.concatenate([-kernel / 2, kernel / 2], axis=1), np.concatenate([-bias / 2, bias / 2])
@@ -80,5 +80,5 @@ class HeadSolver:
 
 @functools.cache
 def _threads() -> ThreadpoolController:
-    """The thread pools of NumPy and scikit-learn; to find them takes as long as a small head."""
+    """The thread pools of NumPy and scikit-learn; finding them takes as long as solving for a small head."""
     return ThreadpoolController()

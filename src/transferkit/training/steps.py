@@ -1,7 +1,7 @@
-"""The compiled steps of training: a batch of values at the cut -> a better model, and the numbers of the step.
+"""The compiled steps of training: each takes a batch of values at the cut, updates the model, and returns its numbers.
 
-Where the values are stored feature vectors, many steps are one compiled loop: Keras's own `fit` spends several times
-the arithmetic of a small head on each step.
+On stored feature vectors, one compiled loop runs many steps: the overhead of a step in Keras's own `fit` is several
+times the arithmetic of a small head.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from .optimizer import WarmUpCosine
 
 # Feature vectors that are scored in one call; images and feature maps come in batches as in training.
 SCORED_ROWS = 4096
-# The columns of a step's numbers: the sums of its losses and right answers, the sum of all weights, the rate.
+# The columns of a step's numbers: the sums of its losses and correct answers, the sum of all weights, the rate.
 LOSS, CORRECT, WEIGHTS, RATE = range(4)
 
 
 @dataclass(frozen=True)
 class Data:
-    """Values at the cut, the codes of their classes, and the images that errors name."""
+    """Values at the cut, their class codes, and the images that errors name."""
 
     values: Values
     codes: Codes
@@ -44,7 +44,7 @@ class Data:
         return Data(self.values.subset(positions), self.codes[positions], self.images.subset(positions.tolist()))
 
     def without_changes(self) -> Data:
-        """The images as they are, not augmented."""
+        """The same images, not augmented."""
         return replace(self, values=self.values.without_changes())
 
     def names(self, positions: npt.NDArray[np.int64]) -> list[str]:
@@ -57,12 +57,12 @@ class Settings:
     """How to train.
 
     Attributes:
-        class_weights: float32 `(n_classes,)`; with several labels an image, `(2, n_classes)` of those without and with it.
-        smoothing: the share of each label that goes to all classes alike (Szegedy et al., 2016).
+        class_weights: float32 `(n_classes,)`; with several labels per image, `(2, n_classes)`, without and with each.
+        smoothing: the share of each label that is spread evenly over all classes (Szegedy et al., 2016).
         also: variables to train besides the trainable ones of the model.
-        checkpoint: keeps the state of the run, so that it can go on after a kill; None = nothing is kept.
-        start_strength: solve first for a head with this C, and start from it; None = start from what is there.
-        course: what the rate follows over the length of a run; None = the optimizer's rate has no such length.
+        checkpoint: stores the state of the run, so that it can go on after a kill; None = nothing is stored.
+        start_strength: solve for a head with this C first, and start from it; None = start from the current head.
+        course: the schedule of the rate, stretched to the length of a run; None = the rate does not depend on it.
     """
 
     optimizer: keras.optimizers.Optimizer
@@ -81,7 +81,7 @@ class Settings:
 
 
 class Inference:
-    """What a model gives, without dropout."""
+    """Computes the outputs of a model, without dropout."""
 
     def __init__(self, model: keras.Model, batch_size: int) -> None:
         self.model, self.batch_size = model, batch_size
@@ -91,7 +91,7 @@ class Inference:
         return compiled(lambda values: logits_of(self.model, values, training=False), [signature(self.model)])
 
     def __call__(self, data: Data) -> npt.NDArray[np.float32]:
-        """For each image, float32 `(n, ...)`."""
+        """The outputs for each image, float32 `(n, ...)`."""
         size = self.batch_size if len(self.model.inputs[0].shape) > 2 else SCORED_ROWS
         batches = [np.arange(start, min(start + size, len(data))) for start in range(0, len(data), size)]
         given = data.values.batches(batches)
@@ -101,7 +101,7 @@ class Inference:
 class Loop:
     """The compiled functions of one phase; several runs may use them, one after the other.
 
-    `whole` is what callbacks get: a model of which `model` is the last part; None = `model` itself.
+    `whole` is the model that callbacks get, whose last part is `model`; None = `model` itself.
     """
 
     def __init__(self, model: keras.Model, settings: Settings, whole: keras.Model | None = None) -> None:
@@ -115,7 +115,7 @@ class Loop:
             accuracy = keras.metrics.BinaryAccuracy(name="accuracy")
         model.compile(optimizer=settings.optimizer)
         self.shown.compile(optimizer=model.optimizer, loss=loss, metrics=[accuracy])
-        # Builds the metric: callbacks that monitor it ask the model whether more is better.
+        # Builds the metric: callbacks that monitor it ask the model whether higher is better.
         self.shown.compute_metrics(
             None, np.zeros([1, *of_code], np.int64), np.zeros((1, model.output_shape[-1]), np.float32)
         )
@@ -139,18 +139,18 @@ class Loop:
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step."""
-        return float(tf.convert_to_tensor(self.optimizer.learning_rate))  # a variable on several devices is no float
+        """The rate of the next step."""
+        return float(tf.convert_to_tensor(self.optimizer.learning_rate))  # `float` fails for several devices
 
     def refuse_disagreement(self, facts: list[int]) -> None:
-        """Refuse to train where another process has other facts, and would wait forever."""
+        """Refuse to train if another process has different facts: each would wait for the other forever."""
 
     def own(self, images: Indices, codes: Codes) -> tuple[Indices, Codes]:
-        """Those of one or more batches of images that this process reads, and their codes for `train`."""
+        """The images of one or more batches that this process reads, and their codes for `train`."""
         return images, codes
 
     def train(self, values: list[npt.NDArray[Any]], codes: Codes) -> npt.NDArray[np.float32]:
-        """A step for each batch of these, one after the other, in one call: float32 `(steps, 4)`."""
+        """Take a step for each batch, one after the other, in one call; returns float32 `(steps, 4)`."""
         function = self._many_steps if len(codes) > self.batch_size else self._one_step
         numbers: npt.NDArray[np.float32] = (
             function(as_inputs(self.model, values), tf.constant(codes)).numpy().reshape(-1, 4)
@@ -158,12 +158,12 @@ class Loop:
         return numbers
 
     def sum_of_weights(self) -> float:
-        """NaN or infinite if one of the weights is, trained or not."""
+        """The sum of all weights, trained or not: NaN or infinite if one of them is."""
         fixed = [variable for variable in self.model.non_trainable_variables if "float" in str(variable.dtype)]
         return float(self._sum_of_weights()) + sum(float(tf.reduce_sum(variable.value)) for variable in fixed)
 
     def reset(self) -> None:
-        """Forget the momentum and the steps of an earlier run."""
+        """Forget the momentum and the step count of an earlier run."""
         for variable, value in self._fresh:
             variable.assign(value)
 
@@ -172,23 +172,23 @@ class Loop:
         with tf.GradientTape() as tape:
             logits = logits_of(self.model, values, training=True)
             loss = tf.reduce_mean(self._losses(logits, codes))
-            # A backbone of the user's may carry regularizers; Keras collects their losses.
+            # A user's backbone may have regularizers; Keras collects their losses.
             scaled = self.optimizer.scale_loss(tf.add_n([loss, *self.model.losses]))
         gradients = tape.gradient(scaled, [variable.value for variable in self.variables])
-        # Gradients are not checked: where the loss is scaled, infinite ones are expected, and their step is left out.
+        # Gradients are not checked: with a scaled loss, infinite ones are expected, and the optimizer skips their step.
         self.optimizer.apply(gradients, self.variables)
         count = tf.cast(tf.shape(codes)[0], tf.float32)
         correct = tf.reduce_sum(self._is_right(logits, codes))
         return tf.stack([loss * count, correct, self._sum_of_weights(), rate])
 
     def _is_right(self, logits: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
-        """1 for each image that is answered rightly, else 0; with several labels an image, all of them count."""
+        """1 for each correctly classified image, else 0; with several labels per image, all must be correct."""
         if self.has_several:
             return tf.cast(tf.reduce_all((logits >= 0) == (codes == 1), axis=-1), tf.float32)
         return tf.cast(tf.argmax(logits, axis=-1) == codes, tf.float32)
 
     def _losses(self, logits: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
-        """The weighted cross-entropy of each image; with several labels an image, the mean of those of the labels."""
+        """The weighted cross-entropy of each image; with several labels per image, the mean over the labels."""
         if self.has_several:
             targets = (1 - self.smoothing) * tf.cast(codes, tf.float32) + self.smoothing / 2
             losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
@@ -215,23 +215,23 @@ class Loop:
     def _sum_of_weights(self) -> tf.Tensor:
         """The sum of all trained weights: NaN or infinite if one of them is.
 
-        In float32, since the sum of many small weights can exceed float16.
+        In float32, since the sum of many small weights can exceed the range of float16.
         """
         return tf.add_n([tf.reduce_sum(tf.cast(variable.value, tf.float32)) for variable in self.variables])
 
 
 def signature(model: keras.Model) -> list[tf.TensorSpec]:
-    """Of batches of any length."""
+    """The input signature of a model, for batches of any length."""
     return [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs]
 
 
 def compiled(function: Any, given: Sequence[Any]) -> Any:
-    """A concrete function: TensorFlow warns of every `tf.function` that replaces one of an earlier call."""
+    """A concrete function: TensorFlow warns about every `tf.function` that replaces one of an earlier call."""
     return tf.function(function, input_signature=given, autograph=False).get_concrete_function()
 
 
 def as_inputs(model: keras.Model, values: list[npt.NDArray[Any]]) -> list[tf.Tensor]:
-    """What was stored in half precision, in the precision of the computation."""
+    """Values, which may be stored in half precision, as tensors in the precision of the model."""
     return [tf.constant(array.astype(to.dtype, copy=False)) for array, to in zip(values, model.inputs, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""With several labels an image: from which probability a label is given."""
+"""With several labels per image: the probability from which each label is predicted."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import numpy.typing as npt
 
 from ..images import Codes
 
-# A threshold that was chosen on fewer images with the label fits these images and no others.
+# A threshold chosen on fewer images with the label fits only those images.
 FEWEST = 5
 HALF = 0.5
 
 
 def best_thresholds(logits: npt.NDArray[np.float32], codes: Codes) -> npt.NDArray[np.float64]:
-    """Of each label, the probability with the highest F1 on images that were not trained on; 0.5 for rare labels.
+    """For each label, the threshold with the highest F1 on images that were not trained on; 0.5 if few or all have it.
 
     Args:
         logits: `(n, n_classes)`.
@@ -25,12 +25,12 @@ def best_thresholds(logits: npt.NDArray[np.float32], codes: Codes) -> npt.NDArra
 
 
 def _best(probabilities: npt.NDArray[np.float64], has_label: npt.NDArray[np.int64]) -> float:
-    """Half-way between the two images that the best division separates; of equal ones, the nearest to 0.5."""
+    """The midpoint of the two probabilities that the best threshold separates; among ties, the one nearest to 0.5."""
     order = np.argsort(-probabilities, kind="stable")
     falling = probabilities[order]
     given = np.arange(1, len(order) + 1)
     f1 = 2 * np.cumsum(has_label[order]) / (given + has_label.sum())
     between = (falling + np.append(falling[1:], 0.0)) / 2
-    f1[np.append(falling[1:] == falling[:-1], False)] = 0  # equal probabilities cannot be divided
+    f1[np.append(falling[1:] == falling[:-1], False)] = 0  # equal probabilities cannot be separated
     best = np.flatnonzero(f1 >= f1.max() - 1e-12)
     return float(min(between[best], key=lambda value: abs(value - HALF)))

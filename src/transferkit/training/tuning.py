@@ -1,4 +1,4 @@
-"""One fine-tuning: the runs that measure it, the run that is kept, and the choice between it and the state before."""
+"""One fine-tuning: the runs that measure it, the run that is kept, and the choice between it and the previous state."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def tuning_settings(
     options: FitOptions,
     tuning: Tuning,
 ) -> Settings:
-    """The plain recipe for a number of epochs at a constant rate; else the recipe that pays."""
+    """Plain Adam if both epochs and a rate are given; else the recipe that gains more."""
     common = options.batch_size, options.seed, weights, options.callbacks, "fine_tune", options.console
     if options.epochs is not None and options.rate is not None:
         return Settings(keras.optimizers.Adam(options.rate), options.epochs, *common)
@@ -64,10 +64,10 @@ def tuning_settings(
 
 
 class TuningRun:
-    """Trains a model behind a cut and leaves the best state in it; the model is as it was if that fails.
+    """Trains a model behind a cut and leaves it in the best state; if that fails, the model is unchanged.
 
     Attributes:
-        thresholds: with several labels an image, those of the state that was chosen; None = as they were.
+        thresholds: with several labels per image, those of the chosen state; None = unchanged.
     """
 
     thresholds: npt.NDArray[np.float64] | None = None
@@ -86,12 +86,12 @@ class TuningRun:
     def tuned(
         self, data: Data, measured: Data | None, folds: Indices | None, validation: Data | None, may_skip: bool
     ) -> tuple[TrainingResult, Selection | None]:
-        """Train on all of `data`, and choose by the images in `measured`, or in folds.
+        """Train on all of `data`, and choose the state by the images in `measured`, or in folds.
 
         Args:
-            folds: of each image of `data`, -1 for none; None = do not measure in folds.
-            validation: images whose figures each epoch reports.
-            may_skip: leave out the run on all of `data` if the folds say that it will not be kept.
+            folds: the fold of each image of `data`, -1 for none; None = do not measure in folds.
+            validation: images whose metrics each epoch reports.
+            may_skip: skip the run on all of `data` if the folds show that it would not be kept.
         """
         start, started = state_of(self.model), time.monotonic()
         try:
@@ -118,16 +118,16 @@ class TuningRun:
             raise
 
     def _features(self, data: Data) -> npt.NDArray[np.float32] | None:
-        """What the head gets of the images as they are; None where it is not finite, which training finds and names."""
+        """The last layer's inputs for the unchanged images; None if not finite: training then names the images."""
         features = Inference(self.features, self.settings.batch_size)(data.without_changes())
         return features if np.isfinite(features).all() else None
 
     def _chosen_in_folds(
         self, data: Data, features: npt.NDArray[np.float32], folds: Indices
     ) -> tuple[Selection, float] | None:
-        """The choice by runs that each leave a fold out, head included; the more images, the fewer folds say enough.
+        """The choice by runs that each leave a fold out, head included; with more images, fewer folds are enough.
 
-        None if the images cannot be divided, or are all of one class.
+        None if the images cannot be divided into folds, or all have one class.
         """
         start, n_classes = state_of(self.model), int(self.model.output_shape[-1])
         if folds.max() < 1 or len(np.unique(data.codes)) < 2:
@@ -150,7 +150,7 @@ class TuningRun:
             title = f"fine_tune, fold {fold + 1} of {len(runs)}"
             checkpoint = self.folder.checkpoint(f"fold-{fold + 1}") if self.folder is not None else None
             settings = replace(self.settings, callbacks=[], title=title, checkpoint=checkpoint)
-            if settings.course is not None:  # else the user says how long a run is
+            if settings.course is not None:  # else the user sets the length of a run
                 settings = replace(settings, epochs=fold_epochs(settings.epochs))
             train(self.model, part, None, settings, self.loop)
             for name, logits in self._candidates(held_out, fold_start).items():
@@ -163,14 +163,14 @@ class TuningRun:
     def _select(
         self, before: npt.NDArray[Any], candidates: Logits, codes: Codes, folds: int = 0
     ) -> tuple[Selection, float]:
-        """`select`, and the thresholds of what it chooses."""
+        """`select`, and set the thresholds of the state that it chooses."""
         selection, factor = select(before, candidates, codes, folds)
         if codes.ndim == 2 and selection.kept != "before":
             self.thresholds = best_thresholds(np.float32(factor) * candidates[selection.kept], codes)
         return selection, factor
 
     def _start_head(self, data: Data, features: npt.NDArray[np.float32] | None) -> None:
-        """Put a head with a strong penalty in place, if the recipe has one and the images are of all classes."""
+        """Set a head with a strong penalty, if the recipe has one and every class has images."""
         strength, n_classes = self.settings.start_strength, int(self.model.output_shape[-1])
         present = np.count_nonzero(data.codes.any(axis=0)) if data.codes.ndim == 2 else len(np.unique(data.codes))
         if strength is not None and features is not None and present == n_classes:
@@ -190,7 +190,7 @@ class TuningRun:
         return logits
 
     def _take(self, start: State, selection: Selection, factor: float) -> None:
-        """Put the chosen state into the model; its logits are multiplied with `factor`."""
+        """Put the chosen state into the model, with its logits multiplied by `factor`."""
         if selection.kept == "before":
             restore(start)
         elif selection.kept == "half-way":
@@ -199,6 +199,6 @@ class TuningRun:
 
 
 def _take_mean(start: State, end: State) -> None:
-    """Set each variable to the mean of its two values; what is not a float keeps the later one."""
+    """Set each variable to the mean of its two values; one that is not a float keeps the later value."""
     for (variable, first), (_, last) in zip(start, end, strict=True):
         variable.assign((first + last) / 2 if np.issubdtype(first.dtype, np.floating) else last)
