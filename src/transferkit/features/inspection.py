@@ -64,7 +64,8 @@ class Inspection:
     Attributes:
         failures: the errors of images that cannot be read, by position.
         oddities: (kind, detail) pairs, by position.
-        keys: uint8 `(count, 16)`, by content; zeros where an image could not be read.
+        keys: uint8 `(count, 16)`, by content, or by position where nobody asked for keys of contents; undefined where
+            an image cannot be read.
         thumbnails: uint8 `(count, THUMBNAIL_BYTES)`.
     """
 
@@ -72,9 +73,8 @@ class Inspection:
         self.count = count
         self.failures: dict[int, ImageReadError] = {}
         self.oddities: dict[int, tuple[Oddity, ...]] = {}
-        rows = count if keeps_thumbnails else 0
-        self.keys = np.zeros((rows, KEY_BYTES), np.uint8)
-        self.thumbnails = np.zeros((rows, THUMBNAIL_BYTES), np.uint8)
+        self.keys = np.zeros((count, KEY_BYTES), np.uint8)
+        self.thumbnails = np.zeros((count if keeps_thumbnails else 0, THUMBNAIL_BYTES), np.uint8)
 
     def readable(self) -> npt.NDArray[np.int64]:
         """int64 `(n,)`: the positions of the images that can be read."""

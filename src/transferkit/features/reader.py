@@ -125,7 +125,9 @@ class ImageReader:
         opened: list[OpenedImage] = []
         for index in indices:
             with self.noting_failure(index):
-                opened.append(self._open(index, keyed))
+                image = self._open(index, keyed)
+                self.inspection.keys[index] = np.frombuffer(image.key, np.uint8)
+                opened.append(image)
         if not self.inspects:
             return opened
         for image, seen in zip(opened, self._known(opened), strict=True):
@@ -179,7 +181,6 @@ class ImageReader:
         return [Seen(thumbnail, _header(text)) if is_there else None for thumbnail, text, is_there in stored]
 
     def _note(self, image: OpenedImage, seen: Seen) -> None:
-        self.inspection.keys[image.index] = np.frombuffer(image.key, np.uint8)
         self.inspection.thumbnails[image.index] = seen.thumbnail
         if oddities := image.oddities(seen.header):
             self.inspection.oddities[image.index] = oddities
@@ -191,18 +192,7 @@ def inspect(images: Images, size: Size, store: Store | None, console: Console, s
     Raises:
         ImageReadError: files cannot be read; one error names them all. Not with `skip`.
     """
-    chunks = [range(start, min(start + CHUNK, len(images))) for start in range(0, len(images), CHUNK)]
-    with (
-        closing(ImageReader(images, Resizing(size), store)) as reader,
-        console.bar("checking images", len(images), "images") as bar,
-    ):
-        work = in_background(reader.open, chunks, reader.threads, 2 * reader.threads)
-        for opened, chunk in zip(work, chunks, strict=True):
-            reader.keep(opened)
-            bar.advance(len(chunk))
-    if not skip:
-        refuse_unreadable(reader.inspection.failures)
-    return reader.inspection
+    return _inspected(ImageReader(images, Resizing(size), store), console, skip, CHUNK)
 
 
 def reread(images: Images, store: Store | None, console: Console, skip: bool) -> Inspection:
@@ -213,24 +203,22 @@ def reread(images: Images, store: Store | None, console: Console, skip: bool) ->
     Raises:
         ImageReadError: as for `inspect`.
     """
-    inspection = Inspection(len(images))
     sources = [Remote(source.url) if isinstance(source, Remote) else source for source in images.sources]
     images = replace(images, sources=sources)  # without the versions noted earlier
-    with (
-        closing(ImageReader(images, Resizing((1, 1)), store, inspects=False)) as reader,
-        console.bar("checking images", len(images), "images") as bar,
-    ):
-        for opened in in_background(
-            lambda index: reader.open([index]), range(len(images)), reader.threads, reader.threads
-        ):
-            for image in opened:
-                inspection.keys[image.index] = np.frombuffer(image.key, np.uint8)
+    return _inspected(ImageReader(images, Resizing((1, 1)), store, inspects=False), console, skip, 1)
+
+
+def _inspected(reader: ImageReader, console: Console, skip: bool, step: int) -> Inspection:
+    """What a reader finds in its images, `step` of which are read together."""
+    everything = range(len(reader.images))
+    parts = (everything[start : start + step] for start in everything[::step])
+    with closing(reader), console.bar("checking images", len(everything), "images") as bar:
+        for opened in in_background(reader.open, parts, reader.threads, 2 * reader.threads):
             reader.keep(opened)
-            bar.advance(1)
-    inspection.failures = reader.inspection.failures
+            bar.advance(step)
     if not skip:
-        refuse_unreadable(inspection.failures)
-    return inspection
+        refuse_unreadable(reader.inspection.failures)
+    return reader.inspection
 
 
 def _header(text: bytes) -> Header:
