@@ -94,7 +94,7 @@ def run(
     ones = np.ones(len(everything.classes), np.float32)
     train(
         cut.trainable,
-        Data(StoredValues.of(values), data.codes, data.images),
+        Data(StoredValues(values, np.arange(len(data))[np.newaxis]), data.codes, data.images),
         None,
         Settings(optimizer, epochs, 32, seed, ones, [], title="", console=Console(0)),
     )

@@ -144,7 +144,7 @@ def test_a_file_that_vanishes_is_named(part, tmp_path, photos):
 
 
 def test_live_and_stored_values_are_the_same(part, images):
-    stored = StoredValues.of(extracted(part, images).values)
+    stored = StoredValues(extracted(part, images).values, np.arange(len(images))[np.newaxis])
     live = LiveValues(images, part)
     batches = [np.array([3, 1, 17]), np.array([0])]
     for a, b in zip(stored.batches(batches), live.batches(batches), strict=True):

@@ -65,7 +65,8 @@ def features(count: int = COUNT) -> npt.NDArray[np.float32]:
 
 def data(values: npt.NDArray[np.float32]) -> Data:
     files = Images([f"photos/{number}.png" for number in range(len(values))])
-    return Data(StoredValues.of([values]), np.arange(len(values)) % CLASSES, files)
+    rows = np.arange(len(values))
+    return Data(StoredValues([values], rows[np.newaxis]), rows % CLASSES, files)
 
 
 def names(positions: Any) -> list[str]:
@@ -204,7 +205,7 @@ def test_infinite_gradients_are_expected_where_the_loss_is_scaled() -> None:
 
 def test_images_in_memory_are_named_by_their_place_in_the_users_order() -> None:
     images = Images([np.zeros((2, 2, 3))] * 3, (8, 3, 5))
-    given = Data(StoredValues.of([features(3)]), np.arange(3), images)
+    given = Data(StoredValues([features(3)], np.arange(3)[np.newaxis]), np.arange(3), images)
     assert given.names(np.array([2, 0])) == ["image 5", "image 8"]
 
 

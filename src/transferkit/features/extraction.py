@@ -39,14 +39,13 @@ class NoRoomError(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """Which rows to compute: the views of the first `viewed` images, then the other images unchanged."""
+    """Which rows to compute: the views of each image or, without views, the images unchanged."""
 
     images: Images
     views: FixedViews | MirrorViews | None = None
-    viewed: int = 0
 
     def __len__(self) -> int:
-        return len(self.images) + self.viewed * (self._times - 1)
+        return len(self.images) * self._times
 
     @property
     def _times(self) -> int:
@@ -54,22 +53,19 @@ class Plan:
 
     def image(self, row: int) -> int:
         """The image of a row."""
-        return row // self._times if self._is_view(row) else row - self.viewed * (self._times - 1)
+        return row // self._times
 
     def key(self, content: bytes, row: int) -> bytes:
         """The key of a row, from the key of its image's content."""
-        return self.views.key(content, row % self._times) if self.views and self._is_view(row) else content
+        return self.views.key(content, row % self._times) if self.views else content
 
     def draw(self, pixels: Pixels, content: bytes, row: int) -> Pixels:
         """The image as this row shows it."""
-        return self.views.draw(pixels, content, row % self._times) if self.views and self._is_view(row) else pixels
-
-    def _is_view(self, row: int) -> bool:
-        return row < self.viewed * self._times
+        return self.views.draw(pixels, content, row % self._times) if self.views else pixels
 
     def rows_of_views(self) -> npt.NDArray[np.int64]:
-        """int64 `(views, viewed)`: the rows of the first images; without views, `(1, viewed)`."""
-        return np.arange(self.viewed * self._times).reshape(self.viewed, self._times).T
+        """int64 `(views, images)`; without views, `(1, images)`."""
+        return np.arange(len(self)).reshape(-1, self._times).T
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Predictor:
     ) -> tuple[Rows, npt.NDArray[np.int64], Inspection]:
         """Features of all views, and the rows `(views, n)` of the images that can be read."""
         storage = Storage(store, store_from=STORE_FROM)
-        plan = Plan(images, MirrorViews() if views == 2 else None, len(images))
+        plan = Plan(images, MirrorViews() if views == 2 else None)
         extraction = extract(self._current_extractor(), plan, storage, console, title, skip)
         rows = plan.rows_of_views()[:, extraction.inspection.readable()]
         return extraction.values[0], rows, extraction.inspection

@@ -29,29 +29,24 @@ class StoredValues:
         tensors: one array per tensor that crosses the cut.
         rows: int64 `(views, n)`: the row in the tensors of each view of each image. Epochs use the
             views in turn.
-        unchanged: int64 `(n,)`: the row of each unchanged image; None = the first view takes its place.
+        unchanged: the values of the unchanged images; None = the first view takes their place.
     """
 
     tensors: Sequence[Rows]
     rows: npt.NDArray[np.int64]
-    unchanged: npt.NDArray[np.int64] | None = None
-
-    @classmethod
-    def of(cls, tensors: Sequence[Rows]) -> StoredValues:
-        """All rows in their order, one view per image."""
-        return cls(tensors, np.arange(len(tensors[0]))[np.newaxis])
+    unchanged: StoredValues | None = None
 
     def __len__(self) -> int:
         return int(self.rows.shape[1])
 
     def subset(self, positions: npt.NDArray[np.int64]) -> StoredValues:
         """The values of some of the images."""
-        unchanged = None if self.unchanged is None else self.unchanged[positions]
+        unchanged = None if self.unchanged is None else self.unchanged.subset(positions)
         return replace(self, rows=self.rows[:, positions], unchanged=unchanged)
 
     def without_changes(self) -> StoredValues:
         """The values of the unchanged images."""
-        return StoredValues(self.tensors, self.rows[:1] if self.unchanged is None else self.unchanged[np.newaxis])
+        return StoredValues(self.tensors, self.rows[:1]) if self.unchanged is None else self.unchanged
 
     @property
     def row_bytes(self) -> int:

@@ -111,18 +111,17 @@ def _values(cut: Cut, split: Split, options: FitOptions) -> Both:
 
 
 def _stored(cut: Cut, split: Split, storage: Storage, options: FitOptions) -> Both:
-    """Values that are computed once."""
-    images = split.training.images
-    plan, unchanged = Plan(images, options.views, len(images)), None
+    images, validation = split.training.images, split.validation
+    values = _computed(cut, Plan(images, options.views), storage, options)
     if _adds_unchanged(split, options):
-        unchanged = np.arange(len(plan), len(plan) + len(images))
-        plan = replace(plan, images=images + images)
-    tensors = extract(cut.extractor, plan, storage, options.console, ACTIVATIONS).values
-    values = StoredValues(tensors, plan.rows_of_views(), unchanged)
-    if split.validation is None:
-        return values, None
-    others = extract(cut.extractor, Plan(split.validation.images), storage, options.console, ACTIVATIONS)
-    return values, StoredValues.of(others.values)
+        values = replace(values, unchanged=_computed(cut, Plan(images), storage, options))
+    return values, None if validation is None else _computed(cut, Plan(validation.images), storage, options)
+
+
+def _computed(cut: Cut, plan: Plan, storage: Storage, options: FitOptions, title: str = ACTIVATIONS) -> StoredValues:
+    """Values that are computed once."""
+    values = extract(cut.extractor, plan, storage, options.console, title).values
+    return StoredValues(values, plan.rows_of_views())
 
 
 def _adds_unchanged(split: Split, options: FitOptions) -> bool:
@@ -140,8 +139,7 @@ def _live(cut: Cut, split: Split, options: FitOptions, why: str) -> Both:
     images, storage = split.validation.images, Storage(options.store)
     if cut.from_pixels or not is_kept(cut.extractor, len(images), storage, ACTIVATION_BYTES):
         return values, LiveValues(images, cut.extractor)
-    title = "computing validation features"
-    return values, StoredValues.of(extract(cut.extractor, Plan(images), storage, options.console, title).values)
+    return values, _computed(cut, Plan(images), storage, options, "computing validation features")
 
 
 def unit_scale_of(values: Values) -> float:
