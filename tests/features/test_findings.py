@@ -76,15 +76,6 @@ def test_an_inspection_without_thumbnails_takes_no_memory() -> None:
     assert len(Inspection(1_000_000, keeps_thumbnails=False).thumbnails) == 0
 
 
-def test_a_part_of_an_inspection_counts_from_its_start() -> None:
-    seen = Inspection(5)
-    seen.failures, seen.oddities = {3: failure("d"), 0: failure("a")}, {4: (("tiny", "1 x 1 pixels"),)}
-    seen.keys[4] = 7
-    part = seen.part(2, 5)
-    assert (part.count, list(part.failures), list(part.oddities)) == (3, [1], [2])
-    assert part.keys[2].tolist() == [7] * 16
-
-
 def test_reasons_are_by_path_in_the_order_of_the_data() -> None:
     seen = Inspection(3)
     seen.failures = {2: failure("a.jpg", "gone"), 0: failure("b.jpg", "empty")}

@@ -6,7 +6,7 @@ import functools
 import operator
 from collections.abc import Iterator, Sequence
 from os import PathLike
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,16 +26,22 @@ SIZE = (224, 224)  # the size that photos are resized to, without a network that
 
 
 class CheckedSet(NamedTuple):
-    """One set of images, its name, and its inspection."""
+    """One set of images, its name, and the number of its first image; all images are numbered across the sets."""
 
     what: str
     data: LabelledImages
-    inspection: Inspection
+    start: int
 
-    def name(self, index: int) -> str:
+    def name(self, number: int) -> str:
         """How a fault names an image: a file's path, or an array's position and set."""
         images, place = self.data.images, "" if self.what == "training" else f" of the {self.what} data"
-        return images.name(index) + ("" if images.path(index) else place)
+        return images.name(number - self.start) + ("" if images.path(number - self.start) else place)
+
+    def label(self, number: int) -> Any:
+        return self.data.label(number - self.start)
+
+
+Owners = list[CheckedSet]  # the set of each image
 
 
 @public
@@ -94,84 +100,67 @@ def diagnose(sets: Sequence[tuple[str, LabelledImages]], inspection: Inspection)
     Args:
         inspection: of the images of all sets, one set after the other.
     """
-    ends = np.cumsum([len(data) for _, data in sets]).tolist()
-    checked = [
-        CheckedSet(what, data, inspection.part(end - len(data), end))
-        for (what, data), end in zip(sets, ends, strict=True)
+    owners: Owners = []
+    for what, data in sets:
+        owners += [CheckedSet(what, data, len(owners))] * len(data)
+    training = sets[0][1]
+    faults = [
+        *_unreadable(owners, inspection),
+        *(fault for _, one in sets for fault in _folder_faults(one)),
+        *_odd(owners, inspection),
+        *_duplicates(owners, inspection),
+        *_class_faults(training, inspection),
     ]
-    faults: list[Fault] = []
-    for one in checked:
-        faults += [*_unreadable(one), *_folder_faults(one.data), *_odd(one)]
-    faults += [*_duplicates(checked), *_class_faults(checked[0])]
     faults.sort(key=lambda fault: not fault.serious)
-    data = checked[0].data
-    counts = dict(zip(data.classes.tolist(), data.counts().tolist(), strict=True))
-    return Report(faults, counts, ends[-1], _images_of(faults, checked))
+    counts = dict(zip(training.classes.tolist(), training.counts().tolist(), strict=True))
+    return Report(faults, counts, len(owners), _images_of(faults, owners))
 
 
-def _images_of(faults: Sequence[Fault], sets: Sequence[CheckedSet]) -> dict[str, Images]:
+def _images_of(faults: Sequence[Fault], owners: Owners) -> dict[str, Images]:
     """The image behind each name in the faults, found even after a change of the working directory."""
     named = {name for fault in faults for name in (fault.where, fault.other)}
     return {
-        name: one.data.images.subset([index]).absolute()
-        for one in sets
-        for index in range(len(one.data))
-        if (name := one.name(index)) in named
+        name: one.data.images.subset([number - one.start]).absolute()
+        for number, one in enumerate(owners)
+        if (name := one.name(number)) in named
     }
 
 
-def _unreadable(one: CheckedSet) -> Iterator[Fault]:
-    for index, error in sorted(one.inspection.failures.items()):
+def _unreadable(owners: Owners, inspection: Inspection) -> Iterator[Fault]:
+    for number, error in sorted(inspection.failures.items()):
         ((name, reason),) = error.failures.items()
-        yield Fault(error.kinds[name], one.name(index), reason, True)
+        yield Fault(error.kinds[name], owners[number].name(number), reason, True)
 
 
-def _odd(one: CheckedSet) -> Iterator[Fault]:
-    for index, oddities in sorted(one.inspection.oddities.items()):
-        yield from (Fault(kind, one.name(index), detail, False) for kind, detail in oddities)
-    good = one.inspection.readable()
-    for index in good[spread(one.inspection.thumbnails[good]) < FLAT].tolist():
-        yield Fault("flat", one.name(index), "the image appears to be a single colour", False)
+def _odd(owners: Owners, inspection: Inspection) -> Iterator[Fault]:
+    for number, oddities in sorted(inspection.oddities.items()):
+        yield from (Fault(kind, owners[number].name(number), detail, False) for kind, detail in oddities)
+    good = inspection.readable()
+    for number in good[spread(inspection.thumbnails[good]) < FLAT].tolist():
+        yield Fault("flat", owners[number].name(number), "the image appears to be a single colour", False)
 
 
-Place = tuple[CheckedSet, int]
-
-
-def _duplicates(sets: Sequence[CheckedSet]) -> Iterator[Fault]:
+def _duplicates(owners: Owners, inspection: Inspection) -> Iterator[Fault]:
     """Images with the same content, and images that look alike, across all sets."""
-    starts = np.cumsum([0, *(len(one.data) for one in sets)])
-    numbered = list(zip(sets, starts.tolist(), strict=False))
-
-    def place(number: int) -> Place:
-        at = int(starts.searchsorted(number, side="right")) - 1
-        return sets[at], int(number - starts[at])
-
-    good = np.concatenate([one.inspection.readable() + start for one, start in numbered])
-    keys = np.concatenate([one.inspection.keys for one in sets])[good]
+    good = inspection.readable()
+    keys = inspection.keys[good]
     _, first, inverse = np.unique(keys.view(f"V{keys.shape[1]}").ravel(), return_index=True, return_inverse=True)
     first = good[first]
     twins = first[inverse]
     for at in np.flatnonzero(twins != good).tolist():
-        yield _duplicate(place(twins[at]), place(good[at]), same=True)
+        yield _duplicate(owners, twins[at], good[at], same=True)
     # Tiny images show too little: handwritten digits, for example, all look alike.
-    tiny = [
-        start + index
-        for one, start in numbered
-        for index, odd in one.inspection.oddities.items()
-        if "tiny" in dict(odd)
-    ]
+    tiny = [number for number, odd in inspection.oddities.items() if "tiny" in dict(odd)]
     alone = np.setdiff1d(first, tiny)
-    thumbnails = np.concatenate([one.inspection.thumbnails for one in sets])[alone]
-    for earlier, later in pairs_alike(thumbnails):
-        yield _duplicate(place(alone[earlier]), place(alone[later]), same=False)
+    for earlier, later in pairs_alike(inspection.thumbnails[alone]):
+        yield _duplicate(owners, alone[earlier], alone[later], same=False)
 
 
-def _duplicate(first: Place, second: Place, same: bool) -> Fault:
+def _duplicate(owners: Owners, first: int, second: int, same: bool) -> Fault:
     """The fault of a second image that is the same as the first, or looks like it."""
-    (one, index), (other, position) = first, second
-    name = one.name(index)
-    label = one.data.label(index)
-    conflict, leak = label != other.data.label(position), one is not other
+    one, other = owners[first], owners[second]
+    name, label = one.name(first), one.label(first)
+    conflict, leak = label != other.label(second), one is not other
     detail = f"the same image as {name}" if same else f"looks like {name}"
     if conflict:
         several = f", which has the labels {some_of(label)}" if label else ", which has no label"
@@ -179,12 +168,12 @@ def _duplicate(first: Place, second: Place, same: bool) -> Fault:
     if leak:
         detail += f", which is in the {one.what} data"
     kind = "leak" if leak else "conflicting duplicate" if conflict else "duplicate"
-    return Fault(kind if same else "near duplicate", other.name(position), detail, same and (leak or conflict), name)
+    return Fault(kind if same else "near duplicate", other.name(second), detail, same and (leak or conflict), name)
 
 
-def _class_faults(one: CheckedSet) -> Iterator[Fault]:
-    names, data = one.data.classes.tolist(), one.data
-    counts, readable = data.counts().tolist(), data.counts(one.inspection.readable()).tolist()
+def _class_faults(data: LabelledImages, inspection: Inspection) -> Iterator[Fault]:
+    names, found = data.classes.tolist(), inspection.readable()
+    counts, readable = data.counts().tolist(), data.counts(found[found < len(data)]).tolist()
     for name, count, good in zip(names, counts, readable, strict=True):
         if good == 0:
             yield Fault("empty class", str(name), "none of its images can be read" if count else "no images", True)

@@ -94,14 +94,6 @@ class Inspection:
             (reasons[index],) = error.failures.values()
         return [others.get(index, reason) for index, reason in enumerate(reasons)]
 
-    def part(self, start: int, stop: int) -> Inspection:
-        """The inspection of the images from `start` up to, but not including, `stop`."""
-        part, places = Inspection(0), range(start, stop)
-        part.count, part.keys, part.thumbnails = len(places), self.keys[start:stop], self.thumbnails[start:stop]
-        part.failures = {index - start: error for index, error in self.failures.items() if index in places}
-        part.oddities = {index - start: found for index, found in self.oddities.items() if index in places}
-        return part
-
 
 def refuse_unreadable(failures: Mapping[int, ImageReadError], remedy: str = REMEDY) -> None:
     """Raise one error for all images that cannot be read, in the order of the data.
