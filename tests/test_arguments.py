@@ -107,7 +107,7 @@ def test_bad_images_are_refused_or_left_out(policy: str, skip: bool) -> None:
 
 @pytest.mark.parametrize("policy", ["x", "Skip", "", None, True, 1, ["skip"]])
 def test_another_policy_is_refused(policy: object) -> None:
-    with refused(InvalidInputError, f"`on_bad_image={policy!r}`", "must be 'raise' or 'skip'"):
+    with refused(InvalidInputError, f"`on_bad_image={policy!r}`", "must be one of 'raise', 'skip'"):
         check_on_bad_image(policy)
 
 

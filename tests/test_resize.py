@@ -103,9 +103,9 @@ def test_a_file_with_another_rule_is_refused(saved_file, rule):
 
 @pytest.mark.parametrize("rule", ["stretch", "Crop", None, 1, ["crop"]])
 def test_another_rule_is_refused_before_the_data_is_read(make, rule):
-    with refused(tk.InvalidInputError, "resize", "'squash', 'crop' or 'pad'"):
+    with refused(tk.InvalidInputError, "resize", "'squash', 'crop', 'pad'"):
         make(resize=rule).fit("nowhere")
-    with refused(tk.InvalidInputError, "resize", "'squash', 'crop' or 'pad'"):
+    with refused(tk.InvalidInputError, "resize", "'squash', 'crop', 'pad'"):
         tk.show_images("nowhere", resize=rule)
 
 

@@ -370,7 +370,7 @@ def test_one_label_in_each_list_needs_a_word(make: Make) -> None:
         ("multiple", np.eye(4, dtype=int), ["(4, 4)", "DataFrame(array, columns=names)"]),
         ("multiple", ["a", "b", "a", "b"], ["'a'", "not a list of labels"]),
         ("single", [["a", "b"], ["a"], ["b"], ["a"]], ["['a', 'b']", "labels='multiple'"]),
-        ("several", ["a", "b", "a", "b"], ["'several'", "'auto', 'single' or 'multiple'"]),
+        ("several", ["a", "b", "a", "b"], ["'several'", "'auto', 'single', 'multiple'"]),
     ],
 )
 def test_labels_that_break_a_rule_are_refused(kind: Any, labels: Any, parts: list[str], make: Make) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
-from .errors import bad_argument
+from .errors import bad_argument, some_of
 
 LARGEST = 10_000  # pixels of a side
 
@@ -24,12 +24,14 @@ def check_count(name: str, value: object, *, minimum: int = 1, example: int = 5)
     return int(number)
 
 
-def check_number(name: str, value: object, *, low: float, high: float, example: float, open_low: bool = False) -> float:
-    """A real number in [low, high), or (low, high) with `open_low`."""
+def check_number(
+    name: str, value: object, *, low: float, high: float, example: float, open_low: bool = False, closed: bool = False
+) -> float:
+    """A real number in [low, high); `open_low` excludes `low`, and `closed` includes `high`."""
     number: Any = value
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not low <= number < high or (open_low and number == low):
-        limit = "" if high == float("inf") else f" and below {high:g}"
+    if not is_number or not low <= number <= high or (open_low and number == low) or (number == high and not closed):
+        limit = "" if high == float("inf") else f" and {'at most' if closed else 'below'} {high:g}"
         rule = f"must be a number {'above' if open_low else 'of at least'} {low:g}{limit}"
         raise bad_argument(name, value, rule, f"Pass for example {name}={example:g}")
     return float(number)
@@ -37,11 +39,7 @@ def check_number(name: str, value: object, *, low: float, high: float, example: 
 
 def check_share(name: str, value: object, example: float = 0.9) -> float:
     """A real number from 0 to 1."""
-    number: Any = value
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not 0 <= number <= 1:  # NaN is refused too
-        raise bad_argument(name, value, "must be a number from 0 to 1", f"Pass for example {name}={example:g}")
-    return float(number)
+    return check_number(name, value, low=0, high=1, example=example, closed=True)
 
 
 def check_seed(value: object) -> int | None:
@@ -67,18 +65,17 @@ def check_size(value: object, name: str = "input_size") -> tuple[int, int] | Non
     return int(sides[0]), int(sides[1])
 
 
-def check_label_kind(value: object) -> LabelKind:
-    """Whether an image has one label or several."""
-    if value not in ("auto", "single", "multiple"):
-        raise bad_argument("labels", value, "must be 'auto', 'single' or 'multiple'", "Leave it out")
+def check_choice(name: str, value: Any, choices: Any, remedy: str) -> Any:
+    """One of the values of a Literal."""
+    if value not in get_args(choices):
+        raise bad_argument(name, value, f"must be one of {some_of(get_args(choices))}", remedy)
     return value
 
 
 def check_resize(value: object) -> Resize:
     """How images of another aspect ratio than the network's input are resized."""
-    if value not in ("squash", "crop", "pad"):
-        raise bad_argument("resize", value, "must be 'squash', 'crop' or 'pad'", "Pass for example resize='crop'")
-    return value
+    choice: Resize = check_choice("resize", value, Resize, "Pass for example resize='crop'")
+    return choice
 
 
 def check_views(value: object) -> int:
@@ -96,6 +93,4 @@ def is_whole(value: object) -> bool:
 
 def check_on_bad_image(value: object) -> bool:
     """Whether images that cannot be read are left out: "raise" or "skip"."""
-    if value not in ("raise", "skip"):
-        raise bad_argument("on_bad_image", value, "must be 'raise' or 'skip'", "Pass on_bad_image='skip'")
-    return value == "skip"
+    return bool(check_choice("on_bad_image", value, OnBadImage, "Pass on_bad_image='skip'") == "skip")

@@ -22,8 +22,8 @@ from ._arguments import (
     LabelKind,
     OnBadImage,
     Resize,
+    check_choice,
     check_count,
-    check_label_kind,
     check_number,
     check_on_bad_image,
     check_resize,
@@ -330,7 +330,7 @@ class TransferClassifier(Estimator):
         source = check_weights(record, self.weights, size)
         dropout = check_number("dropout", self.dropout, low=0, high=1, example=0.1)
         precision, resize = check_precision(self.precision), check_resize(self.resize)
-        kind = check_label_kind(self.labels)
+        kind = check_choice("labels", self.labels, LabelKind, "Leave it out")
         chosen_seed = check_seed(self.seed)
         seed = secrets.randbelow(2**31) if chosen_seed is None else chosen_seed
         strategy = None if strategy is None else check_strategy(strategy, chosen_seed)

@@ -132,7 +132,7 @@ def test_a_classifier_that_was_fitted_before_is_still_what_it_was(make: Make, cl
 
 @pytest.mark.parametrize("skip", ["x", None, True])
 def test_another_policy_is_refused_before_any_work(make: Make, trained: tk.TransferClassifier, skip: object) -> None:
-    wording = f"`on_bad_image={skip!r}`", "must be 'raise' or 'skip'"
+    wording = f"`on_bad_image={skip!r}`", "must be one of 'raise', 'skip'"
     with refused(tk.InvalidInputError, *wording):
         make().fit("nowhere", on_bad_image=skip)  # type: ignore[arg-type]
     for method in (trained.evaluate, trained.predict):

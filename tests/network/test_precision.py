@@ -33,7 +33,7 @@ def stored_precision(path: Path) -> str:
 
 @pytest.mark.parametrize("choice", ["float16", "BFLOAT16", None, 16])
 def test_another_choice_is_refused_before_any_work(make, photos, choice):
-    with refused(tk.InvalidInputError, f"`precision={choice!r}`", "'float32', 'bfloat16' or 'auto'"):
+    with refused(tk.InvalidInputError, f"`precision={choice!r}`", "'float32', 'bfloat16', 'auto'"):
         make(precision=choice).fit(photos / "train", verbose=0)
 
 

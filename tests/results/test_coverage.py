@@ -88,7 +88,7 @@ def test_predict_takes_a_confidence(loaded: tk.TransferClassifier, pictures: Any
 
 @pytest.mark.parametrize("least", [-0.1, 1.5, float("nan"), "high", True])
 def test_a_confidence_is_0_to_1(loaded: tk.TransferClassifier, least: Any) -> None:
-    with refused(tk.InvalidInputError, "min_confidence", "must be a number from 0 to 1", "0.9"):
+    with refused(tk.InvalidInputError, "min_confidence", "must be a number of at least 0 and at most 1", "0.9"):
         loaded.predict("nowhere", min_confidence=least)
 
 

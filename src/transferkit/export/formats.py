@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from .._arguments import check_choice
 from .._remote import refuse_url
 from ..errors import bad_argument, import_extra, some_of
 from ..images import Pixels
@@ -211,11 +212,8 @@ def _check_place(target: Path, kind: Format) -> None:
 
 
 def _check_quantization(quantize: object, kind: Format) -> None:
-    choices = get_args(Quantization)
     if quantize is None or (quantize in kind.quantizations):
         return
-    if quantize not in choices:
-        rule = f"must be None or one of {some_of(choices)}"
-        raise bad_argument("quantize", quantize, rule, "Leave it out to keep float32")
+    check_choice("quantize", quantize, Quantization, "Leave it out to keep float32")
     able = [one.ending for one in FORMATS.values() if quantize in one.quantizations]
     raise bad_argument("quantize", quantize, f"cannot be written as {kind.name}", f"Export to {some_of(able)} instead")

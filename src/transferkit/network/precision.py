@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import tensorflow as tf
 
-from ..errors import InvalidInputError, bad_argument
+from .._arguments import check_choice
+from ..errors import InvalidInputError
 
 Precision = Literal["float32", "bfloat16", "auto"]
 
@@ -19,9 +20,7 @@ TENSOR_CORES = (7, 0)  # the compute capability from which NVIDIA's GPUs have th
 
 def check_precision(choice: object) -> Literal["float32", "bfloat16"]:
     """The precision to compute in on this machine."""
-    if choice not in get_args(Precision):
-        rule = "must be 'float32', 'bfloat16' or 'auto'"
-        raise bad_argument("precision", choice, rule, "Pass precision='auto' for the fast one")
+    check_choice("precision", choice, Precision, "Pass precision='auto' for the fast one")
     if choice == "bfloat16" and not has_fast_half():
         raise InvalidInputError(
             "`precision='bfloat16'` needs a processor with AVX-512 BF16 or AMX, or a GPU with tensor cores, which this "

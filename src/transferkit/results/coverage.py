@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import check_share
+from .._arguments import check_number, check_share
 from .._public import public_in_room
-from ..errors import InvalidInputError, bad_argument, import_extra
+from ..errors import InvalidInputError, import_extra
 from . import plots
 from .text import Printed, Table
 
@@ -71,9 +71,7 @@ class Coverage(Printed):
         return import_extra("pandas", "A DataFrame", "pandas").DataFrame(columns)
 
     def _index(self, coverage: float) -> int:
-        share = check_share("coverage", coverage)
-        if share == 0:
-            raise bad_argument("coverage", coverage, "must be above 0", "Pass for example coverage=0.9")
+        share = check_number("coverage", coverage, low=0, high=1, example=0.9, open_low=True, closed=True)
         return int(np.searchsorted(self.coverage, share - 1e-9))
 
     def _parts(self) -> tuple[str, Table, str]:
