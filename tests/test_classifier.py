@@ -289,7 +289,7 @@ class TestFineTune:
         fitted.set_params(cache=False)
         monkeypatch.setattr(inputs, "ACTIVATION_BYTES", 1000)
         fitted.fine_tune(at="stage2", epochs=1)
-        assert "more than the limit of 1 kB" in capsys.readouterr().out
+        assert "more than the limit of 1.0 kB" in capsys.readouterr().out
 
     def test_says_what_it_will_do_before_it_does(self, fitted, capsys):
         fitted.fine_tune(at="stage2", epochs=1, learning_rate=1e-5)

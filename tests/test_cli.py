@@ -196,7 +196,7 @@ def test_cache_shows_limits_and_clears(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out == f"{tk.cache.info()}\n"
     assert main(["cache", "--folder", "values", "--limit", "1000", "--clear"]) == 0
     assert tk.cache.info("values").limit == 1000
-    assert "of 1 kB in 0 files" in capsys.readouterr().out
+    assert "of 1.0 kB in 0 files" in capsys.readouterr().out
 
 
 def test_backbones_lists_those_that_meet_the_conditions(capsys: pytest.CaptureFixture[str]) -> None:

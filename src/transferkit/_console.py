@@ -43,15 +43,6 @@ class Console:
         return Bar(title, total, unit, self.level > 0)
 
 
-def readable(size: float) -> str:
-    """A number of bytes in a suitable unit."""
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
-
-
 def duration(seconds: float) -> str:
     """A time in a suitable unit."""
     if seconds < 100:

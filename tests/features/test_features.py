@@ -348,7 +348,7 @@ def test_a_long_pass_says_how_long_it_will_take(part, images, store, monkeypatch
     )
     extracted(part, many, store, verbose=1)
     line = capsys.readouterr().out
-    assert re.fullmatch(r"computing: \d+ images at \d+ a second, about \d+ s, \d+ kB on disk\.\n", line)
+    assert re.fullmatch(r"computing: \d+ images at \d+ a second, about \d+ s, [\d.]+ kB on disk\.\n", line)
     extracted(part, many, store)
     assert not capsys.readouterr().out
 

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from .._console import readable
+from rich.filesize import decimal as readable
+
 from .._remote import READERS, Remote, located
 from ..errors import InvalidInputError, bad_argument
 from .shards import WHOLE, ShardFiles, file_of, new_shard, parsed_name

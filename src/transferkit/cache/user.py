@@ -8,8 +8,9 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.filesize import decimal as readable
+
 from .._arguments import check_count
-from .._console import readable
 from .._files import expanded, values_folder
 from .._remote import refuse_url
 from ..errors import InvalidInputError, bad_argument

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from rich.filesize import decimal as readable
 
-from .._console import readable
 from ..cache import DEFAULT_LIMIT
 from ..features import (
     Extraction,
@@ -104,7 +104,7 @@ def _values(cut: Cut, split: Split, options: FitOptions) -> Both:
     limit = max(ACTIVATION_BYTES, options.store.limit if options.store is not None else 0)
     why = (
         f"In half precision, the values before {cut.first_layer!r} would take "
-        f"{readable(cut.extractor.value_bytes(rows) / 2)} for {rows} images, which is more than the limit of "
+        f"{readable(cut.extractor.value_bytes(rows) // 2)} for {rows} images, which is more than the limit of "
         f"{readable(limit)} or the free disk space, so every epoch computes them again from pixels."
     )
     return _live(cut, split, options, why)
