@@ -343,6 +343,13 @@ def test_later_damage_is_seen_where_no_hash_is_known(server, content, cache):
     assert files_in(cache) == {NAME, f"{NAME}.sha256", f"{NAME}.damaged-1"}
 
 
+@pytest.mark.parametrize("host", ["h:99999", "h:abc", "a..b"])
+def test_an_address_that_no_server_can_have_is_an_error_of_the_download(host):
+    record(f"http://{host}/{NAME}")
+    with pytest.raises(tk.WeightsError, match=f"could not be downloaded from http://{host}/"):
+        fit()
+
+
 def test_a_damaged_file_is_not_used_even_offline(content, cache):
     put(cache, content[:9000])
     offline(f"https://nowhere.invalid/{NAME}")

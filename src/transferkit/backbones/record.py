@@ -352,12 +352,5 @@ def _weights_source(given: object) -> tuple[WeightsFile, ...] | Path | Loader | 
 
 
 def _is_url(text: object) -> bool:
-    """Whether this is a web address with a host and, if it names one, a valid port."""
-    if not isinstance(text, str) or not re.match(r"https?://[^/\s]", text, re.IGNORECASE):
-        return False
-    try:
-        parts = urlsplit(text)
-        host = (parts.hostname or "").encode("idna" if not parts.netloc.startswith("[") else "ascii")
-        return bool(host) and parts.port != 0
-    except ValueError:  # a port that is not a number, a bracket that is not closed, a label that is too long
-        return False
+    """Whether this is a web address with a host; whether it can be reached shows when it is downloaded."""
+    return isinstance(text, str) and re.match(r"https?://[^/\s]", text, re.IGNORECASE) is not None
