@@ -211,11 +211,12 @@ def reread(images: Images, store: Store | None, console: Console, skip: bool) ->
 def _inspected(reader: ImageReader, console: Console, skip: bool, step: int) -> Inspection:
     """What a reader finds in its images, `step` of which are read together."""
     everything = range(len(reader.images))
-    parts = (everything[start : start + step] for start in everything[::step])
+    parts = [everything[start : start + step] for start in everything[::step]]
     with closing(reader), console.bar("checking images", len(everything), "images") as bar:
-        for opened in in_background(reader.open, parts, reader.threads, 2 * reader.threads):
+        work = in_background(reader.open, parts, reader.threads, 2 * reader.threads)
+        for opened, part in zip(work, parts, strict=True):
             reader.keep(opened)
-            bar.advance(step)
+            bar.advance(len(part))
     if not skip:
         refuse_unreadable(reader.inspection.failures)
     return reader.inspection
