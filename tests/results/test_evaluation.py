@@ -307,7 +307,7 @@ def test_left_out_images_do_not_shift_the_others(loaded, tmp_path: Path) -> None
     for one, axes in zip(report.top_losses(3), report.plot_top_losses(3).axes, strict=True):
         assert np.array_equal(axes.images[0].get_array(), np.asarray(Image.open(one.path)))
     report.html("page.html")
-    assert "unreadable images, left out" in Page(Path("page.html")).text
+    assert "Unreadable images, left out: 1" in Page(Path("page.html")).text
 
 
 def test_an_evaluation_can_be_pickled(loaded, photos: Path) -> None:

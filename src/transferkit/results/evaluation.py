@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from os import PathLike
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +34,75 @@ PAIRS = 50
 SIDE = 128  # pixels of the longer side of a picture
 
 
+class Measured(Printed):
+    """What evaluations with one and with several labels per image share: table, page and DataFrame."""
+
+    predictions: Predictions
+    classes: npt.NDArray[np.generic]
+    labels: npt.NDArray[Any]
+    losses: npt.NDArray[np.float64]
+    _thumbnails: Thumbnails | None
+    _LOWEST: ClassVar[str]  # what a table of `_lowest_first` lists, and where the rest is
+    # Methods of the subclasses:
+    _headline: Callable[[], str]
+    _sections: Callable[[], str]  # the HTML between the headline and the pictures
+    _caption: Callable[[int], str]
+    _rows: Callable[[Sequence[Label]], Table]
+    _lowest_first: Callable[[], list[Label]]  # class names in ascending order of a figure; those without one come last
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row per image: path, label, predicted, confidence, loss, and a probability per class (extra ``pandas``)."""
+        frame = self.predictions.to_dataframe().rename(columns={"label": "predicted"})
+        frame.insert(1, "label", self.labels)
+        frame.insert(4, "loss", self.losses)
+        return frame
+
+    def html(self, path: str | PathLike[str]) -> None:
+        """Write all of it, with the images of highest loss, to one page that needs no other file and no network.
+
+        Args:
+            path: a path or URL that ends in ``.html``; an existing file is replaced.
+
+        Raises:
+            InvalidInputError: another ending, or a path that cannot be written to.
+
+        Example:
+            >>> import transferkit as tk
+            >>> clf = tk.TransferClassifier.load("pets.keras")
+            >>> clf.evaluate("photos/test", verbose=0).html("evaluation.html")
+        """
+        target = pages.page_path(path)
+        skipped = len(self.predictions.skipped)
+        left_out = f"<p>Unreadable images, left out: {skipped:,}</p>" if skipped else ""
+        worst = self._highest_losses(PICTURES)
+        paths = [shown_url(self.predictions.paths[position] or f"image {position}") for position in worst]
+        lines = list(zip(map(self._caption, worst), paths, strict=True))
+        body = (
+            f"<p>{safe(self._headline())}</p>{left_out}{self._sections()}"
+            f"<h2>Highest losses</h2>{pages.gallery(self._pictures(worst, SIDE), lines)}"
+        )
+        pages.write_page(target, "Evaluation", body)
+
+    def _highest_losses(self, n: int) -> list[int]:
+        return [int(position) for position in np.argsort(-self.losses, kind="stable")[:n]]
+
+    def _pictures(self, positions: Sequence[int], side: int) -> list[npt.NDArray[np.uint8] | None]:
+        return self._thumbnails(positions, side) if self._thumbnails else [None] * len(positions)
+
+    def _parts(self) -> tuple[str, Table, str]:
+        names, below = self.classes.tolist(), ""
+        if len(names) > PRINTED:
+            below = f"The {WORST} of {len(names)} {self._LOWEST}"
+            names = self._lowest_first()[:WORST]
+        head, rows = self._rows(names)
+        return self._headline(), (head, [[shortened(name, LONGEST), *figures] for name, *figures in rows]), below
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self._headline()}>"
+
+
 @public_in_room
-class Evaluation(Printed):
+class Evaluation(Measured):
     """How well a classifier does on labelled images; prints as a table.
 
     Attributes:
@@ -49,6 +116,8 @@ class Evaluation(Printed):
 
     Files are read again to be drawn; for this, images in memory are kept as long as the evaluation.
     """
+
+    _LOWEST = "classes with the lowest f1; .per_class has all."
 
     def __init__(self, predictions: Predictions, codes: scores.Codes, thumbnails: Thumbnails | None = None) -> None:
         probabilities, size = predictions.probabilities, len(predictions.classes)
@@ -119,8 +188,7 @@ class Evaluation(Printed):
 
     def top_losses(self, n: int = 10) -> list[ScoredImage]:
         """The `n` images with the lowest probability of their true class, the lowest first."""
-        order = np.argsort(-self.losses, kind="stable")[: check_count("n", n, example=10)].tolist()
-        return [self._scored(position) for position in order]
+        return [self._scored(position) for position in self._highest_losses(check_count("n", n, example=10))]
 
     def confused_pairs(self, n: int = 10) -> list[ConfusedPair]:
         """The `n` most frequent pairs of a true class and another one that was predicted, the most frequent first."""
@@ -134,13 +202,6 @@ class Evaluation(Printed):
             if true != other
         ]
         return sorted(pairs, key=lambda pair: (-pair.images, -pair.share))[: check_count("n", n, example=10)]
-
-    def to_dataframe(self) -> pandas.DataFrame:
-        """One row per image: path, label, predicted, confidence, loss, and a probability per class (extra ``pandas``)."""
-        frame = self.predictions.to_dataframe().rename(columns={"label": "predicted"})
-        frame.insert(1, "label", self.labels)
-        frame.insert(4, "loss", self.losses)
-        return frame
 
     def plot(self) -> Figure:
         """The same as `plot_confusion_matrix`."""
@@ -158,36 +219,20 @@ class Evaluation(Printed):
         """The images of `top_losses`, each under its true class and its prediction (extra ``plot``)."""
         images = self.top_losses(n)
         titles = [f"{i.label}\npredicted: {i.predicted}\nconfidence {i.confidence:.2f}" for i in images]
-        return plots.grid(self._pictures(images, 2 * SIDE), titles)
+        return plots.grid(self._pictures([image.position for image in images], 2 * SIDE), titles)
 
-    def html(self, path: str | PathLike[str]) -> None:
-        """Write all of it, with the images of highest loss, to one page that needs no other file and no network.
-
-        Args:
-            path: a path or URL that ends in ``.html``; an existing file is replaced.
-
-        Raises:
-            InvalidInputError: another ending, or a path that cannot be written to.
-
-        Example:
-            >>> import transferkit as tk
-            >>> clf = tk.TransferClassifier.load("pets.keras")
-            >>> clf.evaluate("photos/test", verbose=0).html("evaluation.html")
-        """
-        target = pages.page_path(path)
+    def _sections(self) -> str:
         pairs = [
             [str(p.label), str(p.predicted), str(p.images), f"{100 * p.share:.1f} %"]
             for p in self.confused_pairs(PAIRS)
         ]
-        body = (
-            f"<p>{safe(self._headline())}</p>{html_table(['figure', 'value'], self._figures())}"
+        return (
+            f"{html_table(['figure', 'value'], self._figures())}"
             f"<h2>Classes</h2>{html_table(*self._rows(list(self.per_class)), sortable=True)}"
             f"<h2>Confusion matrix</h2>{pages.matrix(self.confusion_matrix, self._names)}"
             f"<h2>Most confused classes</h2>{html_table(['true', 'predicted', 'images', 'share'], pairs, sortable=True)}"
             f"<h2>Calibration</h2>{pages.calibration(self._calibration)}"
-            f"<h2>Highest losses</h2>{pages.gallery(*self._worst())}"
         )
-        pages.write_page(target, "Evaluation", body)
 
     @property
     def _names(self) -> list[str]:
@@ -203,25 +248,13 @@ class Evaluation(Printed):
         loss, path = float(self.losses[position]), predictions.paths[position]
         return ScoredImage(path, label, predicted, confidence, loss, position)
 
-    def _pictures(self, images: Sequence[ScoredImage], side: int) -> list[npt.NDArray[np.uint8] | None]:
-        positions = [image.position for image in images]
-        return self._thumbnails(positions, side) if self._thumbnails else [None] * len(positions)
-
-    def _worst(self) -> tuple[list[npt.NDArray[np.uint8] | None], list[tuple[str, str]]]:
-        """Pictures for the page, and the two lines below each."""
-        images = self.top_losses(PICTURES)
-        lines = [
-            (
-                f"{image.label}, predicted {image.predicted} ({image.confidence:.3f}), loss {image.loss:.2f}",
-                shown_url(image.path or f"image {image.position}"),
-            )
-            for image in images
-        ]
-        return self._pictures(images, SIDE), lines
+    def _caption(self, position: int) -> str:
+        image = self._scored(position)
+        return f"{image.label}, predicted {image.predicted} ({image.confidence:.3f}), loss {image.loss:.2f}"
 
     def _figures(self) -> list[list[str]]:
         """The page's figures over all classes, besides the headline."""
-        macro, skipped = self.macro, len(self.predictions.skipped)
+        macro = self.macro
         return [
             *([["top-5 accuracy", f"{self.top_k(5):.4f}"]] if len(self.classes) > 5 else []),
             ["balanced accuracy", f"{self.balanced_accuracy:.4f}"],
@@ -229,7 +262,6 @@ class Evaluation(Printed):
             ["macro F1", f"{macro.f1:.4f}"],
             ["macro ROC AUC", figure_text(macro.roc_auc, 4)],
             ["calibration error", f"{self.calibration_error:.4f}"],
-            *([["unreadable images, left out", f"{skipped:,}"]] if skipped else []),
         ]
 
     def _rows(self, names: Sequence[Label]) -> Table:
@@ -240,16 +272,8 @@ class Evaluation(Printed):
             rows.append([str(name), *figures, str(found.support)])
         return ["class", "precision", "recall", "f1", "roc auc", "images"], rows
 
-    def _parts(self) -> tuple[str, Table, str]:
-        names, below = list(self.per_class), ""
-        if len(names) > PRINTED:
-            below = f"The {WORST} of {len(names)} classes with the lowest f1; .per_class has all."
-            names = sorted(names, key=lambda name: np.nan_to_num(self.per_class[name].f1, nan=2))[:WORST]
-        head, rows = self._rows(names)
-        return self._headline(), (head, [[shortened(name, LONGEST), *figures] for name, *figures in rows]), below
-
-    def __repr__(self) -> str:
-        return f"<Evaluation: {self._headline()}>"
+    def _lowest_first(self) -> list[Label]:
+        return sorted(self.per_class, key=lambda name: np.nan_to_num(self.per_class[name].f1, nan=2))
 
     def _headline(self) -> str:
         low, high = self.accuracy_interval

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from os import PathLike
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from .._public import public_in_room
-from ..errors import shown_url
-from . import pages, plots
-from .evaluation import PICTURES, SIDE, Thumbnails
+from . import plots
+from .evaluation import Measured, Thumbnails
 from .multilabel_predictions import MultiLabelPredictions, array_of_tuples
 from .predictions import Label
-from .text import Printed, Table, figure_text, html_table, safe, shortened
+from .text import Table, figure_text, html_table
 
 if TYPE_CHECKING:
-    import pandas
     from matplotlib.figure import Figure
-
-
-PRINTED = 30  # labels that the printed table lists
-LONGEST = 50  # characters of a name in it
 
 
 @public_in_room
@@ -48,11 +41,12 @@ class LabelScores(NamedTuple):
 
 
 @public_in_room
-class MultiLabelEvaluation(Printed):
+class MultiLabelEvaluation(Measured):
     """How well a classifier predicts several labels per image; prints as a table.
 
     Attributes:
         loss: the mean binary cross-entropy over images and labels, in nats (probabilities are clipped at 1e-7).
+        losses: that of each image, float64 `(n,)`.
         accuracy: share of images whose labels are all correct, 0 to 1.
         mean_average_precision: the mean over the labels that images have, 0 to 1; it needs no thresholds.
         micro_f1: F1 of all labels of all images together, 0 to 1.
@@ -65,6 +59,9 @@ class MultiLabelEvaluation(Printed):
     Files are read again to be drawn; for this, images in memory are kept as long as the evaluation.
     """
 
+    predictions: MultiLabelPredictions
+    _LOWEST = "labels with the lowest average precision; .per_label has all."
+
     def __init__(
         self, predictions: MultiLabelPredictions, codes: npt.NDArray[np.int64], thumbnails: Thumbnails | None = None
     ) -> None:
@@ -74,8 +71,8 @@ class MultiLabelEvaluation(Printed):
         self.predictions, self.classes, self._thumbnails = predictions, predictions.classes, thumbnails
         self.labels = array_of_tuples([tuple(self.classes[row].tolist()) for row in true])
         own = np.where(true, predictions.probabilities, 1 - predictions.probabilities)
-        self._losses = -np.log(own.clip(1e-7, 1), dtype=float).mean(axis=1)
-        self.loss, self.accuracy = float(self._losses.mean()), float((true == given).all(axis=1).mean())
+        self.losses = -np.log(own.clip(1e-7, 1), dtype=float).mean(axis=1)
+        self.loss, self.accuracy = float(self.losses.mean()), float((true == given).all(axis=1).mean())
         right, given_to, support = (true & given).sum(axis=0), given.sum(axis=0), true.sum(axis=0)
         areas = [
             float(average_precision_score(one, p)) if one.any() else np.nan
@@ -93,75 +90,32 @@ class MultiLabelEvaluation(Printed):
         total = int(given_to.sum() + support.sum())
         self.micro_f1 = 2 * int(right.sum()) / total if total else np.nan
 
-    def to_dataframe(self) -> pandas.DataFrame:
-        """One row per image: path, label, predicted, confidence, loss, and a probability per label (extra ``pandas``)."""
-        frame = self.predictions.to_dataframe().rename(columns={"label": "predicted"})
-        frame.insert(1, "label", self.labels)
-        frame.insert(4, "loss", self._losses)
-        return frame
-
     def plot(self) -> Figure:
         """A figure of the average precision, precision and recall of each label that images have (extra ``plot``).
 
         The label with the highest average precision is on top. The figure is returned, not shown.
         """
-        found = [(str(name), scores) for name, scores in self._from_lowest() if scores.support]
-        figures = np.array([scores[:3] for _, scores in found]).reshape(-1, 3)
-        return plots.precisions([name for name, _ in found], figures)
+        found = [name for name in self._lowest_first() if self.per_label[name].support]
+        figures = np.array([self.per_label[name][:3] for name in found]).reshape(-1, 3)
+        return plots.precisions([str(name) for name in found], figures)
 
-    def html(self, path: str | PathLike[str]) -> None:
-        """Write all of it, with the images of highest loss, to one page that needs no other file and no network.
+    def _sections(self) -> str:
+        return f"<h2>Labels</h2>{html_table(*self._rows(self.classes.tolist()), sortable=True)}"
 
-        Args:
-            path: a path or URL that ends in ``.html``; an existing file is replaced.
-
-        Raises:
-            InvalidInputError: another ending, or a path that cannot be written to.
-        """
-        target = pages.page_path(path)
-        skipped = len(self.predictions.skipped)
-        left_out = f"<p>{skipped:,} images could not be read and are left out.</p>" if skipped else ""
-        head, rows = self._table(list(self.per_label.items()))
-        body = (
-            f"<p>{safe(self._headline())}</p>{left_out}<h2>Labels</h2>{html_table(head, rows, sortable=True)}"
-            f"<h2>Highest losses</h2>{pages.gallery(*self._worst())}"
-        )
-        pages.write_page(target, "Evaluation", body)
-
-    def _worst(self) -> tuple[list[npt.NDArray[np.uint8] | None], list[tuple[str, str]]]:
-        """Pictures for the page, and the two lines below each."""
-        positions = np.argsort(-self._losses, kind="stable")[:PICTURES].tolist()
-        pictures: list[npt.NDArray[np.uint8] | None] = [None] * len(positions)
-        if self._thumbnails:
-            pictures = self._thumbnails(positions, SIDE)
-        paths = [shown_url(self.predictions.paths[at] or f"image {at}") for at in positions]
-        return pictures, list(zip(map(self._caption, positions), paths, strict=True))
-
-    def _caption(self, at: int) -> str:
-        sets = self.labels[at], self.predictions.labels[at]
+    def _caption(self, position: int) -> str:
+        sets = self.labels[position], self.predictions.labels[position]
         true, given = (", ".join(map(str, names)) or "-" for names in sets)
-        return f"{true}; predicted: {given}; loss {self._losses[at]:.2f}"
+        return f"{true}; predicted: {given}; loss {self.losses[position]:.2f}"
 
-    def _from_lowest(self) -> list[tuple[Label, LabelScores]]:
-        """Labels in ascending order of average precision; those that no image has come last."""
-        return sorted(self.per_label.items(), key=lambda row: np.nan_to_num(row[1].average_precision, nan=2))
+    def _lowest_first(self) -> list[Label]:
+        return sorted(self.per_label, key=lambda name: np.nan_to_num(self.per_label[name].average_precision, nan=2))
 
-    def _table(self, rows: Sequence[tuple[Label, LabelScores]]) -> Table:
-        head = ["label", "avg prec", "precision", "recall", "f1", "threshold", "images"]
-        return head, [[str(name), *map(figure_text, scores[:-1]), str(scores.support)] for name, scores in rows]
-
-    def _parts(self) -> tuple[str, Table, str]:
-        rows, below = list(self.per_label.items()), ""
-        if len(rows) > PRINTED:
-            rows = self._from_lowest()[:PRINTED]
-            below = (
-                f"The {PRINTED} of {len(self.classes)} labels with the lowest average precision; .per_label has all."
-            )
-        head, table = self._table(rows)
-        return self._headline(), (head, [[shortened(name, LONGEST), *figures] for name, *figures in table]), below
-
-    def __repr__(self) -> str:
-        return f"<MultiLabelEvaluation: {self._headline()}>"
+    def _rows(self, names: Sequence[Label]) -> Table:
+        rows = []
+        for name in names:
+            *figures, support = self.per_label[name]
+            rows.append([str(name), *map(figure_text, figures), str(support)])
+        return ["label", "avg prec", "precision", "recall", "f1", "threshold", "images"], rows
 
     def _headline(self) -> str:
         figures = {
