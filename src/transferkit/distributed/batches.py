@@ -124,10 +124,3 @@ def split_columns(batch: Batch, image: str, own: Iterable[str]) -> tuple[list[An
     )
     kept = (name for name in batch if name != image or (are_names and name not in own))
     return items, {name: np.asarray(batch[name]) for name in kept}
-
-
-def column(values: Sequence[Any]) -> npt.NDArray[Any]:
-    """Values as a column of objects, with None for missing ones."""
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array

@@ -10,7 +10,7 @@ import numpy as np
 from .._console import Console
 from .._public import public
 from ..errors import InvalidInputError, bad_argument
-from .batches import Batch, Columns, LoadedOnce, checked_cpus, column, split_columns, use_cpus
+from .batches import Batch, Columns, LoadedOnce, checked_cpus, split_columns, use_cpus
 
 if TYPE_CHECKING:
     from ..classifier import TransferClassifier
@@ -93,7 +93,7 @@ class FeatureBatch:
                 f"The values of a batch could not be stored in {self.store!r}: the folder must be writable, with room under "
                 f"its limit and on its disk. Raise the limit with transferkit.cache.set_limit(bytes, {self.store!r})."
             )
-        columns["error"] = column(inspection.errors(faults))
+        columns["error"] = np.array(inspection.errors(faults), object)
         if self.features:
             columns["features"] = self._column(extraction.values, rows)
         return columns

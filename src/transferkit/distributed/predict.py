@@ -10,7 +10,7 @@ import numpy as np
 from .._arguments import check_views
 from .._console import Console
 from .._public import public
-from .batches import Batch, Columns, LoadedOnce, checked_cpus, column, split_columns, use_cpus
+from .batches import Batch, Columns, LoadedOnce, checked_cpus, split_columns, use_cpus
 
 if TYPE_CHECKING:
     from ..classifier import TransferClassifier
@@ -83,12 +83,13 @@ class PredictBatch:
         fitted = self._source.get()._fitted_or_raise("PredictBatch")
         found, inspection = fitted.predictions(images, None, Console(0), "predicting", True, self.views)
         rows, several = inspection.readable(), fitted.kind == "multiple"
-        missing = column([None] * len(items))
+        missing = np.full(len(items), None)
         labels, confidences = missing.copy(), missing if several else np.full(len(items), np.nan, np.float32)
         answers = zip(rows.tolist(), found.labels.tolist(), found.confidences.tolist(), strict=True)
         for row, label, confidence in answers:
             labels[row], confidences[row] = (list(label), list(confidence)) if several else (label, confidence)
-        columns |= dict(zip(names, (labels, confidences, column(inspection.errors(faults))), strict=True))
+        errors = np.array(inspection.errors(faults), object)
+        columns |= dict(zip(names, (labels, confidences, errors), strict=True))
         if self.probabilities:
             columns[shares_name] = np.full((len(items), len(fitted.classes)), np.nan, np.float32)
             columns[shares_name][rows] = found.probabilities

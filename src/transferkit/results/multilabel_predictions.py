@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,8 +10,8 @@ import numpy.typing as npt
 
 from .._public import public_in_room
 from ..errors import InvalidInputError, shown_url
-from .predictions import Prediction, Predictions
-from .text import Table
+from .predictions import Predictions
+from .text import Table, listed
 
 
 @public_in_room
@@ -49,14 +48,6 @@ class MultiLabelPredictions(Predictions):
         found = [tuple(own[row].tolist()) for row, own in zip(rows, probabilities, strict=True)]
         self.confidences = array_of_tuples(found)
 
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, numbers.Integral):
-            own = self.labels[index], self.confidences[index]
-            return Prediction(*own, self.paths[int(index)], self._typicality(int(index)))
-        paths = np.array(self.paths, object)[index].tolist()
-        found = self.probabilities[index], paths, self.skipped, self.typicalities[index]
-        return MultiLabelPredictions(self.classes, *found, self.thresholds)
-
     def at_least(self, min_confidence: float) -> Predictions:  # noqa: ARG002
         """Raise an InvalidInputError, since each label has its own threshold."""
         raise InvalidInputError(
@@ -65,13 +56,12 @@ class MultiLabelPredictions(Predictions):
         )
 
     def _parts(self) -> tuple[str, Table, str]:
-        rows = []
-        for number, found in enumerate(self[:20]):
-            pairs = zip(found.label, found.confidence, strict=True)
-            given = ", ".join(f"{name} {confidence:.3f}" for name, confidence in pairs)
-            rows.append([shown_url(found.path or f"image {number}"), given or "-"])
-        more = f"... and {len(self) - 20} more" if len(self) > 20 else ""
-        return "", (["image", "labels"], rows), more
+        return listed(["image", "labels"], self, self._row)
+
+    def _row(self, number: int, p: Any) -> list[str]:
+        pairs = zip(p.label, p.confidence, strict=True)
+        given = ", ".join(f"{name} {confidence:.3f}" for name, confidence in pairs)
+        return [shown_url(p.path or f"image {number}"), given or "-"]
 
     def __repr__(self) -> str:
         return f"<MultiLabelPredictions: {len(self)} images, {len(self.classes)} labels>"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .._public import public_in_room
 from ..errors import import_extra, shown_url
 from .predictions import Label
-from .text import Printed, Table
+from .text import Printed, Table, listed
 
 if TYPE_CHECKING:
     import pandas
@@ -75,12 +75,11 @@ class SuspiciousLabels(Printed, Sequence[SuspiciousLabel]):
         return len(self._found)
 
     def _parts(self) -> tuple[str, Table, str]:
-        rows = [
-            [shown_url(p.path or f"image {p.position}"), str(p.label), str(p.suggested), f"{p.self_confidence:.3f}"]
-            for p in self[:20]
-        ]
-        more = f"... and {len(self) - 20} more" if len(self) > 20 else ""
-        return "", (["image", "label", "suggested", "self-confidence"], rows), more
+        def row(_: int, p: SuspiciousLabel) -> list[str]:
+            path = shown_url(p.path or f"image {p.position}")
+            return [path, str(p.label), str(p.suggested), f"{p.self_confidence:.3f}"]
+
+        return listed(["image", "label", "suggested", "self-confidence"], self, row)
 
     def __repr__(self) -> str:
         return f"<SuspiciousLabels: {len(self)} of {self.images} images>"

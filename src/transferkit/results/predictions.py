@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import numbers
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from .._arguments import check_share
 from .._public import public_in_room
 from ..errors import import_extra, shown_url
-from .text import Printed, Table
+from .text import Printed, Table, listed
 
 if TYPE_CHECKING:
     import pandas
@@ -78,7 +79,7 @@ class Predictions(Printed, Sequence[Prediction]):
     def at_least(self, min_confidence: float) -> Predictions:
         """The same with None as the label below this confidence, as `predict` gives with `min_confidence`."""
         least = check_share("min_confidence", min_confidence)
-        unsure = Predictions(self.classes, self.probabilities, self.paths, self.skipped, self.typicalities)
+        unsure = copy.copy(self)
         unsure.labels = self.labels.astype(object)
         unsure.labels[self.confidences < least] = None
         return unsure
@@ -97,17 +98,15 @@ class Predictions(Printed, Sequence[Prediction]):
     def __getitem__(self, index: slice | Sequence[int] | npt.NDArray[np.generic]) -> Predictions: ...
     def __getitem__(self, index: int | slice | Sequence[int] | npt.NDArray[np.generic]) -> Prediction | Predictions:
         if isinstance(index, numbers.Integral):
-            label, path = self.labels[index], self.paths[int(index)]
-            label = label.item() if isinstance(label, np.generic) else label  # None has no NumPy type
-            return Prediction(label, float(self.confidences[index]), path, self._typicality(int(index)))
-        paths = np.array(self.paths, object)[index].tolist()
-        part = Predictions(self.classes, self.probabilities[index], paths, self.skipped, self.typicalities[index])
-        part.labels = self.labels[index]
+            typicality = float(self.typicalities[index])
+            found = _plain(self.labels[index]), _plain(self.confidences[index]), self.paths[int(index)]
+            # One NaN object makes two tuples equal.
+            return Prediction(*found, typicality if math.isfinite(typicality) else math.nan)
+        part = copy.copy(self)
+        part.paths = np.array(self.paths, object)[index].tolist()
+        for name in ("probabilities", "labels", "confidences", "typicalities"):
+            setattr(part, name, getattr(self, name)[index])
         return part
-
-    def _typicality(self, index: int) -> float:
-        typicality = float(self.typicalities[index])
-        return typicality if math.isfinite(typicality) else math.nan  # one NaN object, which is equal in two tuples
 
     def __len__(self) -> int:
         return len(self.probabilities)
@@ -117,13 +116,15 @@ class Predictions(Printed, Sequence[Prediction]):
 
     def _parts(self) -> tuple[str, Table, str]:
         head = ["image", "label", "confidence", "typicality"][: 4 if np.isfinite(self.typicalities).any() else 3]
-        rows = []
-        for number, p in enumerate(self[:20]):
-            label = "-" if p.label is None else str(p.label)
-            cells = [shown_url(p.path or f"image {number}"), label, f"{p.confidence:.3f}", f"{p.typicality:.2f}"]
-            rows.append(cells[: len(head)])
-        more = f"... and {len(self) - 20} more" if len(self) > 20 else ""
-        return "", (head, rows), more
+        return listed(head, self, self._row)
+
+    def _row(self, number: int, p: Prediction) -> list[str]:
+        label = "-" if p.label is None else str(p.label)
+        return [shown_url(p.path or f"image {number}"), label, f"{p.confidence:.3f}", f"{p.typicality:.2f}"]
 
     def __repr__(self) -> str:
         return f"<Predictions: {len(self)} images, {len(self.classes)} classes>"
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value  # None and tuples have no NumPy type

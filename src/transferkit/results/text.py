@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import html
 import math
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 Table: TypeAlias = "tuple[list[str], list[list[str]]]"  # the names of the columns, and the rows
+
+LISTED = 20  # items of a long list that are printed
 
 
 class Printed:
@@ -23,6 +26,12 @@ class Printed:
     def _repr_html_(self) -> str:
         above, table, below = self._parts()
         return f"<p>{safe(above)}</p>{html_table(*table)}<p>{safe(below)}</p>"
+
+
+def listed(head: list[str], items: Sequence[Any], row: Callable[[int, Any], list[str]]) -> tuple[str, Table, str]:
+    """The parts of a `Printed` that lists its first 20 items: `row` gives the cells of an item and its number."""
+    rows = [row(number, item)[: len(head)] for number, item in enumerate(items[:LISTED])]
+    return "", (head, rows), f"... and {len(items) - LISTED} more" if len(items) > LISTED else ""
 
 
 def text_table(head: list[str], rows: list[list[str]]) -> str:
