@@ -14,17 +14,11 @@ from drawing import Pixels
 from helpers import fresh_python, refused
 
 import transferkit as tk
-from transferkit.images import content_of, read_images, spool
+from transferkit.images import content_of, read_images
 from transferkit.results import Evaluation
 
 
-@pytest.fixture
-def _on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "MEMORY_BYTES", 1)
-
-
 @pytest.mark.thorough
-@pytest.mark.usefixtures("_on_disk")
 def test_a_shuffled_dataset_on_disk_equals_arrays(
     make: Make, pictures: tuple[Pixels, list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -45,7 +39,6 @@ def test_a_shuffled_dataset_on_disk_equals_arrays(
     assert list(tmp_path.iterdir()) == []  # the file has no name
 
 
-@pytest.mark.usefixtures("_on_disk")
 def test_images_of_all_sizes_and_types_come_back() -> None:
     arrays = [np.random.default_rng(0).integers(0, 256, (1, 4, width, 3)).astype(np.float32) for width in (5, 6, 7)]
     signature = tf.TensorSpec((None, None, None, 3), tf.float32)
@@ -54,7 +47,6 @@ def test_images_of_all_sizes_and_types_come_back() -> None:
         assert np.array_equal(content_of(images, index), arrays[index][0])
 
 
-@pytest.mark.usefixtures("_on_disk")
 def test_a_disk_without_room_is_an_error(
     loaded: tk.TransferClassifier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

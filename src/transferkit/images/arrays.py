@@ -5,7 +5,7 @@ RGB arrays and bytes are not copied. Greyscale becomes RGB, and transparent pixe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from .decoding import to_rgb
 from .images import Content
 from .labels import as_names
 from .opening import reading
-from .spool import Spool, SpooledImage
+from .spool import spooled
 
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 DIVIDED = 1.5  # the highest value of pixels divided by 255: bicubic and Lanczos resizing overshoot
@@ -131,7 +131,7 @@ def is_dataset(data: object) -> bool:
     return hasattr(data, "element_spec") and hasattr(data, "as_numpy_iterator")
 
 
-def dataset_images(data: Any, labelled: bool) -> tuple[list[SpooledImage], Any]:
+def dataset_images(data: Any, labelled: bool) -> tuple[list[npt.NDArray[Any]], Any]:
     """Read every image and label of a batched `tf.data.Dataset`, once: it may be shuffled differently each time.
 
     Raises:
@@ -151,13 +151,18 @@ def dataset_images(data: Any, labelled: bool) -> tuple[list[SpooledImage], Any]:
         raise InvalidInputError(
             "The dataset never ends: it must be finite. Drop its .repeat(), or call .take(n) on it."
         )
-    spool, images = Spool(), list[SpooledImage]()
     labels: list[npt.NDArray[Any]] = []
-    for element in data.as_numpy_iterator():
-        contents = image_contents(element[0] if pair else element, "dataset", len(images))
-        images.extend(spool.add(np.asarray(content)) for content in contents)
-        if labelled:
-            labels.append(np.asarray(element[1]))
+
+    def contents() -> Iterator[npt.NDArray[Any]]:
+        count = 0
+        for element in data.as_numpy_iterator():
+            found = image_contents(element[0] if pair else element, "dataset", count)
+            count += len(found)
+            if labelled:
+                labels.append(np.asarray(element[1]))
+            yield from map(np.asarray, found)
+
+    images = spooled(contents())
     return images, np.concatenate(labels) if labels else np.zeros(0, np.int64)
 
 

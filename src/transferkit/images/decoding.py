@@ -27,7 +27,6 @@ from .._remote import Remote
 from ..errors import ImageReadError
 from .images import Content, Images
 from .opening import open_image, orientation_of, reading, unreadable
-from .spool import SpooledImage
 
 Pixels = npt.NDArray[np.float32]
 Size = tuple[int, int]  # height, width
@@ -78,8 +77,6 @@ def content_of(images: Images, index: int) -> Content:
     path, name = images.sources[index], images.name(index)
     if isinstance(path, Remote):
         return _downloaded(path, name)
-    if isinstance(path, SpooledImage):
-        return path.read()
     if not isinstance(path, str):
         return path
     try:

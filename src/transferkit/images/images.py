@@ -17,7 +17,6 @@ from .._arguments import LabelKind
 from .._remote import Location, Remote
 from .folders import ClassFolder, ImageFile
 from .labels import Codes
-from .spool import SpooledImage
 
 if TYPE_CHECKING:
     import pandas
@@ -42,12 +41,12 @@ class Images:
     """A sequence of images.
 
     Attributes:
-        sources: each image's file, its content, or its place in a temporary file.
+        sources: each image's file, or its content.
         positions: each image's position in the user's data; None = the same order.
         left_out: folders that could not be listed, and why.
     """
 
-    sources: Sequence[ImageFile | Content | SpooledImage]
+    sources: Sequence[ImageFile | Content]
     positions: tuple[int, ...] | None = None
     left_out: tuple[tuple[Location, str], ...] = ()
 

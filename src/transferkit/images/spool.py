@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import mmap
 import tempfile
-import threading
-import weakref
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,60 +12,29 @@ import numpy.typing as npt
 
 from ..errors import InvalidInputError
 
-MEMORY_BYTES = 2**26  # up to this size, the file stays in memory
 
+def spooled(images: Iterable[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    """The same arrays, mapped to a temporary file, which is deleted when none of them is in use any more.
 
-class Spool:
-    """A temporary file of arrays, deleted when none of its images is in use any more."""
+    The file has no name, so nobody else can shorten it.
 
-    def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(MEMORY_BYTES, prefix="transferkit-")  # noqa: SIM115  # closed below
-        self._end, self._lock = 0, threading.Lock()
-        weakref.finalize(self, _close, self._file)
-
-    def add(self, image: npt.NDArray[Any]) -> SpooledImage:
-        """Append an image.
-
-        Raises:
-            InvalidInputError: the disk is full.
-        """
-        added = SpooledImage(self, self._end, image.shape, image.dtype)
-        try:
-            self._file.write(np.ascontiguousarray(image).data)
-            self._file.flush()
-        except OSError as error:
-            raise InvalidInputError(
-                f"The images of the dataset could not be written to {tempfile.gettempdir()!r} ({error.strerror}): they need "
-                f"more than {self._end / 1e9:.1f} GB there. Set the variable TMPDIR to a folder with more room, or pass the "
-                f"paths of the files."
-            ) from error
-        self._end += image.nbytes
-        return added
-
-    def read(self, start: int, size: int) -> bytes:
-        """Read `size` bytes; on any thread, after the last `add`."""
-        with self._lock:
-            self._file.seek(start)
-            return self._file.read(size)
-
-
-@dataclass(frozen=True)
-class SpooledImage:
-    """An image in a `Spool`; copying or pickling it gives an array."""
-
-    spool: Spool
-    start: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def read(self) -> npt.NDArray[Any]:
-        content = self.spool.read(self.start, math.prod(self.shape) * self.dtype.itemsize)
-        return np.frombuffer(content, self.dtype).reshape(self.shape)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return np.asarray, (self.read(),)
-
-
-def _close(file: Any) -> None:
-    with suppress(OSError):  # the disk is full
-        file.close()
+    Raises:
+        InvalidInputError: the disk is full.
+    """
+    forms: list[tuple[tuple[int, ...], np.dtype[Any], int]] = []
+    end = 0
+    try:
+        with tempfile.TemporaryFile(prefix="transferkit-") as file:
+            for image in images:
+                file.write(np.ascontiguousarray(image).data)
+                forms.append((image.shape, image.dtype, end))
+                end += image.nbytes
+            file.flush()
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if end else b""
+    except OSError as error:
+        raise InvalidInputError(
+            f"The images of the dataset could not be written to {tempfile.gettempdir()!r} ({error.strerror}): they need "
+            f"more than {end / 1e9:.1f} GB there. Set the variable TMPDIR to a folder with more room, or pass the "
+            f"paths of the files."
+        ) from error
+    return [np.ndarray(shape, dtype, content, start) for shape, dtype, start in forms]
