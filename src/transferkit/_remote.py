@@ -68,9 +68,6 @@ class Remote:
         """Whether it is on the web, where folders cannot be listed."""
         return self.url.lower().startswith(tuple(f"{scheme}://" for scheme in WEB))
 
-    def absolute(self) -> Remote:
-        return self
-
     def stat(self) -> Remote:
         """The same with size and version; an OSError if there is no such file."""
         if self.version:

@@ -6,9 +6,9 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from .._remote import Location, Remote
 from ..errors import InvalidInputError, some_of
@@ -54,7 +54,7 @@ class FileList:
     hidden: list[Location] = field(default_factory=list)
     not_images: list[Location] = field(default_factory=list)
     not_regular: list[Location] = field(default_factory=list)
-    unreadable: list[tuple[Location, str]] = field(default_factory=list)
+    unreadable: list[tuple[Path, str]] = field(default_factory=list)
 
     def note_unreadable(self, error: OSError) -> None:
         self.unreadable.append((Path(error.filename), error.strerror or str(error)))
@@ -77,12 +77,6 @@ class ClassFolder(FileList):
     labels: list[str] = field(default_factory=list)
     empty_classes: list[str] = field(default_factory=list)
     beside_classes: list[Location] = field(default_factory=list)
-
-    def absolute(self) -> ClassFolder:
-        """The same with absolute paths of what was left out, which survive a change of the working directory."""
-        names = ("hidden", "not_images", "not_regular", "beside_classes")
-        paths: dict[str, Any] = {name: [path.absolute() for path in getattr(self, name)] for name in names}
-        return replace(self, unreadable=[(path.absolute(), reason) for path, reason in self.unreadable], **paths)
 
 
 def is_hidden(name: str) -> bool:

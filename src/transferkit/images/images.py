@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from .._arguments import LabelKind
-from .._remote import Location, Remote
+from .._remote import Remote
 from .folders import ClassFolder, ImageFile
 from .labels import Codes
 
@@ -48,7 +48,7 @@ class Images:
 
     sources: Sequence[ImageFile | Content]
     positions: tuple[int, ...] | None = None
-    left_out: tuple[tuple[Location, str], ...] = ()
+    left_out: tuple[tuple[Path, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -132,7 +132,7 @@ class LabelledImages:
         return tuple(self.classes[self.codes[index] == 1].tolist())
 
     def absolute(self) -> LabelledImages:
-        return replace(self, images=self.images.absolute(), folder=self.folder and self.folder.absolute())
+        return replace(self, images=self.images.absolute())
 
     def subset(self, indices: npt.NDArray[np.int64]) -> LabelledImages:
         return replace(self, images=self.images.subset(indices.tolist()), codes=self.codes[indices])
