@@ -137,13 +137,6 @@ def test_the_summary_figures_are_those_of_scikit_learn() -> None:
         assert report.top_k(k) == pytest.approx(metrics.top_k_accuracy_score(true, rows, k=k))
 
 
-def test_of_two_classes_both_have_the_same_area() -> None:
-    small = np.array([1e-9, 3e-9, 2e-9, 4e-9, 0.0, 0.4], np.float32)  # 1 - these is 1 in float32
-    rows = np.stack([1 - small, small], axis=1)
-    report = results.Evaluation(results.Predictions(np.array(["cat", "dog"]), rows, [None] * 6), np.array([0, 1] * 3))
-    assert [scores.roc_auc for scores in report.per_class.values()] == [1.0, 1.0]
-
-
 def test_means_are_over_the_classes_that_have_images() -> None:
     report = evaluation([0, 0, 1, 1], ROWS[[0, 1, 2, 2]])  # no owls, but one prediction of them
     assert report.balanced_accuracy == report.macro.recall == 0.75

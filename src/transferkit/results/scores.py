@@ -125,19 +125,9 @@ def roc_auc(probabilities: npt.NDArray[np.float32], codes: Codes) -> list[float]
     """The area under the ROC curve of each class against the others; NaN if it has no images, or all of them."""
     from sklearn.metrics import roc_auc_score  # takes a second to import
 
-    areas, odds = [], _odds(probabilities)
+    areas = []
     for code in range(probabilities.shape[1]):
         of_class = codes == code
         defined = 0 < of_class.sum() < len(codes)
-        areas.append(float(roc_auc_score(of_class, odds[:, code])) if defined else np.nan)
+        areas.append(float(roc_auc_score(of_class, probabilities[:, code])) if defined else np.nan)
     return areas
-
-
-def _odds(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Each probability over the sum of the others, so that those near 1, which float32 rounds to 1, stay different."""
-    rows, top = np.arange(len(probabilities)), probabilities.argmax(axis=1)
-    others = probabilities.astype(np.float64)
-    rest = 1 - others
-    others[rows, top] = 0
-    rest[rows, top] = others.sum(axis=1)
-    return probabilities / np.maximum(rest, 1e-300)  # if the others are 0
