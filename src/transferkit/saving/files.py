@@ -78,14 +78,19 @@ def opened(place: object) -> Iterator[BinaryIO]:
     Raises:
         BundleError: there is no such file, or it cannot be read.
     """
-    source = _checked_file(place, "readable", "rb") if _is_file(place, "read") else _existing(place)
+    source = _checked_file(place, "readable", "rb") if _is_file(place, "read") else _as_path(place)
     try:
+        # A pipe would block. Path.is_file raises for a name that is too long.
+        if isinstance(source, Path) and not os.path.isfile(source):  # noqa: PTH113
+            raise FileNotFoundError(source)
         if isinstance(source, Remote):
             file: BinaryIO = io.BytesIO(source.read())
         else:
             file = source.open("rb") if isinstance(source, Path) else _copied(source)
     except FileNotFoundError as error:
-        raise _no_file(f"There is no file {shown_place(place)}") from error
+        raise BundleError(
+            f"There is no file {shown_place(place)}: load needs the file of a classifier, as save writes it. Check the path."
+        ) from error
     except OSError as error:
         raise BundleError(
             f"{shown_place(place)} cannot be read ({error.strerror or error}): load needs a file that you may read. "
@@ -93,18 +98,6 @@ def opened(place: object) -> Iterator[BinaryIO]:
         ) from error
     with file:
         yield file
-
-
-def _existing(place: object) -> Location:
-    path = _as_path(place)
-    if isinstance(path, Path) and not os.path.isfile(path):  # noqa: PTH113  # Path.is_file raises for a name that is too long
-        fault = f"{str(path)!r} is a folder" if os.path.isdir(path) else f"There is no file {str(path)!r}"  # noqa: PTH112
-        raise _no_file(fault)
-    return path
-
-
-def _no_file(fault: str) -> BundleError:
-    return BundleError(f"{fault}: load needs the file of a classifier, as save writes it. Check the path.")
 
 
 def _copied(source: BinaryIO) -> BinaryIO:
@@ -141,11 +134,8 @@ def _is_file(place: object, verb: str) -> bool:
 
 def _checked_file(place: Any, ability: str, mode: str) -> BinaryIO:
     """An open file that reads or writes bytes."""
-    if getattr(place, "closed", False):
-        raise bad_argument("path", place, "is closed", f"Open it with mode {mode!r}")
-    if isinstance(place, io.TextIOBase):
-        raise bad_argument("path", place, "is open as text: a classifier is bytes", f"Open it with mode {mode!r}")
-    if not getattr(place, ability, lambda: True)():
-        raise bad_argument("path", place, f"is not {ability}", f"Open it with mode {mode!r}")
+    is_closed, is_text = getattr(place, "closed", False), isinstance(place, io.TextIOBase)
+    if is_closed or is_text or not getattr(place, ability, lambda: True)():
+        raise bad_argument("path", place, f"is closed, open as text or not {ability}", f"Open it with mode {mode!r}")
     file: BinaryIO = place
     return file
