@@ -5,7 +5,9 @@ RGB arrays and bytes are not copied. Greyscale becomes RGB, and transparent pixe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import mmap
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,6 @@ from .decoding import to_rgb
 from .images import Content
 from .labels import as_names
 from .opening import reading
-from .spool import spooled
 
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 DIVIDED = 1.5  # the highest value of pixels divided by 255: bicubic and Lanczos resizing overshoot
@@ -162,7 +163,7 @@ def dataset_images(data: Any, labelled: bool) -> tuple[list[npt.NDArray[Any]], A
                 labels.append(np.asarray(element[1]))
             yield from map(np.asarray, found)
 
-    images = spooled(contents())
+    images = _spooled(contents())
     return images, np.concatenate(labels) if labels else np.zeros(0, np.int64)
 
 
@@ -174,3 +175,30 @@ def named_labels(raw: npt.NDArray[Any], names: Sequence[str]) -> npt.NDArray[Any
             f"be from 0 to {len(names) - 1}. Check its `class_names`."
         )
     return np.array(as_names(list(names), "class name"))[raw.astype(np.int64)]
+
+
+def _spooled(images: Iterable[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    """The same arrays, mapped to a temporary file, so that memory stays flat, however many there are.
+
+    The file is deleted when none of them is in use any more. It has no name, so nobody else can shorten it.
+
+    Raises:
+        InvalidInputError: the disk is full.
+    """
+    forms: list[tuple[tuple[int, ...], np.dtype[Any], int]] = []
+    end = 0
+    try:
+        with tempfile.TemporaryFile(prefix="transferkit-") as file:
+            for image in images:
+                file.write(np.ascontiguousarray(image).data)
+                forms.append((image.shape, image.dtype, end))
+                end += image.nbytes
+            file.flush()
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if end else b""
+    except OSError as error:
+        raise InvalidInputError(
+            f"The images of the dataset could not be written to {tempfile.gettempdir()!r} ({error.strerror}): they need "
+            f"more than {end / 1e9:.1f} GB there. Set the variable TMPDIR to a folder with more room, or pass the "
+            f"paths of the files."
+        ) from error
+    return [np.ndarray(shape, dtype, content, start) for shape, dtype, start in forms]
