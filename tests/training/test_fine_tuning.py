@@ -405,11 +405,12 @@ BEFORE *= temperature(BEFORE, CODES)  # the lowest loss that a factor can give i
     [
         ({"tuned": logits(3), "half-way": logits(2)}, "tuned"),
         ({"tuned": logits(2), "half-way": logits(3)}, "half-way"),
+        ({"tuned": logits(2, 1), "half-way": logits(2, 2)}, "tuned"),  # half-way is better by a third of an error
         ({"tuned": logits(0.2), "half-way": logits(0.4)}, "before"),
         ({"tuned": BEFORE, "half-way": BEFORE}, "before"),
         ({"tuned": logits(0.9, 7), "half-way": logits(0.8, 8)}, "before"),
     ],
-    ids=["better", "half-way is better", "worse", "the same", "noise"],
+    ids=["better", "half-way is better", "a tie", "worse", "the same", "noise"],
 )
 def test_what_is_better_is_kept(candidates: dict[str, npt.NDArray[np.float32]], kept: str) -> None:
     selection, factor = select(BEFORE, candidates, CODES, 5)

@@ -2,7 +2,8 @@
 
 Epochs are not compared: with few images, the best of many epochs is the luckiest one. There are two candidates, the
 tuned network and the point half-way between it and the previous one (Wortsman et al., 2022, "WiSE-FT"). The gain in
-loss, image by image, is compared with its standard error.
+loss, image by image, is compared with its standard error. If neither candidate is clearly better, the tuned network is
+preferred: runs in folds are shorter than the final one, which makes the half-way point look better than it is.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def select(
 
     Args:
         before: logits `(n, n_classes)` of the previous classifier.
-        candidates: logits of the others, by name.
+        candidates: logits of the others, by name; of two that are as good, the first is chosen.
         codes: the classes of the images.
         folds: how many folds the images are from; 0 = a validation set.
     """
@@ -40,9 +41,14 @@ def select(
         return Selection("before", old.loss, inf, inf, old.accuracy, 0.0, len(codes), folds), 1.0
     factors = {name: temperature(logits, codes) for name, logits in candidates.items()}
     found = {name: Scores.of(factors[name] * logits, codes) for name, logits in candidates.items()}
-    name = min(found, key=lambda name: found[name].loss)
+    best = min(found.values(), key=lambda scores: scores.loss)
+    name = next(name for name, scores in found.items() if not _is_better(best, scores))
     new = found[name]
-    gain, error = old.gain(new)
-    is_better = gain > ERRORS * error
-    figures = (old.loss, new.loss, error, old.accuracy, new.accuracy, len(codes), folds)
+    is_better = _is_better(new, old)
+    figures = (old.loss, new.loss, old.gain(new)[1], old.accuracy, new.accuracy, len(codes), folds)
     return Selection(name if is_better else "before", *figures), factors[name] if is_better else 1.0
+
+
+def _is_better(new: Scores, old: Scores) -> bool:
+    gain, error = old.gain(new)
+    return gain > ERRORS * error

@@ -33,7 +33,7 @@ from .selection import select
 from .steps import Data, Inference, Settings
 from .thresholds import best_thresholds
 
-Logits = Mapping[str, npt.NDArray[np.float32]]  # "before", "half-way" and "tuned" -> (n, n_classes)
+Logits = Mapping[str, npt.NDArray[np.float32]]  # "before", "tuned" and "half-way" -> (n, n_classes)
 
 
 def tuning_settings(
@@ -135,7 +135,7 @@ class TuningRun:
         weights = image_weights(self.settings.class_weights, data.codes)
         head = fit_head(features, features, data.codes, weights, folds, n_classes, self.settings.console)
         head = calibrated(head, data.codes, folds)
-        found = {name: np.zeros((len(data), n_classes), np.float32) for name in ("before", "half-way", "tuned")}
+        found = {name: np.zeros((len(data), n_classes), np.float32) for name in ("before", "tuned", "half-way")}
         runs = sorted(head.fold_heads)[: runs_for(len(data))]
         for fold in runs:
             inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
