@@ -21,7 +21,7 @@ from transferkit.training import tuning
 from transferkit.training.loop import train
 from transferkit.training.optimizer import LayerwiseAdam, WarmUpCosine
 from transferkit.training.recipe import epochs_for, fold_epochs, layer_rates, peak_rate, runs_for
-from transferkit.training.scores import temperature
+from transferkit.training.scores import best_factor
 from transferkit.training.selection import select
 
 Make = Callable[..., tk.TransferClassifier]
@@ -397,7 +397,7 @@ def logits(quality: float, seed: int = 0, scale: float = 1.0) -> npt.NDArray[np.
 
 
 BEFORE = logits(1)
-BEFORE *= temperature(BEFORE, CODES)  # the lowest loss that a factor can give it
+BEFORE *= best_factor(BEFORE, CODES)  # the lowest loss that a factor can give it
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 from ..images import Codes, Indices
 from .head import Head
-from .scores import Scores, temperature
+from .scores import Scores, best_factor
 
 
 def calibrate(dense: keras.layers.Dense, logits: npt.NDArray[Any], codes: Codes) -> float:
     """Scale the last layer, which computed these logits of held-out images, and return the temperature."""
-    factor = temperature(logits, codes) if np.isfinite(logits).all() else 1.0
+    factor = best_factor(logits, codes) if np.isfinite(logits).all() else 1.0
     scale_logits(dense, factor)
     return 1 / factor
 
@@ -36,7 +36,7 @@ def calibrated(head: Head, codes: Codes, folds: Indices) -> Head:
     if not head.fold_heads:
         return head
     logits, codes, folds = head.logits[head.held_out], codes[head.held_out], folds[head.held_out]
-    factor = np.float32(min(temperature(logits, codes), 1.0 if head.unmeasured else np.inf))
+    factor = np.float32(min(best_factor(logits, codes), 1.0 if head.unmeasured else np.inf))
     scaled = {fold: (kernel * factor, bias * factor) for fold, (kernel, bias) in head.fold_heads.items()}
     scores = cross_fitted(logits, codes, folds)
     kernel, bias = head.kernel * factor, head.bias * factor
@@ -48,5 +48,5 @@ def cross_fitted(logits: npt.NDArray[Any], codes: Codes, folds: Indices) -> Scor
     factors = np.ones((len(codes), 1))
     if len(np.unique(folds)) > 1:
         for fold in np.unique(folds).tolist():
-            factors[folds == fold] = temperature(logits[folds != fold], codes[folds != fold])
+            factors[folds == fold] = best_factor(logits[folds != fold], codes[folds != fold])
     return Scores.of(factors * logits, codes)

@@ -169,7 +169,7 @@ def _facts(
         "training images": digest(split.keys[0]),
         "validation images": digest(split.keys[1]),
         "labels": digest(*codes),
-        "way of validation": measures,
+        "validation mode": measures,
         "class_weight": digest(weights),
         "epochs": options.epochs,
         "batch_size": options.batch_size,

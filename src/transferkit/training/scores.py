@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ..images import Codes
 
 # The factors that a temperature may apply: few images do not justify larger ones.
-TEMPERATURES = np.geomspace(0.5, 2.0, 41)
+FACTORS = np.geomspace(0.5, 2.0, 41)
 
 
 class Scores(NamedTuple):
@@ -58,9 +58,9 @@ class Scores(NamedTuple):
         return float(gains.mean()), _error(gains)
 
 
-def temperature(logits: npt.NDArray[Any], codes: Codes) -> float:
+def best_factor(logits: npt.NDArray[Any], codes: Codes) -> float:
     """The factor on logits with the lowest loss, 0.5 to 2 (Guo et al., 2017, "On Calibration")."""
-    return float(min(TEMPERATURES, key=lambda factor: Scores.of(factor * logits, codes).loss))
+    return float(min(FACTORS, key=lambda factor: Scores.of(factor * logits, codes).loss))
 
 
 def _error(values: npt.NDArray[Any]) -> float:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ..images import Codes
 from ..results import Selection
-from .scores import Scores, temperature
+from .scores import Scores, best_factor
 
 # A gain must be more than this many of its standard errors.
 ERRORS = 0.5
@@ -34,12 +34,12 @@ def select(
         folds: how many folds the images are from; 0 = a validation set.
     """
     # At its best temperature too: otherwise a mere change in confidence would pass for a better network.
-    old = Scores.of(temperature(before, codes) * before, codes)
+    old = Scores.of(best_factor(before, codes) * before, codes)
     candidates = {name: logits for name, logits in candidates.items() if np.isfinite(logits).all()}
     if not candidates:
         inf = float("inf")
         return Selection("before", old.loss, inf, inf, old.accuracy, 0.0, len(codes), folds), 1.0
-    factors = {name: temperature(logits, codes) for name, logits in candidates.items()}
+    factors = {name: best_factor(logits, codes) for name, logits in candidates.items()}
     found = {name: Scores.of(factors[name] * logits, codes) for name, logits in candidates.items()}
     best = min(found.values(), key=lambda scores: scores.loss)
     name = next(name for name, scores in found.items() if not _is_better(best, scores))
