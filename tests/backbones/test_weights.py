@@ -105,7 +105,9 @@ def test_without_a_home_weights_are_kept_in_a_temporary_folder(monkeypatch):
 # ---- what a record may say ----
 
 
-@pytest.mark.parametrize("url", ["ftp://example.org/a.h5", "example.org/a.h5", "https:///a.h5", "", None, 3])
+@pytest.mark.parametrize(
+    "url", ["ftp://example.org/a.h5", "example.org/a.h5", "https:///a.h5", "http://[::1/a.h5", "", None, 3]
+)
 def test_an_address_begins_with_http_and_has_a_host(url):
     with refused(tk.InvalidInputError, f"`url={url!r}`", "https://"):
         tk.WeightsFile(url)

@@ -353,4 +353,7 @@ def _weights_source(given: object) -> tuple[WeightsFile, ...] | Path | Loader | 
 
 def _is_url(text: object) -> bool:
     """Whether this is a web address with a host; whether it can be reached shows when it is downloaded."""
-    return isinstance(text, str) and re.match(r"https?://[^/\s]", text, re.IGNORECASE) is not None
+    try:
+        return isinstance(text, str) and bool(re.match("https?://", text, re.IGNORECASE) and urlsplit(text).hostname)
+    except ValueError:  # a bracket that is not closed
+        return False
