@@ -141,18 +141,30 @@ class Idle(keras.layers.Layer):  # type: ignore[misc]
         return values * self.scale[0]
 
 
-@pytest.mark.parametrize("hook", ["on_train_batch_begin", "on_epoch_begin"])
-def test_a_weight_that_is_nan_is_found_though_no_loss_shows_it(hook: str) -> None:
-    def spoil(number: int, logs: Any = None) -> None:
-        idle.scale.assign([1.0, NAN])
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("hook", "epoch", "message"),
+    [
+        ("on_train_batch_begin", 0, "The weights became NaN or infinite"),
+        ("on_epoch_begin", 0, "before the first step of epoch 1"),
+        ("on_epoch_begin", 1, "before the first step of epoch 2"),
+        ("on_epoch_end", 0, "before the first step of epoch 2"),
+        ("on_epoch_end", 1, "after the last epoch"),
+        ("on_train_end", None, "after the last epoch"),
+    ],
+)
+def test_a_weight_that_is_nan_is_found_though_no_loss_shows_it(hook: str, epoch: int | None, message: str) -> None:
+    def spoil(number: int | None = None, logs: Any = None) -> None:
+        if epoch in (None, number):
+            idle.scale.assign([1.0, NAN])
 
     spoiling = keras.callbacks.Callback()
     setattr(spoiling, hook, spoil)
     idle = Idle()
     part = part_of(idle, keras.layers.Dense(CLASSES))
-    with refused(tk.TrainingError, "The weights became NaN or infinite", "the classifier is unchanged") as caught:
+    with refused(tk.TrainingError, message, "the classifier is unchanged") as caught:
         train(part, data(features()), None, settings(callbacks=[spoiling]))
-    assert caught.value.images == names(BATCHES[0])
+    assert caught.value.images == (names(BATCHES[0]) if hook == "on_train_batch_begin" else [])
     assert idle.scale.numpy().tolist() == [1.0, 1.0]
 
 
@@ -351,6 +363,20 @@ def test_fine_tuning_stopped_by_an_augmentation_leaves_the_classifier_as_it_was(
         assert np.array_equal(clf.predict_proba(photos / "new", verbose=0), before)
 
 
+def test_weights_that_a_callback_spoils_at_the_very_end_are_no_classifier(trained: Any, given: Any) -> None:
+    def spoil(logs: Any = None) -> None:
+        for variable in spoiling.model.trainable_variables:
+            variable.assign(np.full(variable.shape, NAN))
+
+    clf, is_unchanged = trained
+    spoiling = keras.callbacks.Callback()
+    spoiling.on_train_end = spoil
+    with refused(tk.TrainingError, "after the last epoch", "Check the callbacks") as caught:
+        clf.fit(*given, epochs=1, callbacks=[spoiling], verbose=0)
+    assert caught.value.images == []
+    is_unchanged()
+
+
 class _SpoilsWhatIsNotTrained(keras.callbacks.Callback):
     """Sets the statistics of BatchNormalization to NaN, which no step of training touches."""
 
@@ -361,10 +387,11 @@ class _SpoilsWhatIsNotTrained(keras.callbacks.Callback):
 
 
 @pytest.mark.thorough
-def test_weights_that_are_not_trained_come_back_too(make, photos) -> None:
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_weights_that_are_not_trained_are_looked_at_and_come_back_too(make, photos, epochs: int) -> None:
     clf = make().fit(photos / "train", epochs=1, verbose=0)
     before = [variable.numpy() for variable in clf.network_.variables]
-    with pytest.raises(tk.TrainingError, match="NaN or infinite in epoch 2"):
-        clf.fine_tune(at="stage2", epochs=2, callbacks=[_SpoilsWhatIsNotTrained()], verbose=0)
+    with pytest.raises(tk.TrainingError, match="Check the callbacks"):
+        clf.fine_tune(at="stage2", epochs=epochs, callbacks=[_SpoilsWhatIsNotTrained()], verbose=0)
     after = [variable.numpy() for variable in clf.network_.variables]
     assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))

@@ -110,6 +110,7 @@ class _Run:
             callbacks.on_train_begin()
             for epoch in range(done + 1, settings.epochs + 1):
                 callbacks.on_epoch_begin(epoch - 1)
+                self._refuse_wrong_weights(f"before the first step of epoch {epoch}")
                 logs = self._epoch(epoch)
                 self._record(epoch, logs)
                 callbacks.on_epoch_end(epoch - 1, logs)
@@ -119,6 +120,7 @@ class _Run:
                     break
             callbacks.on_train_end(logs)
         self._keep()
+        self._refuse_wrong_weights("after the last epoch")
         return self.result
 
     def _state(self) -> dict[str, npt.NDArray[Any]]:
@@ -243,6 +245,14 @@ class _Run:
             f"{remedy}; {UNCHANGED}",
             names,
         )
+
+    def _refuse_wrong_weights(self, when: str) -> None:
+        """Stop if something between steps, such as a callback, broke the weights; each step checks them itself."""
+        if not math.isfinite(self.loop.sum_of_weights()):
+            raise TrainingError(
+                f"The weights hold NaN or infinite values {when}, which did not come from a training step: training "
+                f"needs finite numbers. Check the callbacks, and the weights that training started from; {UNCHANGED}"
+            )
 
 
 def _has_batch_hooks(callback: keras.callbacks.Callback) -> bool:

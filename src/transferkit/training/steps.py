@@ -157,6 +157,11 @@ class Loop:
         )
         return numbers
 
+    def sum_of_weights(self) -> float:
+        """The sum of all weights, trained or not: NaN or infinite if one of them is."""
+        fixed = [variable for variable in self.model.non_trainable_variables if "float" in str(variable.dtype)]
+        return float(self._sum_of_weights()) + sum(float(tf.reduce_sum(variable.value)) for variable in fixed)
+
     def reset(self) -> None:
         """Forget the momentum and the step count of an earlier run."""
         for variable, value in self._fresh:
