@@ -38,6 +38,14 @@ def test_labels_that_are_wrong_are_found(make: Any, exchanged: Any, given: dict[
         assert one.self_confidence < 0.4
 
 
+def test_the_rank_is_the_ratio_of_probabilities_and_not_the_suspicion(make: Any) -> None:
+    labels = (np.random.default_rng(0).random(60) < 0.25).astype(int)  # rarely 1, and pictures do not tell
+    clf = make(backbone="TransferKitTiny", weights="pretrained").fit(drawn(20, seed=4)[0], labels, verbose=0)
+    confidences = [one.self_confidence for one in clf.suspicious_labels(60, verbose=0)]
+    assert confidences == sorted(confidences)  # of two classes, both are in the same order
+    assert 0 < len(clf.suspicious_labels(verbose=0)) < 60
+
+
 @pytest.mark.thorough
 def test_so_many_as_wanted_are_listed(make: Any, exchanged: Any) -> None:
     x, y, wrong = exchanged

@@ -37,8 +37,8 @@ class Selection:
     Attributes:
         kept: ``"tuned"``, ``"half-way"`` (each weight the mean of before and after) or ``"before"``; in `fit`
             ``"unlabelled"`` or ``"labelled"``, by the images that the head was trained on.
-        loss_before, loss: mean cross-entropy of the previous classifier, and of the better of the other two; each with
-            its logits multiplied by the number that gives the lowest loss.
+        loss_before, loss: mean cross-entropy of the previous classifier, and of the candidate that was compared with
+            it; each with its logits multiplied by the number that gives the lowest loss.
         error: the standard error of the difference between the two, paired by image.
         accuracy_before, accuracy: 0 to 1.
         images: how many images were compared; none of them was trained on.
