@@ -78,7 +78,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--no-cache": {"dest": "cache", "action": "store_false", "help": "store no values"},
     "--on-bad-image": {"choices": ["raise", "skip"], "help": "stop at photos that cannot be read, or skip them"},
     "--precision": {"choices": ["float32", "bfloat16", "auto"]},
-    "--probabilities": {"action": "store_true", "default": False, "help": "also write those of all classes"},
+    "--probabilities": {"action": "store_true", "default": False, "help": "also write the probability of each class"},
     "--quantize": {"choices": ["float16", "dynamic", "int8"]},
     "--quiet": {"dest": "verbose", "action": "store_const", "const": 0, "help": "no messages and no progress bars"},
     "--resize": {"choices": ["squash", "crop", "pad"], "help": "how to fit photos of another aspect ratio"},
