@@ -18,7 +18,7 @@ from sides import ASSETS, MOBILENET, in_turns, print_table, timed
 import numpy as np  # isort: skip  # after sides, which quiets TensorFlow
 
 import transferkit as tk
-from transferkit._console import Console
+from transferkit._common.console import Console
 from transferkit.features.extraction import Plan, Storage, extract
 from transferkit.images.decoding import Resizing, load
 from transferkit.images.images import Images

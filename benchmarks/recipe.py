@@ -23,7 +23,7 @@ import keras
 import numpy as np
 
 import transferkit as tk
-from transferkit._console import Console
+from transferkit._common.console import Console
 from transferkit.backbones.loading import build_with_weights
 from transferkit.cache.store import Store
 from transferkit.cache.user import open_store

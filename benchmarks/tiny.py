@@ -25,7 +25,7 @@ import numpy as np  # isort: skip  # after sides, which quiets TensorFlow
 import numpy.typing as npt
 
 import transferkit as tk
-from transferkit._console import Console
+from transferkit._common.console import Console
 from transferkit.backbones.loading import build_with_weights
 from transferkit.backbones.weights import check_weights, find_weights
 from transferkit.images.decoding import Resizing, load

@@ -10,7 +10,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # autodoc imports TensorFlow
 project = "transferkit"
 author = "the transferkit authors"
 project_copyright = "the transferkit authors"
-_version_file = Path(__file__).parents[1] / "src" / "transferkit" / "_version.py"
+_version_file = Path(__file__).parents[1] / "src" / "transferkit" / "_common" / "version.py"
 release = version = re.search(r'__version__ = "(.+)"', _version_file.read_text(encoding="utf-8"))[1]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]

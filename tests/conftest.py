@@ -96,7 +96,7 @@ def pictures() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.str_]]:
 @pytest.fixture
 def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files at URLs that are read from here on."""
-    from transferkit._remote import Remote
+    from transferkit._common.remote import Remote
 
     names: list[str] = []
     read = Remote.read

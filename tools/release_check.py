@@ -21,7 +21,7 @@ Ready to release {version}. What remains to be done by hand:
   3. .venv/bin/python -m hatchling build
   4. Install the wheel from dist/ into an empty environment, and run examples/quickstart.py there.
   5. Publish the files in dist/, and copy the section of CHANGELOG.md into the release notes.
-  6. Raise the version in src/transferkit/_version.py."""
+  6. Raise the version in src/transferkit/_common/version.py."""
 
 
 def found(pattern: str, file: str) -> str:
@@ -45,7 +45,7 @@ def missing_from_wheel() -> set[str]:
 
 
 def main() -> None:
-    version = found(r'^__version__ = "(.+)"', "src/transferkit/_version.py")
+    version = found(r'^__version__ = "(.+)"', "src/transferkit/_common/version.py")
     released = found(r"^## \[(\d[^]]*)\] - \d{4}-\d{2}-\d{2}$", "CHANGELOG.md")
     cited = found(r"^version: (.+)$", "CITATION.cff")
     unreleased = found(r"^## \[Unreleased\]\s+([^#\s].*)", "CHANGELOG.md")

@@ -1,7 +1,7 @@
 # The public names, each written once: __init__.py reads them here too.
 from . import cache as cache
-from ._version import __version__ as __version__
-from ._version import show_versions as show_versions
+from ._common.version import __version__ as __version__
+from ._common.version import show_versions as show_versions
 from .backbones import Backbone as Backbone
 from .backbones import WeightsFile as WeightsFile
 from .backbones import download_weights as download_weights

@@ -12,8 +12,16 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ._arguments import LabelKind, OnBadImage, check_number, check_on_bad_image, check_resize, check_seed, check_size
-from ._console import Console, Verbose, duration
+from ._common.arguments import (
+    LabelKind,
+    OnBadImage,
+    check_number,
+    check_on_bad_image,
+    check_resize,
+    check_seed,
+    check_size,
+)
+from ._common.console import Console, Verbose, duration
 from ._public import public
 from .backbones import Backbone, build_with_weights, check_weights, find_weights, get_backbone
 from .cache import KEY, Keys, Store, open_store

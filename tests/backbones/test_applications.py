@@ -19,7 +19,7 @@ from keras.src.utils import file_utils
 from networks import calibrate
 
 import transferkit as tk
-from transferkit._console import Console
+from transferkit._common.console import Console
 from transferkit.backbones.keras_applications import TABLE
 from transferkit.cache.store import Store
 from transferkit.features.extraction import Plan, Storage, extract

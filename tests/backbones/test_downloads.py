@@ -24,8 +24,8 @@ from helpers import refused
 from networks import TINY
 
 import transferkit as tk
-from transferkit import _files as places
-from transferkit._console import Console
+from transferkit._common import files as places
+from transferkit._common.console import Console
 from transferkit.backbones import downloads
 from transferkit.backbones.weights import check_weights, find_weights
 

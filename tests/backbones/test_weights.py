@@ -12,7 +12,7 @@ from helpers import refused
 from networks import TINY
 
 import transferkit as tk
-from transferkit._files import cache_folders
+from transferkit._common.files import cache_folders
 from transferkit.backbones.weights import check_weights, find_weights, size_note
 
 SIZE = (32, 32)

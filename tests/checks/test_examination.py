@@ -13,7 +13,7 @@ from drawing import class_folder, picture, write
 from faults import UNREADABLE, plant_unreadable
 from helpers import lock, refused
 
-from transferkit._console import Console
+from transferkit._common.console import Console
 from transferkit.checks import Report, diagnose
 from transferkit.errors import ImageReadError, InvalidInputError
 from transferkit.features.reader import inspect

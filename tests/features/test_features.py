@@ -11,7 +11,7 @@ import pytest
 from networks import TINY
 
 import transferkit as tk
-from transferkit._console import Console
+from transferkit._common.console import Console
 from transferkit.cache import store as store_module
 from transferkit.cache import tables
 from transferkit.cache.store import Store

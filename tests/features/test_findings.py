@@ -11,7 +11,7 @@ from drawing import picture, saved, write
 from faults import ODD, UNREADABLE, photo
 from helpers import refused
 
-from transferkit._console import Console
+from transferkit._common.console import Console
 from transferkit.cache.store import Store
 from transferkit.errors import ImageReadError
 from transferkit.features import reader

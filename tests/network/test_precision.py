@@ -11,7 +11,7 @@ import pytest
 from helpers import refused
 
 import transferkit as tk
-from transferkit import classifier
+from transferkit.classifier import classifier
 from transferkit.network import precision
 
 needs_bfloat16 = pytest.mark.skipif(

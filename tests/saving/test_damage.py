@@ -66,7 +66,8 @@ import json, os, random, signal, sys, time
 from pathlib import Path
 import transferkit as tk
 from networks import TINY
-from transferkit import saving, _files
+from transferkit import saving
+from transferkit._common import files as _files
 
 tk.register_backbone(TINY)
 target, count, random = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
@@ -119,7 +120,7 @@ def test_200_kills_while_saving_leave_200_whole_files(saved_file: Path) -> None:
 
 
 def test_what_a_running_save_writes_is_not_litter(loaded: tk.TransferClassifier, tmp_path: Path) -> None:
-    from transferkit._files import replacing
+    from transferkit._common.files import replacing
 
     with replacing(tmp_path / "pets.keras") as temporary:
         temporary.write_bytes(b"another process writes this")

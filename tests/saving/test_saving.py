@@ -14,7 +14,7 @@ import pytest
 from forging import with_manifest, with_member
 
 import transferkit as tk
-from transferkit import preparing
+from transferkit.classifier import preparing
 
 
 def test_load_gives_the_same_classifier(fitted, photos, tmp_path):
@@ -59,7 +59,7 @@ def test_the_same_folder_is_divided_as_it_was(make, photos, tmp_path):
     seen = []
     original = vars(preparing)["check"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("transferkit.preparing.check", lambda *a: seen.append(original(*a)) or seen[-1])
+        patch.setattr("transferkit.classifier.preparing.check", lambda *a: seen.append(original(*a)) or seen[-1])
         loaded.fine_tune(photos / "train", at="stage2", validation=0.15, epochs=1, verbose=0)
     assert seen[0].split.validation.images.sources == clf._fitted.split.validation.images.sources
     assert loaded.seed is None

@@ -85,7 +85,7 @@ def test_a_share_is_held_out(make: Any, pictures: Any) -> None:
 def test_more_images_than_are_worth_folds_hold_out_a_share(
     make: Any, pictures: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("transferkit.preparing.CROSS_VALIDATED", 35)
+    monkeypatch.setattr("transferkit.classifier.preparing.CROSS_VALIDATED", 35)
     phase = phase_of(make().fit(*pictures, verbose=1))
     assert phase.folds == 0
     assert "15 % of them for validation" in capsys.readouterr().out

@@ -16,7 +16,7 @@ from drawing import draw, write_png
 from helpers import refused
 
 import transferkit as tk
-from transferkit._console import Console
+from transferkit._common.console import Console
 from transferkit.features.values import StoredValues
 from transferkit.images.images import Images
 from transferkit.training import loop as training

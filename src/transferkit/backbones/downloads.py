@@ -17,8 +17,8 @@ import h5py
 import pooch
 import requests
 
-from .._console import Console
-from .._files import VARIABLE
+from .._common.console import Console
+from .._common.files import VARIABLE
 from ..errors import WeightsError, first_line, shown_url
 from .record import Backbone, WeightsFile
 

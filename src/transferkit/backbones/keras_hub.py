@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._arguments import check_count
+from .._common.arguments import check_count
 from .._public import public
 from ..errors import InvalidInputError, WeightsError, bad_argument, first_line, import_extra
 from .record import Backbone, Preprocessing

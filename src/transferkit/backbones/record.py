@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import check_count
+from .._common.arguments import check_count
 from .._public import public
 from ..errors import InvalidInputError, bad_argument, shown, some_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from .._arguments import check_count, check_size
+from .._common.arguments import check_count, check_size
 from .._public import public
 from ..errors import InvalidInputError, UnknownBackboneError, bad_argument, some_of
 from .keras_applications import TABLE

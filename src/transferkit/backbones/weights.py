@@ -14,11 +14,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .._arguments import check_size
-from .._console import Console, Verbose
-from .._files import VARIABLE, cache_folders, expanded, is_private, make_private, replacing
+from .._common.arguments import check_size
+from .._common.console import Console, Verbose
+from .._common.files import VARIABLE, cache_folders, expanded, is_private, make_private, replacing
+from .._common.remote import Remote, located, refuse_url
 from .._public import public
-from .._remote import Remote, located, refuse_url
 from ..errors import InvalidInputError, WeightsError, bad_argument, shown, shown_url, some_of
 from .downloads import fault_of, fetch, keep_digest
 from .record import Backbone, Loader, WeightsFile

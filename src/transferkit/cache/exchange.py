@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from rich.filesize import decimal as readable
 
-from .._remote import READERS, Remote, located
+from .._common.remote import READERS, Remote, located
 from ..errors import InvalidInputError, bad_argument
 from .shards import WHOLE, ShardFiles, file_of, new_shard, parsed_name
 from .store import TABLE_NAME

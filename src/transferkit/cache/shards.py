@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .._files import make_private
+from .._common.files import make_private
 
 Tensors = tuple[tuple[str, tuple[int, ...]], ...]  # dtype and shape of each array of a row
 Keys = npt.NDArray[np.void]  # (n,), of 16 bytes each

@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
-from .._files import make_private, replacing
+from .._common.files import make_private, replacing
 from .shards import ShardFiles, Tensors, list_shards, lost_is_absent, remove_shard
 from .tables import Session, Table
 

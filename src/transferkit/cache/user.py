@@ -10,9 +10,9 @@ from pathlib import Path
 
 from rich.filesize import decimal as readable
 
-from .._arguments import check_count
-from .._files import expanded, values_folder
-from .._remote import refuse_url
+from .._common.arguments import check_count
+from .._common.files import expanded, values_folder
+from .._common.remote import refuse_url
 from ..errors import InvalidInputError, bad_argument
 from .store import Store
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._console import Console, Verbose
+from .._common.console import Console, Verbose
 from .._public import public
 from ..cache import open_store
 from ..errors import some_of

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._arguments import Resize, check_count, check_resize, check_seed, check_size
+from .._common.arguments import Resize, check_count, check_resize, check_seed, check_size
 from .._public import public
 from ..errors import InvalidInputError
 from ..features import Augmentation, augmenter

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import check_count
-from .._remote import located
+from .._common.arguments import check_count
+from .._common.remote import located
 from ..errors import InvalidInputError, bad_argument, some_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._console import Console
+from .._common.console import Console
 from .._public import public
 from ..errors import InvalidInputError, bad_argument
 from .batches import Batch, Columns, LoadedOnce, checked_cpus, split_columns, use_cpus

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._arguments import check_views
-from .._console import Console
+from .._common.arguments import check_views
+from .._common.console import Console
 from .._public import public
 from .batches import Batch, Columns, LoadedOnce, checked_cpus, split_columns, use_cpus
 

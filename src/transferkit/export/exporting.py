@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from .._files import replacing_all
+from .._common.files import replacing_all
 from ..errors import ExportError, first_line
 from ..images import Codes, Pixels, Resizing
 from ..results import ExportReport

@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from .._arguments import check_choice
-from .._remote import refuse_url
+from .._common.arguments import check_choice
+from .._common.remote import refuse_url
 from ..errors import bad_argument, import_extra, some_of
 from ..images import Pixels
 

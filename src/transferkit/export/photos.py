@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import LabelKind
+from .._common.arguments import LabelKind
 from ..errors import ImageReadError, InvalidInputError, bad_argument, first_line
 from ..features import refuse_unreadable
 from ..images import Codes, ImageData, Images, Labels, Pixels, Resizing, Split, load, read_images, read_labelled

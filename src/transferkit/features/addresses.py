@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from .._remote import Remote
+from .._common.remote import Remote
 from ..cache import KEY, KEY_BYTES, Store, content_key
 
 COMPUTATION, TENSORS = "addresses/1", (("uint8", (KEY_BYTES,)),)

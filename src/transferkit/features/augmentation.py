@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .._arguments import check_count
+from .._common.arguments import check_count
 from ..errors import InvalidInputError, bad_argument
 from ..images import Pixels
 from ..network import graph_digest

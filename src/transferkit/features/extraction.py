@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._console import Console
+from .._common.console import Console
 from ..cache import KEY, Keys, Records, RowsOnDisk, Session, Store, Tensors, has_room_for_temporary, record_dtype
 from ..errors import ImageReadError, WeightsError, some_of
 from ..images import Images, Pixels

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from rich.filesize import decimal as readable
 
-from .._console import Console, duration
+from .._common.console import Console, duration
 from ..cache import Keys, Store
 from ..network import FeatureExtractor, thread_count
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .._console import Console
+from .._common.console import Console
 from ..cache import Store
 from ..images import Images
 from ..network import FeatureExtractor, Network, checksum_of

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from .._console import Console
-from .._remote import READERS, Remote
+from .._common.console import Console
+from .._common.remote import READERS, Remote
 from ..cache import KEY, KEY_BYTES, Store, content_key
 from ..errors import ImageReadError
 from ..images import (

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._remote import READERS
+from .._common.remote import READERS
 from ..cache import RowsOnDisk
 from ..images import Images, Pixels, load
 from ..network import FeatureExtractor, thread_count

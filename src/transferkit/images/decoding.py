@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .._arguments import Resize
-from .._remote import Remote
+from .._common.arguments import Resize
+from .._common.remote import Remote
 from ..errors import ImageReadError
 from .images import Content, Images
 from .opening import open_image, orientation_of, reading, unreadable

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from .._remote import Location, Remote
+from .._common.remote import Location, Remote
 from ..errors import InvalidInputError, some_of
 from .labels import as_names
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .._arguments import LabelKind
-from .._remote import Remote
+from .._common.arguments import LabelKind
+from .._common.remote import Remote
 from .folders import ClassFolder, ImageFile
 from .labels import Codes
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import LabelKind
+from .._common.arguments import LabelKind
 from ..errors import InvalidInputError, shown, some_of
 
 MULTIPLE = "TransferClassifier(labels='multiple')"

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .._arguments import LabelKind
-from .._remote import Location, Remote, located
+from .._common.arguments import LabelKind
+from .._common.remote import Location, Remote, located
 from ..errors import InvalidInputError, TransferKitError, bad_argument, shown, some_of
 from .arrays import checked_image, dataset_images, image_contents, is_dataset, named_labels
 from .folders import ImageFile, list_class_folder, list_files

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import check_number
+from .._common.arguments import check_number
 from ..errors import InvalidInputError, some_of
 from .images import Images, LabelledImages
 from .labels import Codes

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from .._arguments import Resize
+from .._common.arguments import Resize
 from ..cache import Tensors, record_dtype
 from ..errors import TransferKitError
 from ..images import PIXEL_RULE, Resizing

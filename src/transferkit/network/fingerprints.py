@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .._version import __version__
+from .._common.version import __version__
 from ..backbones import Backbone
 
 # Builders whose code is determined by the versions of Keras and of this package.

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import Resize, is_whole
+from .._common.arguments import Resize, is_whole
 from ..backbones import Backbone, build_with_weights, copy_weights
 from ..errors import InvalidInputError, bad_argument, some_of
 from .extractor import FeatureExtractor, graph_of, nodes_of

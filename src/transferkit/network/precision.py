@@ -8,7 +8,7 @@ from typing import Literal
 
 import tensorflow as tf
 
-from .._arguments import check_choice
+from .._common.arguments import check_choice
 from ..errors import InvalidInputError
 
 Precision = Literal["float32", "bfloat16", "auto"]

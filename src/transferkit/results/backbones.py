@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from .._console import duration
+from .._common.console import duration
 from .._public import public_in_room
 from .text import Table
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import check_number, check_share
+from .._common.arguments import check_number, check_share
 from .._public import public_in_room
 from ..errors import InvalidInputError, import_extra
 from . import plots

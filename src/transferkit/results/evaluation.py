@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import check_count
+from .._common.arguments import check_count
 from .._public import public_in_room
 from ..errors import shown_url
 from . import pages, plots, scores

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .._files import replacing
-from .._remote import Location, Remote, located
+from .._common.files import replacing
+from .._common.remote import Location, Remote, located
 from ..errors import InvalidInputError, bad_argument
 from .scores import Bin
 from .text import safe, shortened

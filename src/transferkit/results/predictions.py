@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, overload
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import check_share
+from .._common.arguments import check_share
 from .._public import public_in_room
 from ..errors import import_extra, shown_url
 from .text import Printed, Table, listed

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
-from .._files import replacing
-from .._remote import Location, Remote, located
+from .._common.files import replacing
+from .._common.remote import Location, Remote, located
 from ..errors import BundleError, bad_argument, shown_url
 
 Place: TypeAlias = str | os.PathLike[str] | BinaryIO

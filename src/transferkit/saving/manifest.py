@@ -13,8 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .._arguments import Resize
-from .._version import __version__
+from .._common.arguments import Resize
+from .._common.version import __version__
 from ..errors import BundleError, some_of
 from ..images import ClassWeight, check_class_weight, label_array
 from ..results import KEPT, History, Label, Phase, Selection

@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from .._console import Console
-from .._remote import Location
+from .._common.console import Console
+from .._common.remote import Location
 from ..features import Typicality
 from ..images import ClassWeight, Known
 from ..network import Network

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._files import replacing
-from .._remote import refuse_url
-from .._version import __version__
+from .._common.files import replacing
+from .._common.remote import refuse_url
+from .._common.version import __version__
 from ..errors import InvalidInputError, TransferKitError, bad_argument
 
 FORMAT = 1

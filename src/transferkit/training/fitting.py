@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from .._console import Console
+from .._common.console import Console
 from ..errors import some_of
 from ..features import Extraction, StoredValues, Values
 from ..images import Indices, Split, image_weights, trained_on

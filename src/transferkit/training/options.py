@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import keras
 import numpy as np
 
-from .._console import Console
+from .._common.console import Console
 from ..cache import Store
 from ..errors import InvalidInputError, bad_argument
 from ..features import Augmenter, FixedViews

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from .._console import Console
+from .._common.console import Console
 from ..checks import Report, diagnose
 from ..features import Extraction, Inspection, Typicality, sample
 from ..images import ClassWeight, Images, Known, Split, TrainingData, class_weights

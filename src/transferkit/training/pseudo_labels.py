@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._console import Console
+from .._common.console import Console
 from ..images import Codes, Indices
 from ..results import Selection
 from .head import Head

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from .._console import Console
+from .._common.console import Console
 from ..features import Values
 from ..images import Codes, Images, Indices
 from .checkpoints import Checkpoint

@@ -6,7 +6,7 @@ import inspect
 
 from typing_extensions import Self
 
-from .errors import bad_argument, shown_url
+from ..errors import bad_argument, shown_url
 
 
 class Estimator:

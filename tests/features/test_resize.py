@@ -12,7 +12,7 @@ from forging import with_manifest
 from helpers import refused
 
 import transferkit as tk
-from transferkit._console import Console
+from transferkit._common.console import Console
 from transferkit.features.reader import ImageReader, inspect
 from transferkit.images.decoding import Resizing, resize
 from transferkit.images.images import Images

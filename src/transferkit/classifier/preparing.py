@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from ._arguments import check_count, check_number
-from ._console import Console
-from ._fitted import Fitted
-from .errors import InvalidInputError, bad_argument
-from .features import inspect, reread
-from .images import (
+from .._common.arguments import check_count, check_number
+from .._common.console import Console
+from ..errors import InvalidInputError, bad_argument
+from ..features import inspect, reread
+from ..images import (
     VALIDATION,
     ImageData,
     Images,
@@ -27,9 +26,9 @@ from .images import (
     read_training_data,
     validation_share,
 )
-from .network import Network
-from .results import Phase
-from .training import (
+from ..network import Network
+from ..results import Phase
+from ..training import (
     CROSS_VALIDATED,
     CheckedImages,
     FitOptions,
@@ -41,6 +40,7 @@ from .training import (
     refuse_rate_setters,
     replicas_here,
 )
+from .fitted import Fitted
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
 
-from . import saving
-from ._arguments import (
+from .. import saving
+from .._common.arguments import (
     LabelKind,
     OnBadImage,
     Resize,
@@ -32,11 +32,9 @@ from ._arguments import (
     check_size,
     check_views,
 )
-from ._console import Console, Verbose
-from ._estimator import Estimator
-from ._fitted import Fitted
-from ._public import public
-from .backbones import (
+from .._common.console import Console, Verbose
+from .._public import public
+from ..backbones import (
     Backbone,
     Source,
     WeightsChoice,
@@ -47,9 +45,9 @@ from .backbones import (
     is_registered,
     size_note,
 )
-from .cache import open_store
-from .checks import Report, show_images
-from .errors import (
+from ..cache import open_store
+from ..checks import Report, show_images
+from ..errors import (
     BundleError,
     InvalidInputError,
     NotFittedError,
@@ -59,9 +57,8 @@ from .errors import (
     shown,
     some_of,
 )
-from .explaining import explain, label_codes
-from .export import Quantization, check_target, export, photos_for, photos_to_calibrate
-from .features import (
+from ..export import Quantization, check_target, export, photos_for, photos_to_calibrate
+from ..features import (
     Augmentation,
     Scored,
     augmenter,
@@ -70,7 +67,7 @@ from .features import (
     refuse_unreadable,
     reread,
 )
-from .images import (
+from ..images import (
     ClassWeight,
     ImageData,
     ImageLike,
@@ -86,20 +83,8 @@ from .images import (
     thumbnails,
     validation_share,
 )
-from .network import At, FeatureExtractor, Network, Precision, assemble, check_precision, has_fast_half, refuse_fork
-from .preparing import (
-    images_to_tune_on,
-    intention,
-    is_auto,
-    read_unlabelled,
-    recorded,
-    refuse_unlabelled,
-    run_folder,
-    selects_best,
-    tuning_options,
-    validation_of,
-)
-from .results import (
+from ..network import At, FeatureExtractor, Network, Precision, assemble, check_precision, has_fast_half, refuse_fork
+from ..results import (
     Coverage,
     Evaluation,
     Explanations,
@@ -113,7 +98,7 @@ from .results import (
     SuspiciousLabels,
     text_table,
 )
-from .training import (
+from ..training import (
     FOLDS,
     FitOptions,
     LearningRate,
@@ -126,6 +111,21 @@ from .training import (
     suspicious_labels,
     train_head,
     tune,
+)
+from .estimator import Estimator
+from .explaining import explain, label_codes
+from .fitted import Fitted
+from .preparing import (
+    images_to_tune_on,
+    intention,
+    is_auto,
+    read_unlabelled,
+    recorded,
+    refuse_unlabelled,
+    run_folder,
+    selects_best,
+    tuning_options,
+    validation_of,
 )
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import transferkit as tk
-from transferkit import explaining
 from transferkit.backbones.tiny import build_residual
+from transferkit.classifier import explaining
 
 PATTERNS = textures(np.random.default_rng(0), 60)
 CLASSES = ["checks", "rings", "stripes"]

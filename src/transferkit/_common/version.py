@@ -3,7 +3,7 @@
 import platform
 from importlib import metadata
 
-from ._public import public
+from .._public import public
 
 __version__ = "0.1.0"
 

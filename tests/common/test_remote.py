@@ -13,7 +13,7 @@ from conftest import Make
 from helpers import refused
 
 import transferkit as tk
-from transferkit._remote import located
+from transferkit._common.remote import located
 
 fsspec = pytest.importorskip("fsspec")
 

@@ -10,7 +10,14 @@ from helpers import refused, steady
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transferkit._arguments import check_count, check_number, check_on_bad_image, check_seed, check_size, is_whole
+from transferkit._common.arguments import (
+    check_count,
+    check_number,
+    check_on_bad_image,
+    check_seed,
+    check_size,
+    is_whole,
+)
 from transferkit.errors import InvalidInputError
 
 INFINITY = float("inf")

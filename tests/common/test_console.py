@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pytest
 from helpers import refused
 
-from transferkit import _console as progress
-from transferkit._console import Console
+from transferkit._common import console as progress
+from transferkit._common.console import Console
 from transferkit.errors import InvalidInputError
 
 

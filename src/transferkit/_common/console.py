@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 import rich.console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .errors import bad_argument
+from ..errors import bad_argument
 
 Verbose: TypeAlias = Literal["auto", 0, 1, 2]
 

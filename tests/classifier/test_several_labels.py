@@ -22,8 +22,8 @@ from pages import Page
 from sklearn.metrics import average_precision_score, f1_score
 
 import transferkit as tk
-from transferkit import explaining
 from transferkit.__main__ import main
+from transferkit.classifier import explaining
 from transferkit.errors import InvalidInputError
 from transferkit.features import forecast
 from transferkit.results import MultiLabelEvaluation, MultiLabelPredictions, plots

@@ -6,7 +6,7 @@ import numbers
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
-from .errors import bad_argument, some_of
+from ..errors import bad_argument, some_of
 
 LARGEST = 10_000  # pixels of a side
 

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._arguments import LabelKind
-from ._console import Console
-from .backbones import WeightsChoice
-from .cache import Store
-from .errors import InvalidInputError
-from .features import Inspection, Predictor, Typicality
-from .images import ClassWeight, Images, Known, Split, trained_on
-from .network import Network
-from .results import MultiLabelPredictions, Predictions
+from .._common.arguments import LabelKind
+from .._common.console import Console
+from ..backbones import WeightsChoice
+from ..cache import Store
+from ..errors import InvalidInputError
+from ..features import Inspection, Predictor, Typicality
+from ..images import ClassWeight, Images, Known, Split, trained_on
+from ..network import Network
+from ..results import MultiLabelPredictions, Predictions
 
 
 @dataclass(frozen=True)

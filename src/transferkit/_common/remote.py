@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from .errors import (
+from ..errors import (
     InvalidInputError,
     MissingExtraError,
     TransferKitError,

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from .errors import bad_argument, some_of
-from .images import Codes, Images, Pixels, Resizing, Size, content_of, header_of, open_image, to_pixels
-from .network import Network
-from .results import Explanation, Explanations, Label, Predictions
+from ..errors import bad_argument, some_of
+from ..images import Codes, Images, Pixels, Resizing, Size, content_of, header_of, open_image, to_pixels
+from ..network import Network
+from ..results import Explanation, Explanations, Label, Predictions
 
 BATCH = 16  # images at a time
 PATCHES = 14  # along each side: gradients at single pixels are noise

@@ -1,0 +1,1 @@
+"""What every package uses: checks of plain arguments, messages, files, addresses and the version."""
