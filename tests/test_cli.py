@@ -247,13 +247,21 @@ def started(*arguments: str, **streams: Any) -> subprocess.Popen[str]:
     """The program in a process of its own."""
     places = os.pathsep.join(sys.path)
     command = [sys.executable, "-m", "transferkit", *arguments]
-    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": places}, text=True, **streams)
+    own = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}  # it sets its own
+    return subprocess.Popen(command, env={**own, "PYTHONPATH": places}, text=True, **streams)
 
 
 def test_help_does_not_import_tensorflow() -> None:
     code = "import sys, transferkit.__main__ as c; c.parser().format_help(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
     assert not {"tensorflow", "keras", "numpy", "rich"} & set(done.stdout.split())
+
+
+def test_listing_backbones_does_not_import_tensorflow() -> None:
+    code = "import sys, transferkit.__main__ as c; c.main(['backbones']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+    assert "MobileNetV2" in done.stdout
+    assert not {"tensorflow", "keras"} & set(done.stdout.split())
 
 
 def test_a_closed_pipe_is_quiet() -> None:

@@ -91,6 +91,8 @@ def test_features_seen_before_are_not_computed_again(
 def test_each_backbone_is_measured_at_each_size(pictures: Pictures) -> None:
     found = tk.compare(*pictures, ["TransferKitTiny"], sizes=[32, (40, 32)], verbose=0)
     assert sorted(row.input_size or () for row in found.rows) == [(32, 32), (40, 32)]
+    found = tk.compare(*pictures, ["TransferKitTiny"], sizes=(40, 32), verbose=0)
+    assert [row.input_size for row in found.rows] == [(40, 32)]
 
 
 def test_of_many_images_some_are_drawn(pictures: Pictures, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

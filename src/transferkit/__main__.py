@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 import transferkit as tk
 
-from .errors import bad_argument
+from ._common.arguments import check_parent
 
 CHUNK = 256  # photos per call of `predict`, which stores no values of smaller calls
 
@@ -190,8 +190,7 @@ def compare(asked: Asked) -> None:
 @command("Draw which parts of photos speak for a classifier's answers.",
          "model", "images", "--figure", *STORE, *EACH)  # fmt: skip
 def explain(asked: Asked) -> None:
-    if not Path(asked.figure).parent.is_dir():
-        raise bad_argument("--figure", asked.figure, "is in a folder that does not exist", "Make the folder first")
+    check_parent("--figure", Path(asked.figure))
     loaded(asked).explain(list(paths_of(asked.images)), **given(asked, *CALL)).plot().savefig(
         asked.figure, format="png"
     )
@@ -230,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="surrogateescape")  # file names need not be UTF-8
         asked = parser().parse_args(arguments)
-        if asked.run is not cache:  # which does not use it
+        if asked.run not in (cache, backbones):  # which do not use it
             import_tensorflow()
         status = asked.run(asked)
         sys.stdout.flush()
@@ -289,15 +288,17 @@ def loaded(asked: Asked) -> tk.TransferClassifier:
 
 def paths_of(named: Iterable[str]) -> Iterator[str]:
     """The photos that the arguments name, one at a time."""
+    from ._common.remote import Remote, located
     from .images import list_files
 
     for text in named:
         if text == "-":
             yield from filter(None, (line.rstrip("\r\n") for line in sys.stdin))
-        elif Path(text).is_dir():
-            yield from map(str, list_files(Path(text)).files)
-        else:
-            yield text
+            continue
+        place = located(text)
+        is_folder = not place.is_web if isinstance(place, Remote) else place.is_dir()
+        for file in list_files(place).files if is_folder else [text]:
+            yield file.url if isinstance(file, Remote) else str(file)
 
 
 def chunks(paths: Iterator[str]) -> Iterator[list[str]]:

@@ -219,7 +219,7 @@ def _candidates(backbones: Any, sizes: Any, shared: dict[str, Any]) -> Iterator[
         raise bad_argument(
             "backbones", backbones, "must name at least one backbone", "Leave it out to compare five common ones"
         )
-    wanted = [check_size(size, "sizes") for size in (sizes if isinstance(sizes, (list, tuple)) else [sizes])]
+    wanted = [check_size(size, "sizes") for size in (sizes if isinstance(sizes, list) else [sizes])]
     for name, one in named:
         if not isinstance(name, str | None):
             raise bad_argument("backbones", name, "names a backbone: a name must be text", f"Pass {str(name)!r}")

@@ -469,3 +469,12 @@ def test_download_weights_checks_all_arguments_first(server, tmp_path):
 def test_download_weights_takes_the_file_for_a_size(tmp_path):
     with pytest.raises(tk.WeightsError, match=r"_1\.0_160_no_top\.h5"):
         tk.download_weights("MobileNetV2", to=tmp_path, input_size=160, verbose=0)
+
+
+def test_a_tilde_is_the_home_folder(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (found,) = tk.download_weights(record(server.url), to="~/weights", verbose=0)
+    assert found == tmp_path / "home" / "weights" / NAME
+    assert not (tmp_path / "~").exists()

@@ -242,9 +242,19 @@ def test_what_is_left_out_is_said_in_one_line(make: Make, spoilt: Spoilt, capsys
     clf = make().fit(spoilt[0] / "train", epochs=1, on_bad_image="skip")
     count = len(spoilt[1])
     (line,) = (line for line in capsys.readouterr().out.splitlines() if "left out" in line)
-    assert line.startswith(f"{count} images cannot be read")
+    assert line.startswith(f"Unreadable images left out: {count};")
     assert "history_.skipped" in line
-    assert f"{count} images could not be read and were left out" in str(clf.history_)
+    assert f"unreadable images left out: {count}" in str(clf.history_)
+
+
+def test_images_in_memory_say_which_data_they_are_from(make: Make, photos: Path) -> None:
+    files = sorted((photos / "train").glob("*/*.png"))
+    contents, labels = [path.read_bytes() for path in files], [path.parent.name for path in files]
+    spoilt = [b"not an image", *contents[1:]]
+    clf = make().fit(spoilt, labels, validation=(spoilt, labels), on_bad_image="skip", verbose=0)
+    assert list(clf.history_.skipped) == ["image 0", "image 0 of the validation data"]
+    with refused(tk.ImageReadError, "2 images cannot be read", "'image 0 of the validation data'"):
+        make().fit(spoilt, labels, validation=(spoilt, labels), verbose=0)
 
 
 # ---- the report ----

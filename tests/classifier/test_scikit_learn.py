@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from helpers import refused
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import cross_val_score
@@ -76,3 +77,8 @@ def test_the_error_of_an_image_names_no_argument_that_the_method_lacks(fitted: A
 def test_fit_comes_first(make: Any, method: str) -> None:
     with pytest.raises(tk.NotFittedError, match=f"{method} needs a fitted classifier"):
         getattr(make(), method)("photos")
+
+
+def test_fit_transform_gives_a_row_for_each_image_so_none_can_be_left_out(make: Any, pictures: Any) -> None:
+    with refused(tk.InvalidInputError, "on_bad_image", "a row for each image"):
+        make().fit_transform(*pictures, on_bad_image="skip")

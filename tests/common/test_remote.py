@@ -13,6 +13,7 @@ from conftest import Make
 from helpers import refused
 
 import transferkit as tk
+from transferkit.__main__ import main
 from transferkit._common.remote import located
 
 fsspec = pytest.importorskip("fsspec")
@@ -49,6 +50,16 @@ def test_fit_and_predict_at_a_url_equal_those_on_the_same_files(make: Make, phot
     assert [p.path for p in one] == [f"{bucket}/new/red.png"]
     frame = pytest.importorskip("pandas").DataFrame({"path": [f"{bucket}/new/red.png"]})
     assert np.array_equal(remote.predict(frame, verbose=0).probabilities, one.probabilities)
+
+
+def test_the_command_line_lists_a_folder_at_a_url(
+    make: Make, photos: Path, bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make().fit(photos / "train", verbose=0).save(tmp_path / "a.keras")
+    assert main(["predict", str(tmp_path / "a.keras"), f"{bucket}/new", f"{bucket}/test/red/00.png"]) == 0
+    names = ["new/lying", "new/red", "new/standing", "test/red/00"]
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split(",")[0] for line in lines] == [f"{bucket}/{name}.png" for name in names]
 
 
 @pytest.mark.thorough

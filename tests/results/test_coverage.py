@@ -73,6 +73,7 @@ def test_below_the_confidence_the_label_is_none() -> None:
     assert unsure[1].confidence == pytest.approx(0.6)
     np.testing.assert_array_equal(unsure.probabilities, rows)
     assert unsure[1:].labels.tolist() == [None]
+    assert unsure.at_least(0.5).labels.tolist() == [3, 7]
     assert str(unsure).splitlines()[3].split() == ["b", "-", "0.600"]
     assert unsure.to_dataframe()["label"].tolist() == [3, None]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import re
 from dataclasses import replace
 
@@ -70,6 +71,18 @@ def test_the_card_is_the_same_after_loading(fitted):
     fitted.save(buffer)
     buffer.seek(0)
     assert tk.TransferClassifier.load(buffer).card() == fitted.card()
+
+
+def test_weights_of_a_file_are_not_called_those_of_the_record(tmp_path, pictures):
+    path = tmp_path / "own.weights.h5"
+    tk.get_backbone("TransferKitTiny").build((96, 96)).save_weights(path)
+    clf = tk.TransferClassifier("TransferKitTiny", weights=path, seed=0).fit(*pictures, verbose=0)
+    card = clf.card()
+    assert "(weights from a file, 585,760 parameters)" in card
+    loaded = pickle.loads(pickle.dumps(clf))
+    assert loaded.card() == card
+    clf.save(tmp_path / "a.keras")
+    assert tk.TransferClassifier.load(tmp_path / "a.keras").weights == "pretrained"
 
 
 @pytest.mark.thorough

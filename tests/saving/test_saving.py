@@ -27,6 +27,16 @@ def test_load_gives_the_same_classifier(fitted, photos, tmp_path):
     assert loaded.backbone == "TinyNet"
 
 
+def test_a_tilde_is_the_home_folder(fitted, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    fitted.save("~/pets.keras")
+    assert (tmp_path / "pets.keras").is_file()
+    loaded = tk.TransferClassifier.load("~/pets.keras")
+    loaded.evaluate(photos / "test", verbose=0).html("~/report.html")
+    assert (tmp_path / "report.html").is_file()
+
+
 def test_keras_opens_it_without_transferkit(loaded, saved_file, photos, tmp_path):
     from transferkit.images.decoding import decode, resize
 

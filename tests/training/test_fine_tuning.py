@@ -218,7 +218,7 @@ def test_images_are_compared_as_they_are(make: Make, pictures: Pictures, views: 
         ({"steps": 0}, "`steps=0` must be a whole number of 1 or more"),
         ({"epochs": 0}, "`epochs=0` must be a whole number of 1 or more"),
         ({"layer_decay": 0}, "`layer_decay=0` must be a number above 0"),
-        ({"layer_decay": 2}, "`layer_decay=2` must be at most 1"),
+        ({"layer_decay": 2}, "`layer_decay=2` must be a number above 0 and at most 1"),
         ({"label_smoothing": 1}, "`label_smoothing=1` must be a number of at least 0 and below 1"),
         ({"learning_rate": "high"}, "must be a number above 0, a Keras schedule or 'auto'"),
         ({"callbacks": [keras.callbacks.ReduceLROnPlateau()]}, "ReduceLROnPlateau sets the learning rate, and so does"),
@@ -455,3 +455,64 @@ def test_new_images_add_to_what_the_classifier_knows(make: Make, small: Pictures
     before = clf.predict_proba(small[0], verbose=0)
     clf.fine_tune(hard[0][:6], hard[1][:6], steps=1, learning_rate=1e-7, validation=0, verbose=0)
     assert clf.predict_proba(small[0], verbose=0) == pytest.approx(before, abs=1e-3)
+
+
+# ---- what a call leaves behind ----
+
+
+def test_images_of_a_rejected_run_can_validate_a_later_one(make: Make, hard: Pictures) -> None:
+    x, y = (np.split(array, 3) for array in hard)
+    known, other, third = zip(x, y, strict=True)
+    clf = make().fit(*known, verbose=0)
+    wrong = np.roll(other[1], 5)
+    clf.fine_tune(other[0], wrong, validation=list(third), epochs=2, learning_rate=0.05, verbose=0)
+    assert selection_of(clf).kept == "before"
+    clf.fine_tune(*other, validation=0.3, steps=1, verbose=0)
+    assert clf.history_.phases[-1].validation_images > 0
+
+
+def test_labels_without_data_are_refused(make: Make, small: Pictures) -> None:
+    clf = make().fit(*small, verbose=0)
+    with refused(tk.InvalidInputError, "labels was given without data", "Pass the images as data"):
+        clf.fine_tune(labels=small[1])
+
+
+@pytest.mark.parametrize("validation", [None, "others"])
+def test_a_lost_image_of_fit_is_named_and_the_report_of_fit_stays(
+    make: Make, photos: Path, tmp_path: Path, validation: str | None
+) -> None:
+    files = [tmp_path / path.parent.name / path.name for path in sorted((photos / "train").glob("*/*.png"))]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes((photos / "train" / file.parent.name / file.name).read_bytes())
+    clf = make().fit(tmp_path, verbose=0)
+    report = clf.report_
+    files[0].unlink()
+    others: Any = photos / "test" if validation else None
+    clf.fine_tune(validation=others, steps=1, on_bad_image="skip", verbose=0)
+    assert list(clf.history_.skipped) == [str(files[0])]
+    assert (clf.report_ is report) == (validation is None)
+    files[1].write_bytes(files[2].read_bytes())
+    with refused(tk.InvalidInputError, "changed since fit", str(files[1])):
+        clf.fine_tune(validation=others, steps=1, on_bad_image="skip", verbose=0)
+
+
+def test_without_validation_the_validation_images_of_fit_are_not_needed(
+    make: Make, photos: Path, tmp_path: Path
+) -> None:
+    for path in (photos / "test").glob("*/*.png"):
+        (tmp_path / path.parent.name).mkdir(exist_ok=True)
+        (tmp_path / path.parent.name / path.name).write_bytes(path.read_bytes())
+    clf = make().fit(photos / "train", validation=tmp_path, verbose=0)
+    for path in tmp_path.glob("*/*.png"):
+        path.unlink()
+    clf.fine_tune(validation=None, steps=1, verbose=0)
+    assert clf.history_.phases[-1].validation_images == 0
+    with refused(tk.InvalidInputError, "Leave it out to use the same validation images"):
+        clf.fine_tune(validation=0.2)
+
+
+def test_early_stopping_that_never_saw_its_metric_restores_nothing(make: Make, small: Pictures) -> None:
+    stop = keras.callbacks.EarlyStopping(monitor="loss", start_from_epoch=9, restore_best_weights=True)
+    clf = make().fit(*small, validation=None, epochs=3, callbacks=[stop], verbose=0)
+    assert clf.history_.phases[0].kept == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,20 @@ def test_images_that_train_or_validate_are_not_taken_as_unlabelled(make: Any, pi
     test = drawn(4, seed=9)
     clf = make(seed=0).fit(images, labels, unlabelled=np.concatenate([images, test[0]]), validation=test, verbose=0)
     assert clf.history_.phases[0].selection is None
+
+
+@pytest.mark.thorough
+def test_images_that_it_learned_from_do_not_validate(taught: tk.TransferClassifier, assets: Path) -> None:
+    _, _, others = few(assets)
+    clf = pickle.loads(pickle.dumps(taught))
+    with refused(tk.InvalidInputError, "trained on all of the images that could validate it"):
+        clf.fine_tune(others, [path.parent.name for path in others], validation=0.3, verbose=0)
+
+
+@pytest.mark.thorough
+def test_a_class_of_one_image_is_still_named(assets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images, labels, others = few(assets)
+    clf = tiny().fit(images[:-3], labels[:-3], unlabelled=others)
+    selection = clf.history_.phases[0].selection
+    assert selection is not None and selection.kept == "unlabelled"
+    assert f"No image of the class '{labels[-1]}' could be held out" in capsys.readouterr().out

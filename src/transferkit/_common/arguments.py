@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from ..errors import bad_argument, some_of
@@ -35,6 +36,12 @@ def check_number(
         rule = f"must be a number {'above' if open_low else 'of at least'} {low:g}{limit}"
         raise bad_argument(name, value, rule, f"Pass for example {name}={example:g}")
     return float(number)
+
+
+def check_parent(name: str, path: Path) -> None:
+    """Refuse a path whose folder does not exist."""
+    if not path.parent.is_dir():
+        raise bad_argument(name, str(path), "is in a folder that does not exist", "Make the folder first")
 
 
 def check_share(name: str, value: object, example: float = 0.9) -> float:

@@ -50,6 +50,11 @@ def _user_cache() -> Path | None:
     return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
 
 
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """A path that a user passed, with ``~`` expanded."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # Path.expanduser raises if there is no such user
+
+
 def expanded(text: str) -> Path | None:
     """A path with ``~`` expanded; None if there is no such folder."""
     try:

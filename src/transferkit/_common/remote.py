@@ -26,6 +26,7 @@ from ..errors import (
     shown_url,
     some_of,
 )
+from .files import local_path
 
 READERS = 32  # threads that wait for responses: a request takes far longer than processing its response
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # of two letters or more: C:// is a drive
@@ -83,11 +84,6 @@ class Remote:
         with self._reached() as (files, path):
             files.get_file(path, str(target))
 
-    def open(self, mode: str = "rb") -> Any:
-        """Open it as a file that can be read from any position."""
-        with self._reached() as (files, path):
-            return files.open(path, mode)
-
     def write(self, content: Path | bytes) -> None:
         """Write the content of a local file, or bytes, to it."""
         with self._reached() as (files, path):
@@ -140,7 +136,7 @@ def located(path: str | os.PathLike[str]) -> Location:
     """
     match = SCHEME.match(path) if isinstance(path, str) else None
     if match is None or not isinstance(path, str):
-        return Path(path)
+        return local_path(path)
     remote, scheme = Remote(path), match[1].lower()
     fsspec = import_extra("fsspec", f"Reading {str(remote)!r}", "remote")
     known = fsspec.available_protocols()

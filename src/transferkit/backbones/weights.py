@@ -16,7 +16,7 @@ from typing import Any
 
 from .._common.arguments import check_size
 from .._common.console import Console, Verbose
-from .._common.files import VARIABLE, cache_folders, expanded, is_private, make_private, replacing
+from .._common.files import VARIABLE, cache_folders, expanded, is_private, local_path, make_private, replacing
 from .._common.remote import Remote, located, refuse_url
 from .._public import public
 from ..errors import InvalidInputError, WeightsError, bad_argument, shown, shown_url, some_of
@@ -138,14 +138,15 @@ def _made(to: object) -> Path:
     refuse_url("to", to)
     if not isinstance(to, (str, os.PathLike)) or not str(to):
         raise bad_argument("to", to, "must be the path of a folder", "Pass for example to='weights'")
+    folder = local_path(to)
     try:
-        Path(to).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         raise InvalidInputError(
             f"`to={shown(str(to))}` cannot be a folder ({getattr(error, 'strerror', None) or error}): weights are put into "
             f"one. Choose another path."
         ) from error
-    return Path(to)
+    return folder
 
 
 def _put(record: Backbone, file: WeightsFile, folder: Path, console: Console) -> Path:

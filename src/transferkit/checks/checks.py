@@ -33,9 +33,7 @@ class CheckedSet(NamedTuple):
     start: int
 
     def name(self, number: int) -> str:
-        """How a fault names an image: a file's path, or an array's position and set."""
-        images, place = self.data.images, "" if self.what == "training" else f" of the {self.what} data"
-        return images.name(number - self.start) + ("" if images.path(number - self.start) else place)
+        return self.data.images.name(number - self.start)
 
     def label(self, number: int) -> Any:
         return self.data.label(number - self.start)
@@ -89,7 +87,7 @@ def check_images(
             more, more_labels = split_pair(given)
             first = sets[0][1]
             read = read_labelled(more, more_labels, first.classes, f"{what} data", lenient=True, kind=first.kind)
-            sets.append((what, read))
+            sets.append((what, read.named(f"{what} data")))
     images = functools.reduce(operator.add, (found.images for _, found in sets))
     return diagnose(sets, inspect(images, SIZE, store, console))
 

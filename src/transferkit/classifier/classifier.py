@@ -361,12 +361,14 @@ class TransferClassifier(Estimator):
         extraction = extract_features(cut, read, options)
         checked = check(read, extraction.inspection, seed, options.console)
         with options.scope():
-            phase, typicality = train_head(network, cut, extraction, checked.split, weight, options, in_folds, more)
+            phase, known, typicality = train_head(
+                network, cut, extraction, checked.split, weight, options, in_folds, more
+            )
         network = _on_one_device(network, options)
         history = History((recorded(phase, checked),))
         split = checked.split
         arguments = self.weights, chosen_seed, seed, dropout, weight
-        fitted = Fitted(network, images.classes, *arguments, split.keys[0], split, read.share, typicality)
+        fitted = Fitted(network, images.classes, *arguments, known, split, read.share, typicality)
         self._become(fitted, history, checked.report)
         return self
 
@@ -462,12 +464,12 @@ class TransferClassifier(Estimator):
         tuning = replace(tuning, new_head=fitted.holds_known(checked.split.keys[0]))
         with options.scope():
             network = fitted.network.copy()  # other threads keep predicting with the previous classifier
-            phase, typicality = tune(network, network.cut_at(at), checked.split, weight, options, tuning, selects)
-        network = _on_one_device(network, options)
-        known = np.union1d(fitted.known, checked.split.keys[0])
-        tuned = replace(
-            fitted, network=network, known=known, typicality=typicality if phase.kept else fitted.typicality
-        )
+            phase, learned, typicality = tune(
+                network, network.cut_at(at), checked.split, weight, options, tuning, selects
+            )
+        tuned = replace(fitted, network=_on_one_device(network, options))
+        if phase.kept:
+            tuned = replace(tuned, known=np.union1d(fitted.known, learned), typicality=typicality)
         self._become(tuned, History((*before, recorded(phase, checked))), checked.report)
         return self
 
@@ -589,7 +591,10 @@ class TransferClassifier(Estimator):
         return self._features(fitted, read_images(images), Console(verbose))
 
     def fit_transform(self, data: ImageData, labels: Labels | None = None, **options: Any) -> npt.NDArray[np.float32]:
-        """`fit` with these options, then `transform` of the same images."""
+        """`fit` with these options, then `transform` of the same images, all of which must be readable."""
+        if options.get("on_bad_image", "raise") != "raise":
+            rule = "leaves images out, but fit_transform gives a row for each image"
+            raise bad_argument("on_bad_image", options["on_bad_image"], rule, "Leave it out, or call fit and transform")
         return self.fit(data, labels, **options).transform(data, verbose=options.get("verbose", "auto"))
 
     def get_feature_names_out(self, input_features: Sequence[str] | None = None) -> npt.NDArray[np.object_]:  # noqa: ARG002
@@ -777,7 +782,7 @@ class TransferClassifier(Estimator):
 
     def _manifest(self, fitted: Fitted) -> saving.Manifest:
         # A path means nothing on another machine, and reveals something about this one.
-        portable = fitted.weights if fitted.weights in ("pretrained", "imagenet", None) else "pretrained"
+        portable = fitted.weights if fitted.weights in ("pretrained", "imagenet", None) else "file"
         options = {name: getattr(fitted, name) for name in ("dropout", "seed", "split_seed")} | {"weights": portable}
         return saving.describe(fitted.network, fitted.classes, fitted.class_weight, self.history_, **options)
 
@@ -854,7 +859,7 @@ class TransferClassifier(Estimator):
             names = "resize", "dropout", "precision", "seed"
             options: dict[str, Any] = {name: getattr(manifest, name) for name in names}
             options["labels"] = "auto" if manifest.thresholds is None else "multiple"
-            clf = cls(record.name, weights=manifest.weights, input_size=size, **options)
+            clf = cls(record.name, weights=manifest.weights_choice, input_size=size, **options)
             clf._restore(saved, record)
         return clf
 

@@ -25,7 +25,7 @@ class Fitted:
     """The result of training; replaced as a whole, so that a failure leaves the previous one in place.
 
     Attributes:
-        weights, seed: the arguments of the constructor at the time of `fit`.
+        weights, seed: the arguments of the constructor at the time of `fit`; after `load`, "file" instead of a path.
         split_seed: the seed of the split of `fit`, and of the order of images in training.
         split: the images of `fit`; None after `load`.
         share: the share of them that `fit` held out; 0 if it was given validation images, or used none.

@@ -93,9 +93,7 @@ def tuning_options(steps: int | None, options: FitOptions, layer_decay: float, l
     if options.epochs is None or options.rate is None:
         remedy = "Pass epochs and learning_rate, for example epochs=5 and learning_rate=1e-5"
         refuse_rate_setters(options.callbacks, "fine_tune", remedy)
-    decay = check_number("layer_decay", layer_decay, low=0, high=float("inf"), example=0.3, open_low=True)
-    if decay > 1:
-        raise bad_argument("layer_decay", layer_decay, "must be at most 1", "Pass for example layer_decay=0.3")
+    decay = check_number("layer_decay", layer_decay, low=0, high=1, example=0.3, open_low=True, closed=True)
     smoothing = check_number("label_smoothing", label_smoothing, low=0, high=1, example=0.1)
     return Tuning(steps if steps is None else check_count("steps", steps, example=400), decay, smoothing)
 
@@ -113,20 +111,26 @@ def images_to_tune_on(
         images = read_labelled(
             data, labels, fitted.classes, "data to fine-tune on", lenient=options.skip, kind=fitted.kind
         )
+    elif labels is not None:
+        raise InvalidInputError("labels was given without data: labels belong to images. Pass the images as data.")
     elif fitted.split is None:
         raise InvalidInputError(
             "fine_tune was called without data on a classifier that was loaded or copied, which does not contain the "
             "images of fit. Pass data."
         )
-    else:
-        keeps_division = _keeps_division(validation, fitted.share)
+    elif _keeps_division(validation, fitted.share, fitted.split):
+        trained_on_since = np.setdiff1d(fitted.known, fitted.split.keys[0])
         checked = _images_of_fit(fitted.split, options)
-        if keeps_division:
-            trained_on_since = np.setdiff1d(fitted.known, fitted.split.keys[0])
-            return checked._replace(split=checked.split.unseen(trained_on_since))
-        images = checked.split.training
+        return checked._replace(split=checked.split.unseen(trained_on_since))
+    elif validation_share(validation) == 0:
+        return _images_of_fit(fitted.split.without_validation(), options)
+    else:
+        images = fitted.split.training.as_now()
     read = read_training_data(images, 0.0 if is_auto(validation) else validation, options.skip)
     inspection = inspect(read.all_images, fitted.network.size, options.store, options.console, options.skip)
+    if data is None and fitted.split is not None:
+        readable = inspection.readable()
+        fitted.split.refuse_changed(readable[readable < len(images)], inspection.keys)
     # Folds compare heads that are trained on these images alone, so the classifier must not have seen others.
     may_fold = not was_tuned and fitted.holds_known(inspection.keys)
     if is_auto(validation) and validation_of(validation, len(images), may_fold):
@@ -139,7 +143,7 @@ def _images_of_fit(split: Split, options: FitOptions) -> CheckedImages:
     inspection = reread(split.all_images, options.store, options.console, options.skip)
     skipped = inspection.reasons(split.all_images)
     if skipped:
-        options.console.say(f"{len(skipped):,} images of fit can no longer be read; history_.skipped says why.")
+        options.console.say(f"Images of fit that can no longer be read: {len(skipped):,}; history_.skipped says why.")
     return CheckedImages(split.again(inspection.readable(), inspection.keys), None, skipped)
 
 
@@ -154,7 +158,7 @@ def is_auto(validation: Validation) -> bool:
     return isinstance(validation, str) and validation == "auto"
 
 
-def _keeps_division(validation: Validation, share: float) -> bool:
+def _keeps_division(validation: Validation, share: float, split: Split) -> bool:
     """Whether to keep the training images of `fit`, and its validation images if it had any."""
     if is_auto(validation):
         return True
@@ -165,7 +169,7 @@ def _keeps_division(validation: Validation, share: float) -> bool:
             validation,
             f"differs from the share that fit held out ({share:g}), and the head was trained on the other images",
             "Leave it out to use the same validation images, or pass others"
-            if share
+            if share or split.validation is not None
             else "Leave it out, so that these images validate each other, or pass others",
         )
     return bool(wanted)

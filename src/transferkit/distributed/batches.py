@@ -110,8 +110,8 @@ def split_columns(batch: Batch, image: str, own: Iterable[str]) -> tuple[list[An
         )
     if taken := [name for name in own if name in batch and name != image]:
         raise InvalidInputError(
-            f"The batch has the column {some_of(taken)}, which the answer has too. Rename it, or pass "
-            f"prefix='predicted_' to PredictBatch."
+            f"The batch has the column {some_of(taken)}, which the answer has too. Rename it; PredictBatch also "
+            f"takes prefix='predicted_'."
         )
     items = list(batch[image])
     if uneven := [name for name in batch if len(batch[name]) != len(items)]:

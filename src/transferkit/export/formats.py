@@ -23,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from .._common.arguments import check_choice
+from .._common.arguments import check_choice, check_parent
+from .._common.files import local_path
 from .._common.remote import refuse_url
 from ..errors import bad_argument, import_extra, some_of
 from ..images import Pixels
@@ -187,7 +188,7 @@ def check_target(path: object, quantize: object) -> tuple[Path, Format]:
     if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str) or not Path(path).name:
         raise bad_argument("path", path, "must be the path of a file or a folder", "Pass for example 'pets.onnx'")
     refuse_url("path", path)
-    target = Path(path)
+    target = local_path(path)
     kind = FORMATS.get(target.suffix.lower(), SAVED_MODEL)
     if kind is SAVED_MODEL and re.match(r"\.[A-Za-z]", target.suffix):  # "pets_v1.2" has no ending
         rule = "must end in .onnx, .tflite or .xml, or have no ending, for the folder of a SavedModel"
@@ -200,8 +201,7 @@ def check_target(path: object, quantize: object) -> tuple[Path, Format]:
 
 
 def _check_place(target: Path, kind: Format) -> None:
-    if not target.parent.is_dir():
-        raise bad_argument("path", str(target), "is in a folder that does not exist", "Make the folder first")
+    check_parent("path", target)
     wants_folder = kind is SAVED_MODEL
     if target.exists() and target.is_dir() != wants_folder:
         rule = "is a file: a SavedModel is a folder" if wants_folder else f"is a folder: {kind.name} is a file"

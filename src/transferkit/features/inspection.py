@@ -64,8 +64,8 @@ class Inspection:
     Attributes:
         failures: the errors of images that cannot be read, by position.
         oddities: (kind, detail) pairs, by position.
-        keys: uint8 `(count, 16)`, by content, or by position where nobody asked for keys of contents; undefined where
-            an image cannot be read.
+        keys: uint8 `(count, 16)`, by content, or by position where content keys are not needed; undefined where an image
+            cannot be read.
         thumbnails: uint8 `(count, THUMBNAIL_BYTES)`.
     """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -203,9 +202,7 @@ def reread(images: Images, store: Store | None, console: Console, skip: bool) ->
     Raises:
         ImageReadError: as for `inspect`.
     """
-    sources = [Remote(source.url) if isinstance(source, Remote) else source for source in images.sources]
-    images = replace(images, sources=sources)  # without the versions noted earlier
-    return _inspected(ImageReader(images, Resizing((1, 1)), store, inspects=False), console, skip, 1)
+    return _inspected(ImageReader(images.as_now(), Resizing((1, 1)), store, inspects=False), console, skip, 1)
 
 
 def _inspected(reader: ImageReader, console: Console, skip: bool, step: int) -> Inspection:

@@ -42,12 +42,13 @@ class Images:
 
     Attributes:
         sources: each image's file, or its content.
-        positions: each image's position in the user's data; None = the same order.
+        positions: each image's position in the user's data, and which data if not the training data, such as
+            ``"3 of the test data"``; None = the same order.
         left_out: folders that could not be listed, and why.
     """
 
     sources: Sequence[ImageFile | Content]
-    positions: tuple[int, ...] | None = None
+    positions: tuple[int | str, ...] | None = None
     left_out: tuple[tuple[Path, str], ...] = ()
 
     def __len__(self) -> int:
@@ -85,6 +86,17 @@ class Images:
             for source in self.sources
         ]
         return replace(self, sources=sources, left_out=tuple((folder.absolute(), why) for folder, why in self.left_out))
+
+    def as_now(self) -> Images:
+        """The same without the versions of URLs that were noted earlier."""
+        sources = [Remote(source.url) if isinstance(source, Remote) else source for source in self.sources]
+        return replace(self, sources=sources)
+
+    def named(self, what: str) -> Images:
+        """The same, where the names of images in memory say which data they are from."""
+        if all(isinstance(source, (str, Remote)) for source in self.sources):
+            return self
+        return replace(self, positions=tuple(f"{index} of the {what}" for index in range(len(self))))
 
     def subset(self, indices: Iterable[int]) -> Images:
         chosen = list(indices)
@@ -133,6 +145,12 @@ class LabelledImages:
 
     def absolute(self) -> LabelledImages:
         return replace(self, images=self.images.absolute())
+
+    def as_now(self) -> LabelledImages:
+        return replace(self, images=self.images.as_now())
+
+    def named(self, what: str) -> LabelledImages:
+        return replace(self, images=self.images.named(what))
 
     def subset(self, indices: npt.NDArray[np.int64]) -> LabelledImages:
         return replace(self, images=self.images.subset(indices.tolist()), codes=self.codes[indices])

@@ -183,13 +183,10 @@ def _from_folder(
 
 
 def named_path(path: Any) -> Location:
-    """Expand `~` in a path; an empty path, which would mean the current folder, is probably an unset variable."""
+    """A path that a user passed; an empty one, which would mean the current folder, is probably an unset variable."""
     if not os.fspath(path):
         raise InvalidInputError("The path is empty: it must name a file or a folder. Pass '.' for the current folder.")
-    found = located(path) if "://" in os.fspath(path) else Path(path)
-    if isinstance(found, Remote):
-        return found
-    return Path(os.path.expanduser(found))  # noqa: PTH111  # Path.expanduser raises if there is no such user
+    return located(path)
 
 
 def _file(path: Any) -> ImageFile:

@@ -102,7 +102,7 @@ class Split(NamedTuple):
 
     Attributes:
         validation: None if there is none.
-        rows: int64, the positions of each set's images among all images read.
+        rows: int64, the positions of each set's images among all images read; of `again`, among its images.
         keys: identify the contents of each set's images.
     """
 
@@ -132,6 +132,9 @@ class Split(NamedTuple):
         together = LabelledImages(self.all_images, codes, self.training.classes)
         none = np.zeros(0, np.int64)
         return Split(together, None, (np.concatenate(self.rows), none), (np.concatenate(self.keys), self.keys[1][:0]))
+
+    def without_validation(self) -> Split:
+        return Split(self.training, None, (self.rows[0], self.rows[1][:0]), (self.keys[0], self.keys[1][:0]))
 
     def unseen(self, known: Known) -> Split:
         """The same without the validation images in `known`, which the classifier has been trained on since.
@@ -289,7 +292,7 @@ def read_training_data(data: LabelledImages, validation: object, lenient: bool =
     if share is None:
         images, labels = split_pair(validation)
         given = read_labelled(images, labels, data.classes, "validation data", lenient=lenient, kind=data.kind)
-        given = given.absolute()
+        given = given.absolute().named("validation data")
     if share and data.counts().max() < 2:
         raise _too_few(share, len(data))
     return TrainingData(data.absolute(), given, share or 0.0)

@@ -73,7 +73,7 @@ def judged(
 def backbone_parts(rows: Sequence[BackboneScores]) -> tuple[Table, str]:
     """A table of the measured rows, and the text below it: why the others were not measured."""
     cells = [_cells(row) for row in rows if not row.reason]
-    lines = ["* nothing else is as good and as cheap"] if cells else []
+    lines = ["* no other backbone is both as accurate and as fast"] if cells else []
     return (HEAD, cells), "\n".join(lines + [f"not measured: {row.name}: {row.reason}" for row in rows if row.reason])
 
 

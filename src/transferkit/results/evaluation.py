@@ -51,7 +51,10 @@ class Measured(Printed):
     _lowest_first: Callable[[], list[Label]]  # class names in ascending order of a figure; those without one come last
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """One row per image: path, label, predicted, confidence, loss, and a probability per class (extra ``pandas``)."""
+        """One row per image: path, label, predicted, confidence, loss, typicality, and a column of probabilities per class.
+
+        It needs the extra ``pandas``.
+        """
         frame = self.predictions.to_dataframe().rename(columns={"label": "predicted"})
         frame.insert(1, "label", self.labels)
         frame.insert(4, "loss", self.losses)

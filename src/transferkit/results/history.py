@@ -72,7 +72,7 @@ class Phase:
         first_layer: the first layer that was trained.
         metrics: name -> one float per epoch: ``loss``, ``accuracy``, with validation also ``val_loss`` and
             ``val_accuracy``, and ``learning_rate`` at the end of the epoch. Empty if the folds showed `fine_tune` that
-            training on all images would not be kept.
+            a run on all images would not be kept.
         kept: the epoch, counted from 1, that the classifier was made from; 0 = the previous classifier was kept.
         seconds: wall time of the training alone, including runs in folds.
         pass_seconds: wall time of checking the images and extracting their features.
@@ -170,7 +170,7 @@ class History(Printed, Mapping[str, list[float]]):
             for phase in self.phases
             for epoch in range(phase.epochs)
         ]
-        left_out = f"\n{len(self.skipped):,} images could not be read and were left out" if self.skipped else ""
+        left_out = f"\nunreadable images left out: {len(self.skipped):,}" if self.skipped else ""
         return "", (["phase", "epoch", *shown], rows), "* the epoch that was kept" + left_out
 
     def __repr__(self) -> str:

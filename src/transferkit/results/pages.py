@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from .._common.arguments import check_parent
 from .._common.files import replacing
 from .._common.remote import Location, Remote, located
 from ..errors import InvalidInputError, bad_argument
@@ -33,8 +34,8 @@ def page_path(path: str | PathLike[str]) -> Location:
     if not isinstance(path, (str, PathLike)) or not str(path).endswith(".html"):
         raise bad_argument("path", path, "must end in .html", "Pass for example 'report.html'")
     target = located(path)
-    if not isinstance(target, Remote) and not target.parent.is_dir():
-        raise bad_argument("path", str(path), "is in a folder that does not exist", "Make the folder first")
+    if not isinstance(target, Remote):
+        check_parent("path", target)
     return target
 
 

@@ -176,7 +176,7 @@ def tradeoff(
     figure = _figure(8, max(4.0, 0.35 * len(names) + 1))
     axes = figure.subplots()
     line = sorted((cost, one) for cost, one, is_on in zip(costs, figures, unbeaten, strict=True) if is_on)
-    axes.plot(*zip(*line, strict=True), color="tab:orange", label="nothing is as good and as cheap")
+    axes.plot(*zip(*line, strict=True), color="tab:orange", label="no other is both as accurate and as fast")
     axes.errorbar(costs, figures, yerr=errors, fmt="o", color="tab:blue", capsize=3, label="with its standard error")
     joined = {"arrowstyle": "-", "color": "lightgrey", "relpos": (0, 0.5), "shrinkB": 4}
     options: dict[str, Any] = {"textcoords": "axes fraction", "arrowprops": joined, "va": "center", "parse_math": False}

@@ -80,7 +80,7 @@ class Predictions(Printed, Sequence[Prediction]):
         """The same with None as the label below this confidence, as `predict` gives with `min_confidence`."""
         least = check_share("min_confidence", min_confidence)
         unsure = copy.copy(self)
-        unsure.labels = self.labels.astype(object)
+        unsure.labels = self.classes[self.probabilities.argmax(axis=1)].astype(object)
         unsure.labels[self.confidences < least] = None
         return unsure
 

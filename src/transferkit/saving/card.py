@@ -77,8 +77,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _backbone(manifest: Manifest, record: Backbone) -> str:
-    weights = "random weights"
-    if manifest.weights is not None:
+    weights = {None: "random weights", "file": "weights from a file"}.get(manifest.weights)
+    if weights is None:
         weights = f"weights trained on {_plain(record.trained_on)}" if record.trained_on else "pretrained weights"
     size = f", {record.parameters:,} parameters" if record.parameters else ""
     return f"the backbone {_plain(record.name)} ({weights}{size})"

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
+from .._common.arguments import check_parent
 from .._common.files import replacing
 from .._common.remote import Location, Remote, located
 from ..errors import BundleError, bad_argument, shown_url
@@ -28,8 +29,7 @@ def check_target(place: object) -> Location | BinaryIO:
         raise bad_argument("path", str(target), "must end in .keras", f"Pass {better!r}")
     if isinstance(target, Remote):
         return target
-    if not target.parent.is_dir():
-        raise bad_argument("path", str(target), "is in a folder that does not exist", "Make the folder first")
+    check_parent("path", target)
     if target.is_dir():
         raise bad_argument("path", str(target), "is a folder: save writes a file", "Choose another name")
     return target

@@ -47,7 +47,7 @@ class Manifest:
     dropout: float
     precision: Literal["float32", "bfloat16"]  # of the frozen part
     feature_scale: float  # what the head multiplies features by
-    weights: str | None  # the constructor's argument; never the path of a weights file
+    weights: str | None  # the constructor's argument, or "file" instead of a path
     seed: int | None  # the constructor's argument
     split_seed: int  # of the split of `fit`, so that the same folder is split alike later
     self_test: list[float]  # what `self_test` gave when the classifier was saved
@@ -67,6 +67,11 @@ class Manifest:
                 f"saved classifier has room for {LARGEST_MANIFEST:,}. Use shorter or fewer class names."
             )
         return text
+
+    @property
+    def weights_choice(self) -> str | None:
+        """`weights` as the constructor takes it: the file that a path named need not exist here."""
+        return "pretrained" if self.weights == "file" else self.weights
 
     def class_weight_choice(self) -> ClassWeight:
         """`class_weight` as `fit` takes it: JSON has no dict with numbers for keys."""
@@ -134,7 +139,7 @@ def _rules(manifest: Manifest) -> dict[str, object]:
         "classes": isinstance(names, list) and len(set(names)) == len(names) >= 2 and _are_labels(names),
         "input_size": len(sides) == 2 and _are_counts(sides) and all(0 < side <= 10_000 for side in sides),
         "resize": manifest.resize in get_args(Resize),
-        "weights": manifest.weights in ("pretrained", "imagenet", None),
+        "weights": manifest.weights in ("pretrained", "imagenet", "file", None),
         "thresholds": manifest.thresholds is None or _are_thresholds(manifest.thresholds, len(names)),
         "feature_scale": _are_numbers([manifest.feature_scale]) and np.isfinite(manifest.feature_scale),
         "dropout": _are_numbers([manifest.dropout]) and 0 <= manifest.dropout < 1,

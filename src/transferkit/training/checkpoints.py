@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._common.files import replacing
+from .._common.files import local_path, replacing
 from .._common.remote import refuse_url
 from .._common.version import __version__
 from ..errors import InvalidInputError, TransferKitError, bad_argument
@@ -38,7 +38,7 @@ def check_resume(folder: object) -> Path:
     refuse_url("resume", folder)
     if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
         raise bad_argument("resume", folder, "must be the path of a folder", "Pass for example resume='run'")
-    path = Path(folder).expanduser()
+    path = local_path(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -62,7 +62,7 @@ def solve_head(
     folds, n_classes = split.folds(FOLDS, options.seed), len(split.training.classes)
     known = features, shown, data.codes, image_weights(weights, data.codes), folds
     head, selection = fit_head(*known, n_classes, options.console), None
-    if unlabelled is not None and len(rows := _new_rows(unlabelled, split)):
+    if unlabelled is not None and len(rows := new_rows(unlabelled, split)):
         others = np.asarray(unlabelled.values[0][rows], np.float32) * np.float32(network.feature_scale)
         head, selection = learn_unlabelled(head, *known, others, options.console)
     head = calibrated(head, data.codes, folds)
@@ -136,7 +136,7 @@ def cross_validated(features: npt.NDArray[np.float32], split: Split, seed: int, 
     return Scores(*(np.mean(column, axis=0) for column in zip(*found, strict=True)))
 
 
-def _new_rows(unlabelled: Extraction, split: Split) -> Indices:
+def new_rows(unlabelled: Extraction, split: Split) -> Indices:
     """Unlabelled images that can be read and are used neither for training nor for validation."""
     rows = unlabelled.inspection.readable()
     return rows[~np.isin(trained_on(unlabelled.inspection.keys[rows]), np.concatenate(split.keys))]

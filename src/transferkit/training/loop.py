@@ -187,7 +187,7 @@ class _Run:
     def _keep(self) -> None:
         """Note the epoch whose weights a callback restored, if one did."""
         for callback in self.settings.callbacks:
-            if isinstance(callback, keras.callbacks.EarlyStopping) and callback.restore_best_weights:
+            if isinstance(callback, keras.callbacks.EarlyStopping) and callback.best_weights is not None:  # restored
                 self.result.kept = callback.best_epoch + 1
 
     def _refuse_wrong_step(self, epoch: int, numbers: npt.NDArray[np.float32], images: npt.NDArray[np.int64]) -> None:

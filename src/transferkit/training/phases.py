@@ -13,12 +13,12 @@ import numpy.typing as npt
 from .._common.console import Console
 from ..checks import Report, diagnose
 from ..features import Extraction, Inspection, Typicality, sample
-from ..images import ClassWeight, Images, Known, Split, TrainingData, class_weights
+from ..images import ClassWeight, Images, Known, Split, TrainingData, class_weights, trained_on
 from ..network import Cut, Network
 from ..results import Phase
 from .checkpoints import digest
-from .fitting import is_solvable, solve_head, train_by_steps
-from .inputs import extract_unlabelled, head_inputs, inputs, unit_scale_of
+from .fitting import is_solvable, new_rows, solve_head, train_by_steps
+from .inputs import extract_unlabelled, head_inputs, inputs, sampled, unit_scale_of
 from .options import FitOptions, Tuning
 from .recipe import FOLDS
 from .steps import Data, Inference, Settings
@@ -39,9 +39,10 @@ class CheckedImages(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """The result of a phase, and the typicality measured on its training images."""
+    """The result of a phase, the digests of the images it trained on, and the typicality measured on them."""
 
     phase: Phase
+    known: Known
     typicality: Typicality | None
 
 
@@ -55,9 +56,9 @@ def check(
         console.say(f"{len(split.validation):,} images that the classifier was not trained on before are held out.")
     skipped = inspection.reasons(data.all_images)
     if skipped:
-        console.say(f"{len(skipped):,} images cannot be read and are left out; history_.skipped says why.")
+        console.say(f"Unreadable images left out: {len(skipped):,}; history_.skipped says why.")
     if report.faults:
-        console.say(f"The data check read {report.summary()}; report_ lists the faults.")
+        console.say(f"Data check of {report.summary()}; report_ lists the faults.")
     return CheckedImages(split, report, skipped)
 
 
@@ -80,6 +81,7 @@ def train_head(
     started = time.monotonic()
     data, validation = head_inputs(cut, extraction, split, options)
     network.set_feature_scale(unit_scale_of(data.values))
+    unlabelled = None if unlabelled is None else sampled(unlabelled, options)
     others = None if unlabelled is None else extract_unlabelled(cut, unlabelled, options)
     seconds = extraction.seconds + time.monotonic() - started
     weights = class_weights(class_weight, data.codes, split.training.classes)
@@ -96,7 +98,10 @@ def train_head(
     skipped = others.inspection.reasons(unlabelled) if others and unlabelled else {}
     phase = replace(phase, first_layer=cut.first_layer, pass_seconds=seconds, skipped=skipped)
     options.console.say(_summary(phase))
-    return Trained(phase, _typicality(cut, data, options))
+    known = split.keys[0]
+    if others is not None and phase.selection is not None and phase.selection.kept == "unlabelled":
+        known = np.union1d(known, trained_on(others.inspection.keys[new_rows(others, split)]))
+    return Trained(phase, known, _typicality(cut, data, options))
 
 
 def tune(
@@ -137,7 +142,7 @@ def tune(
             "comparison needs two classes, and two different images of one of them. Pass validation images."
         )
     options.console.say(_summary(phase))
-    return Trained(phase, _typicality(cut, data, options) if kept else None)
+    return Trained(phase, split.keys[0], _typicality(cut, data, options) if kept else None)
 
 
 def _typicality(cut: Cut, data: Data, options: FitOptions) -> Typicality | None:

@@ -64,7 +64,7 @@ def learn_unlabelled(
         kernel, bias = taught(features, codes_of_all, weights)
         bar.advance(1)
     scores = Scores.of(logits[rows], codes[rows])
-    return Head(kernel, bias, head.strength, logits, rows, scores, heads), selection
+    return replace(head, kernel=kernel, bias=bias, logits=logits, scores=scores, fold_heads=heads), selection
 
 
 class _Teacher:

@@ -19,7 +19,7 @@ def best_thresholds(logits: npt.NDArray[np.float32], codes: Codes) -> npt.NDArra
         logits: `(n, n_classes)`.
         codes: `(n, n_classes)` of 0 and 1.
     """
-    probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    probabilities = np.exp(-np.logaddexp(0, -logits.astype(np.float64)))
     pairs = zip(probabilities.T, codes.T, strict=True)
     return np.array([_best(*pair) if FEWEST <= pair[1].sum() < len(codes) else HALF for pair in pairs])
 
