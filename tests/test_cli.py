@@ -163,11 +163,15 @@ def test_compare_prints_the_comparison(photos: Path, capsys: pytest.CaptureFixtu
     assert "TransferKitTiny" in out
 
 
-def test_explain_draws_a_figure(fitted_once: Fitted, photos: Path) -> None:
+def test_explain_draws_a_figure(fitted_once: Fitted, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    assert main(["explain", str(fitted_once[0]), str(photos / "new" / "red.png"), "--figure", "why", "--quiet"]) == 0
-    with Image.open("why") as figure:
+    assert (
+        main(["explain", str(fitted_once[0]), str(photos / "new" / "red.png"), "--figure", "why.png", "--quiet"]) == 0
+    )
+    with Image.open("why.png") as figure:
         assert figure.format == "PNG"
+    assert main(["explain", "nowhere.keras", "a.png", "--figure", "why.pdf"]) == 2
+    assert "`--figure='why.pdf'` must end in .png" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

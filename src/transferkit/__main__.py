@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 import transferkit as tk
 
 from ._common.arguments import check_parent
+from .errors import bad_argument
 
 CHUNK = 256  # photos per call of `predict`, which stores no values of smaller calls
 
@@ -87,7 +88,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--test": {"metavar": "FOLDER", "help": "test images to check as well"},
     "--validation": {"type": number_or_text, "help": "folder; for fit also the share of images to hold out"},
     "--unlabelled": {"metavar": "FOLDER", "help": "photos without labels to learn from as well"},
-    "--views": {"type": int, "help": "augmented versions of each image; without --augmentation, 2 = also mirrored"},
+    "--views": {
+        "type": int,
+        "help": "fit: augmented versions of each image; else 2 = average over image and mirror image",
+    },
     "--weights": {"type": none_or_text, "help": "pretrained, imagenet, none, or the path of a file"},
 }
 CONSTRUCTOR = (
@@ -131,6 +135,7 @@ def check(asked: Asked) -> int:
 @command("Train a classifier on a folder of photos and save it.",
          "data", "model", *options(*CONSTRUCTOR, *TRAINING), "--fine-tune", "--no-cache", *EACH)  # fmt: skip
 def fit(asked: Asked) -> None:
+    from ._common.console import Console
     from .saving import check_target
 
     check_target(asked.model)  # before hours of training
@@ -138,6 +143,7 @@ def fit(asked: Asked) -> None:
     clf.fit(asked.data, **given(asked, *TRAINING, *CALL))
     if "fine_tune" in asked:
         clf.save(asked.model)  # kept even if fine_tune fails
+        Console(asked.verbose if "verbose" in asked else 1).say(f"The classifier of fit is saved in {asked.model!r}.")
         clf.fine_tune(at=asked.fine_tune, **given(asked, "resume", *CALL))
     clf.save(asked.model)
     print(clf.summary())
@@ -190,6 +196,8 @@ def compare(asked: Asked) -> None:
 @command("Draw which parts of photos speak for a classifier's answers.",
          "model", "images", "--figure", *STORE, *EACH)  # fmt: skip
 def explain(asked: Asked) -> None:
+    if Path(asked.figure).suffix.lower() != ".png":
+        raise bad_argument("--figure", asked.figure, "must end in .png", "Pass for example --figure explained.png")
     check_parent("--figure", Path(asked.figure))
     loaded(asked).explain(list(paths_of(asked.images)), **given(asked, *CALL)).plot().savefig(
         asked.figure, format="png"

@@ -26,7 +26,7 @@ from ._public import public
 from .backbones import Backbone, build_with_weights, check_weights, find_weights, get_backbone
 from .cache import KEY, Keys, Store, open_store
 from .classifier import TransferClassifier
-from .errors import ImageReadError, InvalidInputError, bad_argument, first_line, import_extra
+from .errors import ImageReadError, InvalidInputError, TransferKitError, bad_argument, first_line, import_extra
 from .features import Plan, Storage, count_new, extract, inspect, milliseconds_per_image
 from .images import ImageData, LabelledImages, Labels, Size, Split, TrainingData, read_labelled
 from .network import FeatureExtractor, assemble, check_precision, refuse_fork
@@ -288,7 +288,7 @@ class _Run(NamedTuple):
         except ImageReadError:  # the images have changed since they were first read
             raise
         except Exception as error:  # users' builders, Keras, KerasHub and downloads raise many kinds
-            row = replace(row, reason=first_line(error))
+            row = replace(row, reason=str(error) if isinstance(error, TransferKitError) else first_line(error))
             told = f"not measured: {row.reason}"
         self.console.say(f"compare: {_label(row)}: {told}")
         return row, scores, clf

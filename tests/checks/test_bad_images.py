@@ -257,6 +257,21 @@ def test_images_in_memory_say_which_data_they_are_from(make: Make, photos: Path)
         make().fit(spoilt, labels, validation=(spoilt, labels), verbose=0)
 
 
+def test_answers_keep_the_positions_of_their_images(
+    fitted: tk.TransferClassifier, photos: Path, tmp_path: Path
+) -> None:
+    contents = [path.read_bytes() for path in sorted((photos / "new").iterdir())]
+    found = fitted.predict([b"not an image", *contents], on_bad_image="skip", verbose=0)
+    assert (found.positions.tolist(), list(found.skipped)) == ([1, 2, 3], ["image 0"])
+    assert [line.split()[1] for line in str(found).splitlines()[2:]] == ["1", "2", "3"]
+    assert found[1:].positions.tolist() == [2, 3]
+    labels = ["lying", "lying", "red", "standing"]
+    evaluation = fitted.evaluate([b"not an image", *contents], labels, on_bad_image="skip", verbose=0)
+    evaluation.html(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "image 3" in page and "image 0" not in page
+
+
 # ---- the report ----
 
 

@@ -873,3 +873,13 @@ def test_a_fork_of_a_process_that_used_tensorflow_is_refused_and_does_not_hang(t
     first, *others = fresh_python(FORKED).splitlines()
     assert first == "early works"
     assert others == [f"{name} fails" for name in ("fit", "load", "predict", "evaluate", "fine_tune", "save")]
+
+
+def test_evaluate_says_if_it_was_trained_on_the_images(
+    fitted: tk.TransferClassifier, loaded: tk.TransferClassifier, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for clf in (fitted, loaded):
+        clf.evaluate(photos / "test")
+        assert capsys.readouterr().out == ""
+        clf.evaluate(photos / "train")
+        assert "trained on 27 of these 36 images, so the figures are better" in capsys.readouterr().out

@@ -227,6 +227,8 @@ def test_values_that_were_pushed_and_pulled_are_not_computed_again(
     computed.clear()
     assert tk.cache.pull("memory://values", "two") == size
     assert tk.cache.pull("memory://values", "two") == 0
+    with refused(tk.InvalidInputError, "There are no values at 'memory://valeus'"):
+        tk.cache.pull("memory://valeus", "two")
     make(cache="two").fit(photos / "train", verbose=0)
     assert computed == []
     with refused(tk.InvalidInputError, "set_limit"):

@@ -301,7 +301,18 @@ def test_a_flat_folder_is_refused_with_its_count(tmp_path: Path) -> None:
         list_class_folder(tmp_path)
 
 
-@pytest.mark.parametrize("splits", [("train", "test"), ("Train", "val"), ("training_set", "test_set")])
+@pytest.mark.parametrize(
+    "splits",
+    [
+        ("train", "test"),
+        ("Train", "val"),
+        ("train", "dev"),
+        ("training_set", "test_set"),
+        ("seg_train", "seg_test"),
+        ("train_images", "test_images"),
+        ("Training Data", "Testing Data"),
+    ],
+)
 @pytest.mark.parametrize("beside", [{}, {"unsorted": 1}], ids=["alone", "with another folder"])
 def test_the_parent_of_the_splits_is_refused(tmp_path: Path, splits: tuple[str, str], beside: dict[str, int]) -> None:
     class_folder(tmp_path, beside)
@@ -313,5 +324,16 @@ def test_the_parent_of_the_splits_is_refused(tmp_path: Path, splits: tuple[str, 
 
 
 def test_classes_that_are_called_like_splits_are_classes(tmp_path: Path) -> None:
-    class_folder(tmp_path, {"train": 1, "test": 1})
-    assert list_class_folder(tmp_path).labels == ["test", "train"]
+    class_folder(tmp_path / "flat", {"train": 1, "test": 1})
+    assert list_class_folder(tmp_path / "flat").labels == ["test", "train"]
+    for name in ("train_station", "test_tube"):
+        class_folder(tmp_path / "deep" / name, {"inside": 1})
+    assert list_class_folder(tmp_path / "deep").labels == ["test_tube", "train_station"]
+
+
+def test_a_folder_around_the_class_folders_is_refused_by_its_name(tmp_path: Path) -> None:
+    class_folder(tmp_path / "dataset", {"daisy": 1, "roses": 1})
+    remedy = f"Pass {str(tmp_path / 'dataset')!r}"
+    with refused(InvalidInputError, "holds one folder, 'dataset', which holds 'daisy', 'roses'", remedy):
+        list_class_folder(tmp_path)
+    assert list_class_folder(tmp_path, may_be_one=True).labels == ["dataset", "dataset"]

@@ -334,6 +334,20 @@ def test_labels_beside_data_that_brings_its_own_are_refused(folder: Path, form: 
         read_labelled(data, ["a"])
 
 
+def test_labels_beside_a_table_without_a_column_of_them(tmp_path: Path) -> None:
+    files = [str(tmp_path / f"{number}.png") for number in range(4)]
+    for file in files:
+        Path(file).write_bytes(b"content")
+    frame = pd.DataFrame({"path": files, "species": ["a", "b", "a", "b"]})
+    assert read_labelled(frame, frame["species"]).codes.tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("blank", ["", " ", np.str_("")])
+def test_blank_labels_are_refused(blank: str) -> None:
+    with refused(InvalidInputError, "The label", "is blank: class names must be one line of text"):
+        read_labelled(BATCH[:5], ["a", blank, "a", blank, "a"])
+
+
 @pytest.mark.parametrize("data", [BATCH, list(BATCH), ["a.jpg"] * 5])
 def test_labels_of_another_length_are_refused(data) -> None:
     with refused(InvalidInputError, "2 labels were given for 5 images", "Check the two lists"):

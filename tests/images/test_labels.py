@@ -18,7 +18,7 @@ import transferkit as tk
 from transferkit.errors import InvalidInputError
 from transferkit.images.labels import check_class_weight, class_names, class_weights, encode, label_array
 
-NAMES = st.text("abAB01 _-.'\"äñ猫🐈", max_size=8)
+NAMES = st.text("abAB01 _-.'\"äñ猫🐈", max_size=8).filter(str.strip)
 LABELS = st.one_of(
     st.lists(NAMES, min_size=2),
     st.lists(st.integers(-(2**63), 2**63 - 1), min_size=2),

@@ -33,6 +33,11 @@ def test_the_format_is_told_by_the_content(kind: str) -> None:
     assert header_of_bytes(saved(PHOTO, kind)).format == kind
 
 
+def test_photos_of_iphones_are_named() -> None:
+    with refused(ImageReadError, "HEIC is not supported: convert it to JPEG"):
+        open_image(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64), "a.heic")
+
+
 # ---- size and colours ----
 
 

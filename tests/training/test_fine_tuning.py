@@ -516,3 +516,19 @@ def test_early_stopping_that_never_saw_its_metric_restores_nothing(make: Make, s
     stop = keras.callbacks.EarlyStopping(monitor="loss", start_from_epoch=9, restore_best_weights=True)
     clf = make().fit(*small, validation=None, epochs=3, callbacks=[stop], verbose=0)
     assert clf.history_.phases[0].kept == 3
+
+
+def test_a_class_that_would_be_forgotten_unseen_is_refused(
+    make: Make, hard: Pictures, computed: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (x, more), (y, labels) = (np.split(array, 2) for array in hard)
+    clf, some = make(cache=False).fit(x, y, verbose=0), labels != "red"
+    before = len(computed)
+    with refused(tk.InvalidInputError, "no images of the class 'red'", "would forget it", "validation=0"):
+        clf.fine_tune(more[some], labels[some], steps=1, verbose=0)
+    assert len(computed) == before
+    third = drawn(2, seed=8)
+    clf.fine_tune(more[some], labels[some], validation=list(third), steps=1, verbose=0)
+    assert selection_of(clf).images == 6
+    clf.fine_tune(more[some], labels[some], validation=0, steps=1)
+    assert "no images of the class 'red', which the classifier may forget" in capsys.readouterr().out

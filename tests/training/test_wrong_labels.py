@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import numpy as np
@@ -132,6 +133,21 @@ def test_photos_that_changed_since_fit_are_refused(make: Any, pictures: Any, met
 
 
 @pytest.mark.thorough
+def test_photos_that_are_gone_are_left_out(
+    make: Any, photos: Any, tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(photos / "train", tmp_path / "train")
+    clf = make().fit(tmp_path / "train", verbose=0)
+    before = {one.path: one.position for one in clf.suspicious_labels(36, verbose=0)}
+    (tmp_path / "train" / "red" / "03.png").rename(tmp_path / "train" / "lying" / "moved.png")
+    found = clf.suspicious_labels(36)
+    assert len(before) == 36 and found.images == 35
+    assert all(before[one.path] == one.position for one in found)
+    assert "Images of fit that can no longer be read: 1." in capsys.readouterr().out
+    (near,) = clf.neighbours(photos / "new" / "red.png", 36, verbose=0)
+    assert {one.position for one in near} == {one.position for one in found}
+
+
 @pytest.mark.parametrize("count", [0, -1, 2.5, True])
 def test_counts_are_whole(fitted: tk.TransferClassifier, photos: Any, count: Any) -> None:
     with refused(tk.InvalidInputError, "`k="):

@@ -78,6 +78,10 @@ def pull(url: str, path: CachePath | None = None) -> int:
     here = {_name(shard.path) for shard in store.shards() if shard.files == WHOLE}
     there = {name: files for name, files in _shards(folder).items() if len(files) == WHOLE}
     missing = {name: files for name, files in there.items() if name not in here}
+    if not there:
+        raise InvalidInputError(
+            f"There are no values at {str(folder)!r}: `push` must have put some there. Check the URL."
+        )
     size = sum(file.size or 0 for files in missing.values() for file in files.values())
     if not store.make_room(size):
         raise InvalidInputError(

@@ -65,7 +65,6 @@ from ..features import (
     fixed_views,
     nearest,
     refuse_unreadable,
-    reread,
 )
 from ..images import (
     ClassWeight,
@@ -81,6 +80,7 @@ from ..images import (
     read_labelled,
     read_training_data,
     thumbnails,
+    trained_on,
     validation_share,
 )
 from ..network import At, FeatureExtractor, Network, Precision, assemble, check_precision, has_fast_half, refuse_fork
@@ -116,11 +116,13 @@ from .estimator import Estimator
 from .explaining import explain, label_codes
 from .fitted import Fitted
 from .preparing import (
+    images_of_fit,
     images_to_tune_on,
     intention,
     is_auto,
     read_unlabelled,
     recorded,
+    refuse_forgetting,
     refuse_unlabelled,
     run_folder,
     selects_best,
@@ -434,7 +436,8 @@ class TransferClassifier(Estimator):
 
         Raises:
             NotFittedError: the classifier is not fitted.
-            InvalidInputError: an argument or the data break a rule, or `data` and the images of `fit` are missing.
+            InvalidInputError: an argument or the data break a rule, `data` and the images of `fit` are missing, or a
+                class has images neither in `data` nor among those that the comparison is made on.
             ImageReadError, TrainingError: as for `fit`.
 
         If `fine_tune` fails or is stopped with Ctrl-C, the classifier stays unchanged. It trains a copy of `network_`,
@@ -459,6 +462,8 @@ class TransferClassifier(Estimator):
         was_tuned = any(phase.name == "fine_tune" and phase.kept for phase in before)
         checked = images_to_tune_on(fitted, data, labels, validation, options, was_tuned)
         selects = selects_best(validation, checked.split, was_tuned, options.console)
+        if data is not None:
+            refuse_forgetting(checked.split, selects, options.console)
         if selects and checked.split.validation is None:
             refuse_unlabelled(before)
         tuning = replace(tuning, new_head=fitted.holds_known(checked.split.keys[0]))
@@ -489,7 +494,8 @@ class TransferClassifier(Estimator):
             labels: one per image; needed unless `data` contains them.
             views: as for `predict`.
             on_bad_image: as for `fit`; with ``"skip"``, ``.predictions.skipped`` lists the images left out.
-            verbose: 0 = no progress bar.
+            verbose: 0 = no progress bar, and no message if the classifier was trained on some of the images, which the
+                cache recognizes by their content.
 
         Returns:
             An `Evaluation`; with several labels per image, a `MultiLabelEvaluation`.
@@ -507,6 +513,11 @@ class TransferClassifier(Estimator):
         if not len(predictions):
             refuse_unreadable(inspection.failures, " No image is left to evaluate.")
         rows = inspection.readable()
+        if known := int(np.isin(trained_on(inspection.keys[rows]), fitted.known).sum()):
+            console.say(
+                f"The classifier was trained on {known:,} of these {len(rows):,} images, so the figures are better than on "
+                f"new images."
+            )
         pictures = partial(thumbnails, test.images.absolute().subset(rows.tolist()))
         if isinstance(predictions, MultiLabelPredictions):
             return MultiLabelEvaluation(predictions, test.codes[rows], pictures)
@@ -606,12 +617,11 @@ class TransferClassifier(Estimator):
         """Features float32 `(n, d)`, read from the store if they are there."""
         return fitted.predictor.features(images, open_store(self.cache, lenient=True), console)
 
-    def _features_of_fit(self, fitted: Fitted, split: Split, console: Console) -> npt.NDArray[np.float32]:
-        """The features of the training images, float32 `(n, d)`, which must not have changed."""
-        images = split.training.images
-        inspection = reread(images, open_store(self.cache, lenient=True), console, skip=False)
-        split.refuse_changed(inspection.readable(), inspection.keys)
-        return self._features(fitted, images, console)
+    def _features_of_fit(self, fitted: Fitted, split: Split, console: Console) -> tuple[Split, npt.NDArray[np.float32]]:
+        """The training images that can still be read, which must not have changed, and their features `(n, d)`."""
+        store = open_store(self.cache, lenient=True)
+        split = images_of_fit(split.without_validation(), store, console, skip=True).split
+        return split, self._features(fitted, split.training.images, console)
 
     def coverage(
         self,
@@ -636,7 +646,7 @@ class TransferClassifier(Estimator):
     ) -> list[list[Neighbour]]:
         """The training photos most similar to each image, by the cosine similarity of their features.
 
-        The photos of `fit` are read again, and must not have changed since.
+        The photos of `fit` are read again, and must not have changed since; those that are gone are left out.
 
         Args:
             images, verbose: as for `predict_proba`.
@@ -649,12 +659,12 @@ class TransferClassifier(Estimator):
             NotFittedError: the classifier is not fitted.
             InvalidInputError: as for `predict`, or the images of `fit` are not available, after `load` and in a copy, or
                 have changed.
-            ImageReadError: some of the images, or of the images of `fit`, cannot be read.
+            ImageReadError: some of the images cannot be read.
         """
         fitted, console = self._fitted_or_raise("neighbours"), Console(verbose)
         split, given = fitted.split_of_fit("neighbours"), read_images(images)
         count = check_count("k", k)
-        known = self._features_of_fit(fitted, split, console)
+        split, known = self._features_of_fit(fitted, split, console)
         return nearest(self._features(fitted, given, console), known, split, count)
 
     def suspicious_labels(self, n: int | None = None, *, verbose: Verbose = "auto") -> SuspiciousLabels:
@@ -662,7 +672,7 @@ class TransferClassifier(Estimator):
 
         Each image is judged by heads that were not trained on it, in five folds, on features of the frozen backbone,
         even after `fine_tune`: a tuned network has memorized the wrong labels. Images that are in several classes, and
-        the only image of a class, are not judged.
+        the only image of a class, are not judged. Images that are gone are left out; the others must not have changed.
 
         Args:
             n: how many to list; None = those that confident learning flags (Northcutt et al., 2021).
@@ -671,12 +681,11 @@ class TransferClassifier(Estimator):
         Raises:
             NotFittedError: the classifier is not fitted.
             InvalidInputError: the images of `fit` are not available, after `load` and in a copy, or have changed.
-            ImageReadError: some images can no longer be read.
         """
         fitted, console = self._single_label_or_raise("suspicious_labels", LOSSES), Console(verbose)
         split = fitted.split_of_fit("suspicious_labels").undivided()
         count = None if n is None else check_count("n", n, example=25)
-        features = self._features_of_fit(_as_in_fit(fitted, self.history_, console), split, console)
+        split, features = self._features_of_fit(_as_in_fit(fitted, self.history_, console), split, console)
         scaled = features * np.float32(fitted.network.feature_scale)
         return suspicious_labels(scaled, split, split.folds(FOLDS, fitted.split_seed), count)
 

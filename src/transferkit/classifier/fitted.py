@@ -59,8 +59,9 @@ class Fitted:
     ) -> tuple[Predictions, Inspection]:
         """Predictions for the images that can be read, and which these are; arguments as for `Predictor`."""
         _, probabilities, typicalities, inspection = self.predictor(images, store, console, title, skip, views)
-        paths = [images.path(index) for index in inspection.readable().tolist()]
-        found = self.classes, probabilities, paths, inspection.reasons(images), typicalities
+        rows = inspection.readable()
+        paths = [images.path(index) for index in rows.tolist()]
+        found = self.classes, probabilities, paths, inspection.reasons(images), typicalities, rows
         thresholds = self.network.thresholds
         predictions = Predictions(*found) if thresholds is None else MultiLabelPredictions(*found, thresholds)
         return predictions, inspection

@@ -11,7 +11,8 @@ import numpy as np
 
 from .._common.arguments import check_count, check_number
 from .._common.console import Console
-from ..errors import InvalidInputError, bad_argument
+from ..cache import Store
+from ..errors import InvalidInputError, bad_argument, some_of
 from ..features import inspect, reread
 from ..images import (
     VALIDATION,
@@ -120,10 +121,10 @@ def images_to_tune_on(
         )
     elif _keeps_division(validation, fitted.share, fitted.split):
         trained_on_since = np.setdiff1d(fitted.known, fitted.split.keys[0])
-        checked = _images_of_fit(fitted.split, options)
+        checked = images_of_fit(fitted.split, options.store, options.console, options.skip)
         return checked._replace(split=checked.split.unseen(trained_on_since))
     elif validation_share(validation) == 0:
-        return _images_of_fit(fitted.split.without_validation(), options)
+        return images_of_fit(fitted.split.without_validation(), options.store, options.console, options.skip)
     else:
         images = fitted.split.training.as_now()
     read = read_training_data(images, 0.0 if is_auto(validation) else validation, options.skip)
@@ -138,12 +139,17 @@ def images_to_tune_on(
     return check(read, inspection, fitted.split_seed, options.console, fitted.known)
 
 
-def _images_of_fit(split: Split, options: FitOptions) -> CheckedImages:
-    """The images of `fit` that can still be read, with the same split; none may have changed."""
-    inspection = reread(split.all_images, options.store, options.console, options.skip)
+def images_of_fit(split: Split, store: Store | None, console: Console, skip: bool) -> CheckedImages:
+    """The images of `fit` that can still be read, with the same split; none may have changed.
+
+    Raises:
+        InvalidInputError: images have changed, or a class has none left.
+        ImageReadError: images can no longer be read. Not with `skip`.
+    """
+    inspection = reread(split.all_images, store, console, skip)
     skipped = inspection.reasons(split.all_images)
     if skipped:
-        options.console.say(f"Images of fit that can no longer be read: {len(skipped):,}; history_.skipped says why.")
+        console.say(f"Images of fit that can no longer be read: {len(skipped):,}.")
     return CheckedImages(split.again(inspection.readable(), inspection.keys), None, skipped)
 
 
@@ -185,6 +191,23 @@ def selects_best(validation: Validation, split: Split, was_tuned: bool, console:
             "classifier, and is kept. Pass validation images to compare them."
         )
     return is_auto(validation) and not was_tuned
+
+
+def refuse_forgetting(split: Split, selects: bool, console: Console) -> None:
+    """Refuse a comparison that cannot show that a class without training images is forgotten."""
+    training, validation = split.training, split.validation
+    lacking = training.counts() == 0
+    if not lacking.any():
+        return
+    if not selects:
+        names = some_of(training.classes[lacking].tolist())
+        console.say(f"The data holds no images of the class {names}, which the classifier may forget.")
+    elif (unseen := lacking & (validation is None or validation.counts() == 0)).any():
+        raise InvalidInputError(
+            f"The data to fine-tune on holds no images of the class {some_of(training.classes[unseen].tolist())}: the "
+            f"classifier would forget it, and the comparison with the previous one would not show it. Add images of "
+            f"every class, or pass validation images of every class; validation=0 compares nothing."
+        )
 
 
 def refuse_unlabelled(phases: Sequence[Phase]) -> None:

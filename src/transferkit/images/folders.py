@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -36,9 +36,10 @@ IMAGE_START = re.compile(
 )
 # Names that operating systems and tools leave behind, besides dot files.
 SYSTEM_NAMES = {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "@eadir"}
-# The parent of train/ and test/ is refused; otherwise, these would become the classes.
-TRAIN_NAMES = {"train", "training", "training_set", "train_set"}
-OTHER_SPLIT_NAMES = {"test", "testing", "test_set", "val", "valid", "validation", "validation_set"}
+# The parent of train/ and test/ is refused, and so is that of seg_train/ and seg_test/, which are equal apart from these
+# words; otherwise, these would become the classes.
+TRAIN, OTHER_SPLIT = re.compile(r"train(ing)?"), re.compile(r"test(ing)?|val(id(ation)?)?|dev")
+NO_PART_OF_A_NAME = re.compile(r"[^a-z0-9]|set")
 
 
 @dataclass
@@ -106,8 +107,12 @@ def list_files(folder: Location, lenient: bool = False) -> FileList:
     return found
 
 
-def list_class_folder(root: Location, lenient: bool = False) -> ClassFolder:
+def list_class_folder(root: Location, lenient: bool = False, may_be_one: bool = False) -> ClassFolder:
     """List the images of a folder with one folder per class.
+
+    Args:
+        lenient: record folders in it that cannot be listed, instead of refusing them.
+        may_be_one: images of a single class are enough, for a classifier that knows the others.
 
     Raises:
         InvalidInputError: the folder has another form or cannot be listed, a class folder's name is not a valid class
@@ -115,7 +120,7 @@ def list_class_folder(root: Location, lenient: bool = False) -> ClassFolder:
     """
     found = ClassFolder(root=root)
     if isinstance(root, Remote):
-        return _list_remote_classes(root, found)
+        return _list_remote_classes(root, found, may_be_one)
     _, names, beside = next(_walk(root, found), (root, [], []))
     found.beside_classes = [*map(Path, beside)]
     class_of = dict(zip(names, as_names(names, f"class folder in {str(root)!r} named"), strict=True))
@@ -135,11 +140,11 @@ def list_class_folder(root: Location, lenient: bool = False) -> ClassFolder:
     found.empty_classes = sorted(set(class_of.values()).difference(found.labels))
     if not (lenient and names):
         found.refuse_unreadable()
-    _refuse_wrong_level(found, names, lambda name: bool(next(_walk(root / name, FileList()), (root, [], []))[1]))
+    _refuse_wrong_level(found, names, lambda name: next(_walk(root / name, FileList()), (root, [], []))[1], may_be_one)
     return found
 
 
-def _list_remote_classes(root: Remote, found: ClassFolder) -> ClassFolder:
+def _list_remote_classes(root: Remote, found: ClassFolder, may_be_one: bool) -> ClassFolder:
     """Do the same at a URL, where the class of a file is the first part of its path."""
     below = list(_remote_files(root, found))
     names = sorted({parts[0] for _, parts in below if len(parts) > 1})
@@ -153,7 +158,8 @@ def _list_remote_classes(root: Remote, found: ClassFolder) -> ClassFolder:
         else:
             found.not_images.append(file)
     found.empty_classes = sorted(set(class_of.values()).difference(found.labels))
-    _refuse_wrong_level(found, names, lambda name: any(parts[0] == name and len(parts) > 2 for _, parts in below))
+    inner = {name: sorted({parts[1] for _, parts in below if parts[0] == name and len(parts) > 2}) for name in names}
+    _refuse_wrong_level(found, names, inner.__getitem__, may_be_one)
     return found
 
 
@@ -207,7 +213,10 @@ def _walk(folder: Path, found: FileList) -> Iterator[tuple[Path, list[str], list
         yield Path(top), names, [start + name for name in sorted(files) if not is_hidden(name)]
 
 
-def _refuse_wrong_level(found: ClassFolder, names: Iterable[str], has_folders: Callable[[str], bool]) -> None:
+def _refuse_wrong_level(
+    found: ClassFolder, names: Sequence[str], folders_in: Callable[[str], list[str]], may_be_one: bool
+) -> None:
+    """Refuse a folder without class folders, one around it, or one that holds several of them."""
     if not found.files:
         flat = [path for path in found.beside_classes if path.suffix.lower() in IMAGE_SUFFIXES]
         what = f"holds {len(flat)} images but no folder per class" if flat else "holds no images"
@@ -215,13 +224,25 @@ def _refuse_wrong_level(found: ClassFolder, names: Iterable[str], has_folders: C
             f"The folder {str(found.root)!r} {what}: it must hold one folder per class with that class's images in it. "
             f"Pass such a folder, or a list of paths with labels."
         )
-    splits = [name for name in names if name.lower() in TRAIN_NAMES | OTHER_SPLIT_NAMES]
-    training = [name for name in splits if name.lower() in TRAIN_NAMES]
-    if 0 < len(training) < len(splits) and all(map(has_folders, splits)):
+    if not may_be_one and len(names) == 1 and len(inner := folders_in(names[0])) > 1:
         raise InvalidInputError(
-            f"The folder {str(found.root)!r} holds {some_of(splits)}, which are splits, not classes. Pass one of them, "
-            f"for example {f'{found.root}/{training[0]}'!r}."
+            f"The folder {str(found.root)!r} holds one folder, {names[0]!r}, which holds {some_of(inner)}: there must be one "
+            f"folder per class. Pass {f'{found.root}/{names[0]}'!r}."
         )
+    training, others = _without(TRAIN, names), _without(OTHER_SPLIT, names)
+    for rest in sorted(training.keys() & others.keys()):
+        if folders_in(training[rest]) and folders_in(others[rest]):
+            splits = some_of(sorted([training[rest], others[rest]]))
+            raise InvalidInputError(
+                f"The folder {str(found.root)!r} holds {splits}, which are splits, not classes. Pass one of them, for "
+                f"example {f'{found.root}/{training[rest]}'!r}."
+            )
+
+
+def _without(word: re.Pattern[str], names: Iterable[str]) -> dict[str, str]:
+    """The rest of each name that holds the word -> the name."""
+    found = {name: word.sub("", name.lower(), count=1) for name in names if word.search(name.lower())}
+    return {NO_PART_OF_A_NAME.sub("", rest): name for name, rest in found.items()}
 
 
 def _starts_like_image(path: str) -> bool:

@@ -42,13 +42,15 @@ def as_names(texts: Sequence[str], what: str) -> list[str]:
     """Bring class names into one Unicode form: an accent is part of its letter on Linux, but may follow it on macOS.
 
     Raises:
-        InvalidInputError: a name is not UTF-8, or contains a line break.
+        InvalidInputError: a name is blank, is not UTF-8, or contains a line break.
     """
     names = {text: unicodedata.normalize("NFC", text) for text in dict.fromkeys(texts)}
     for text in names:
         is_utf8 = text == text.encode(errors="ignore").decode()
-        if not is_utf8 or "".join(text.splitlines()) != text:
-            fault = "holds a line break" if is_utf8 else "is not UTF-8"
+        fault = "" if is_utf8 else "is not UTF-8"
+        fault = fault or ("" if text.strip() else "is blank")
+        fault = fault or ("" if "".join(text.splitlines()) == text else "holds a line break")
+        if fault:
             raise InvalidInputError(
                 f"The {what} {shown(text)} {fault}: class names must be one line of text. Rename it."
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ FORMATS = tuple(EXTENSIONS)
 UNUSUAL_MODES = {"CMYK": "CMYK", "LAB": "Lab", "HSV": "HSV", "F": "32-bit float", "I": "32-bit", "1": "1-bit"}
 # An image whose header declares more pixels is refused. The largest phone sensors have 200 million.
 MAX_PIXELS = 200_000_000
+HEIC = re.compile(rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)  # the photos of iPhones
 ORIENTATION = 0x0112  # the EXIF tag
 # A PNG without these has no orientation data after its pixels.
 METADATA_OF_PNG = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type exif")
@@ -55,6 +57,8 @@ def open_image(data: bytes, name: str = "image") -> Image.Image:
         raise unreadable(name, "the file is empty", "empty file")
     known = _format_of(data)
     if known is None:
+        if HEIC.match(data):
+            raise unreadable(name, "HEIC is not supported: convert it to JPEG", "not an image")
         raise unreadable(name, "it is not an image of a known format", "not an image")
     with reading(name, data):
         # Image.open would apply a process-wide limit, which is below ours.

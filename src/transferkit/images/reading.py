@@ -89,6 +89,8 @@ def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, ob
         found, labels = dataset_images(data, labelled=True)
         return Images(found), labels, getattr(data, "class_names", None)
     names = None
+    if _is_frame(data) and labels is not None and not _names_of(data).keys() & set(LABEL_COLUMNS):
+        data = _column(data, IMAGE_COLUMNS)
     if _is_frame(data):
         _no_labels(labels, "a DataFrame has its labels in the column 'label'")
         data, labels, names = _labelled_columns(data)
@@ -165,7 +167,7 @@ def _check_folder(path: Path, what: str) -> None:
 def _from_folder(
     path: Location, classes: npt.NDArray[Any] | None, what: str, empty_classes: bool, lenient: bool
 ) -> LabelledImages:
-    found = list_class_folder(path, lenient)
+    found = list_class_folder(path, lenient, may_be_one=classes is not None)
     raw = np.array(found.labels)
     if classes is None:
         if found.empty_classes and not empty_classes:
@@ -279,8 +281,7 @@ def _labelled_columns(frame: Any) -> tuple[list[Any], Any, Sequence[str] | None]
 
 def _column(frame: Any, names: tuple[str, ...]) -> list[Any]:
     """The first column with one of these names, ignoring case."""
-    columns = getattr(frame, "column_names", None) or list(frame.columns)
-    present = {str(column).lower(): column for column in columns}
+    present = _names_of(frame)
     for name in names:
         if name in present:
             column = frame[present[name]]
@@ -290,8 +291,14 @@ def _column(frame: Any, names: tuple[str, ...]) -> list[Any]:
                 )
             return list(column)
     raise InvalidInputError(
-        f"The data has the columns {some_of(columns)}: one of them must be called {some_of(names)}. Rename its columns."
+        f"The data has the columns {some_of(present.values())}: one of them must be called {some_of(names)}. Rename its "
+        f"columns."
     )
+
+
+def _names_of(frame: Any) -> dict[str, Any]:
+    """The names of the columns, by themselves in lower case."""
+    return {str(column).lower(): column for column in getattr(frame, "column_names", None) or frame.columns}
 
 
 def _no_labels(labels: object, rule: str) -> None:

@@ -102,7 +102,7 @@ class Split(NamedTuple):
 
     Attributes:
         validation: None if there is none.
-        rows: int64, the positions of each set's images among all images read; of `again`, among its images.
+        rows: int64, the positions of each set's images among all images read.
         keys: identify the contents of each set's images.
     """
 
@@ -200,7 +200,8 @@ class Split(NamedTuple):
         rows, others = readable[readable < count], readable[readable >= count] - count
         TrainingData(self.training, self.validation, 0.0).refuse_lost(rows, others)
         training, validation = self.training.subset(rows), self.validation and self.validation.subset(others)
-        return Split(training, validation, (rows, others), (self.keys[0][rows], self.keys[1][others]))
+        positions = self.rows[0][rows], self.rows[1][others]
+        return Split(training, validation, positions, (self.keys[0][rows], self.keys[1][others]))
 
 
 @dataclass(frozen=True)

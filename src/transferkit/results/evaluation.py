@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from .._common.arguments import check_count
 from .._public import public_in_room
-from ..errors import shown_url
 from . import pages, plots, scores
 from .predictions import Label, Prediction, Predictions
 from .scores import ClassScores, ConfusedPair, ScoredImage
@@ -78,7 +77,7 @@ class Measured(Printed):
         skipped = len(self.predictions.skipped)
         left_out = f"<p>Unreadable images, left out: {skipped:,}</p>" if skipped else ""
         worst = self._highest_losses(PICTURES)
-        paths = [shown_url(self.predictions.paths[position] or f"image {position}") for position in worst]
+        paths = [self.predictions.name(position) for position in worst]
         lines = list(zip(map(self._caption, worst), paths, strict=True))
         body = (
             f"<p>{safe(self._headline())}</p>{left_out}{self._sections()}"

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._public import public_in_room
-from ..errors import InvalidInputError, shown_url
+from ..errors import InvalidInputError
 from .predictions import Predictions
 from .text import Table, listed
 
@@ -28,7 +28,7 @@ class MultiLabelPredictions(Predictions):
         paths: a path or None per image.
         labels: the tuples of names, an array of objects `(n,)`.
         confidences: the tuples of probabilities, an array of objects `(n,)`.
-        typicalities, skipped: as in `Predictions`.
+        typicalities, skipped, positions: as in `Predictions`.
     """
 
     def __init__(
@@ -38,9 +38,10 @@ class MultiLabelPredictions(Predictions):
         paths: Sequence[str | None],
         skipped: Mapping[str, str] | None = None,
         typicalities: npt.NDArray[np.float32] | None = None,
+        positions: npt.NDArray[np.int64] | None = None,
         thresholds: npt.NDArray[np.float64] | float = 0.5,
     ) -> None:
-        super().__init__(classes, probabilities, paths, skipped, typicalities)
+        super().__init__(classes, probabilities, paths, skipped, typicalities, positions)
         self.thresholds = np.broadcast_to(np.asarray(thresholds, np.float64), len(classes))
         rows = [np.flatnonzero(row) for row in probabilities >= self.thresholds]
         rows = [row[np.argsort(-own[row], kind="stable")] for row, own in zip(rows, probabilities, strict=True)]
@@ -61,7 +62,7 @@ class MultiLabelPredictions(Predictions):
     def _row(self, number: int, p: Any) -> list[str]:
         pairs = zip(p.label, p.confidence, strict=True)
         given = ", ".join(f"{name} {confidence:.3f}" for name, confidence in pairs)
-        return [shown_url(p.path or f"image {number}"), given or "-"]
+        return [self.name(number), given or "-"]
 
     def __repr__(self) -> str:
         return f"<MultiLabelPredictions: {len(self)} images, {len(self.classes)} labels>"

@@ -57,6 +57,7 @@ class Predictions(Printed, Sequence[Prediction]):
         confidences: the probability of each image's most probable class, float32 `(n,)`.
         typicalities: the `Prediction.typicality` of each image, float32 `(n,)`.
         skipped: image -> reason, for images that could not be read and were left out (``on_bad_image="skip"``).
+        positions: the position of each image in the data passed, from 0, int64 `(n,)`.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Predictions(Printed, Sequence[Prediction]):
         paths: Sequence[str | None],
         skipped: Mapping[str, str] | None = None,
         typicalities: npt.NDArray[np.float32] | None = None,
+        positions: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.classes = classes
         self.probabilities = probabilities
@@ -75,6 +77,7 @@ class Predictions(Printed, Sequence[Prediction]):
         self.confidences: npt.NDArray[np.float32] = probabilities.max(axis=1)
         unknown = np.full(len(probabilities), np.nan, np.float32)
         self.typicalities: npt.NDArray[np.float32] = unknown if typicalities is None else typicalities
+        self.positions: npt.NDArray[np.int64] = np.arange(len(probabilities)) if positions is None else positions
 
     def at_least(self, min_confidence: float) -> Predictions:
         """The same with None as the label below this confidence, as `predict` gives with `min_confidence`."""
@@ -104,7 +107,7 @@ class Predictions(Printed, Sequence[Prediction]):
             return Prediction(*found, typicality if math.isfinite(typicality) else math.nan)
         part = copy.copy(self)
         part.paths = np.array(self.paths, object)[index].tolist()
-        for name in ("probabilities", "labels", "confidences", "typicalities"):
+        for name in ("probabilities", "labels", "confidences", "typicalities", "positions"):
             setattr(part, name, getattr(self, name)[index])
         return part
 
@@ -114,13 +117,17 @@ class Predictions(Printed, Sequence[Prediction]):
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[np.generic]:
         return np.array(self.labels, dtype=dtype)
 
+    def name(self, row: int) -> str:
+        """How tables and pages name an image."""
+        return shown_url(self.paths[row] or f"image {self.positions[row]}")
+
     def _parts(self) -> tuple[str, Table, str]:
         head = ["image", "label", "confidence", "typicality"][: 4 if np.isfinite(self.typicalities).any() else 3]
         return listed(head, self, self._row)
 
     def _row(self, number: int, p: Prediction) -> list[str]:
         label = "-" if p.label is None else str(p.label)
-        return [shown_url(p.path or f"image {number}"), label, f"{p.confidence:.3f}", f"{p.typicality:.2f}"]
+        return [self.name(number), label, f"{p.confidence:.3f}", f"{p.typicality:.2f}"]
 
     def __repr__(self) -> str:
         return f"<Predictions: {len(self)} images, {len(self.classes)} classes>"

@@ -88,8 +88,11 @@ def opened(place: object) -> Iterator[BinaryIO]:
         else:
             file = source.open("rb") if isinstance(source, Path) else _copied(source)
     except FileNotFoundError as error:
+        shown = shown_place(place)
+        is_folder = isinstance(source, Path) and os.path.isdir(source)  # noqa: PTH112
+        fault = f"{shown} is a folder" if is_folder else f"There is no file {shown}"
         raise BundleError(
-            f"There is no file {shown_place(place)}: load needs the file of a classifier, as save writes it. Check the path."
+            f"{fault}: load needs the file of a classifier, as save writes it. Check the path."
         ) from error
     except OSError as error:
         raise BundleError(

@@ -70,23 +70,25 @@ class RunFolder:
         """The seed that the run was started with; `new` if there is none."""
         return int(self._facts().get("seed", new))
 
-    def begin(self, facts: Mapping[str, object]) -> None:
+    def begin(self, arguments: Mapping[str, object], data: Mapping[str, object]) -> None:
         """Record what the run depends on, or compare it with what was recorded.
 
         Args:
-            facts: name, in words -> a value that JSON can hold; includes ``"seed"``.
+            arguments: name, in words -> a value that JSON can hold; includes ``"seed"``.
+            data: the same for what also depends on arguments; an error names it only if all arguments are equal.
 
         Raises:
             InvalidInputError: the run in the folder was started with different facts.
         """
         versions = {"format of the checkpoints": FORMAT, "version of transferkit": __version__}
-        now = json.loads(json.dumps({**versions, **facts}))
+        now = json.loads(json.dumps({**versions, **arguments, **data}))
         noted = self._facts()
         different = [name for name in {**noted, **now} if noted.get(name) != now.get(name)]
         if noted and different:
+            named = [name for name in different if name not in data] or different
             raise InvalidInputError(
-                f"The run in {str(self.folder)!r} was started with a different {' and a different '.join(different[:3])}: "
-                f"it can only go on unchanged. Pass what it was started with, or another folder as resume."
+                f"The run in {str(self.folder)!r} was started with other values of {', '.join(named)}: it can only go on "
+                f"unchanged. Pass what it was started with, or another folder as resume."
             )
         if not noted:
             self._write(self.path("json"), lambda path: path.write_text(json.dumps(now, indent=1)))

@@ -86,7 +86,8 @@ def train_head(
     seconds = extraction.seconds + time.monotonic() - started
     weights = class_weights(class_weight, data.codes, split.training.classes)
     if options.folder is not None:
-        options.folder.begin(_facts(cut, network, split, weights, options, None, in_folds))
+        arguments = _arguments(cut, network, options, None, in_folds)
+        options.folder.begin(arguments, _data_facts(network, split, weights))
     if options.solves and is_solvable(data.values):
         if options.strategy is not None:
             options.console.say(
@@ -120,7 +121,8 @@ def tune(
     started = time.monotonic()
     weights = class_weights(class_weight, split.training.codes, split.training.classes)
     if options.folder is not None:
-        options.folder.begin(_facts(cut, network, split, weights, options, tuning, selects))
+        arguments = _arguments(cut, network, options, tuning, selects)
+        options.folder.begin(arguments, _data_facts(network, split, weights))
     trained = network.trained_variables(cut.index)
     settings = tuning_settings(cut, trained, len(split.training), weights, options, tuning)
     settings = replace(settings, checkpoint=options.checkpoint)
@@ -151,40 +153,38 @@ def _typicality(cut: Cut, data: Data, options: FitOptions) -> Typicality | None:
     return Typicality.of_training(Inference(cut.features, options.batch_size)(some))
 
 
-def _facts(
-    cut: Cut,
-    network: Network,
-    split: Split,
-    weights: npt.NDArray[np.float32],
-    options: FitOptions,
-    tuning: Tuning | None,
-    measures: bool,
+def _arguments(
+    cut: Cut, network: Network, options: FitOptions, tuning: Tuning | None, measures: bool
 ) -> dict[str, object]:
-    """Everything that the result depends on, in the words that an error uses."""
+    """Everything that the result depends on besides the images, in the words that an error uses."""
     rate: Any = options.rate
     is_schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
-    codes = [part.codes for part in (split.training, split.validation) if part is not None]
-    facts: dict[str, object] = {
+    arguments: dict[str, object] = {
         "seed": options.seed,
         "backbone": f"{network.record.name} at {network.size} in {network.precision}",
         "resize": network.resize,
         "dropout": network.head[2].rate,
-        "weights": digest(*network.model.get_weights()),
-        "classes": [str(name) for name in split.training.classes.tolist()],
-        "training images": digest(split.keys[0]),
-        "validation images": digest(split.keys[1]),
-        "labels": digest(*codes),
         "validation mode": measures,
-        "class_weight": digest(weights),
         "epochs": options.epochs,
         "batch_size": options.batch_size,
         "learning_rate": str(rate.get_config()) if is_schedule else rate,
         "augmentation": options.augment and options.augment.name,
         "views": options.views and options.views.count,
     }
-    if tuning is not None:
-        facts |= {"first layer": cut.first_layer, **vars(tuning)}
-    return facts
+    return arguments if tuning is None else {**arguments, "first layer": cut.first_layer, **vars(tuning)}
+
+
+def _data_facts(network: Network, split: Split, weights: npt.NDArray[np.float32]) -> dict[str, object]:
+    """The images, their labels, and what depends on them."""
+    codes = [part.codes for part in (split.training, split.validation) if part is not None]
+    return {
+        "weights": digest(*network.model.get_weights()),
+        "classes": [str(name) for name in split.training.classes.tolist()],
+        "training images": digest(split.keys[0]),
+        "validation images": digest(split.keys[1]),
+        "labels": digest(*codes),
+        "class_weight": digest(weights),
+    }
 
 
 def _intention(cut: Cut, network: Network, settings: Settings) -> str:
