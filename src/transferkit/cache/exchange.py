@@ -66,10 +66,11 @@ def pull(url: str, path: CachePath | None = None) -> int:
         The number of bytes copied.
 
     Raises:
-        InvalidInputError: not a URL, it cannot be read, or the values do not fit under the limit of the cache.
+        InvalidInputError: not a URL, it cannot be read or holds no values, or they do not fit under the limit of the cache.
 
     Example:
         >>> import transferkit as tk
+        >>> clf = tk.TransferClassifier("TransferKitTiny").fit("photos/train", verbose=0)
         >>> copied = tk.cache.push("memory://values-of-all")
         >>> tk.cache.pull("memory://values-of-all", "own-values") == copied
         True
