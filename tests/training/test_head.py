@@ -209,9 +209,13 @@ def test_what_says_how_to_train_trains_by_steps(make: Any, pictures: Any, given:
     assert all(np.array_equal(a, b) for a, b in zip(dense_of(clf), dense_of(usual), strict=True))
 
 
-def test_features_too_large_to_copy_train_by_steps(make: Any, pictures: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_too_large_to_copy_train_by_steps(
+    make: Any, pictures: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("transferkit.training.fitting.SOLVED_BYTES", 4 * 16 * 36 - 1)
     assert phase_of(make().fit(*pictures, verbose=0)).epochs == 30
+    make().fit(*pictures, unlabelled=255 - pictures[0])
+    assert "so the unlabelled images are not used" in capsys.readouterr().out
     monkeypatch.setattr("transferkit.training.fitting.SOLVED_BYTES", 4 * 16 * 36)
     assert phase_of(make().fit(*pictures, verbose=0)).epochs == 1
 

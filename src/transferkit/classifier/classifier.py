@@ -103,7 +103,6 @@ from ..training import (
     FitOptions,
     LearningRate,
     RunFolder,
-    check,
     check_callbacks,
     check_rate,
     check_strategy,
@@ -116,6 +115,7 @@ from .estimator import Estimator
 from .explaining import explain, label_codes
 from .fitted import Fitted
 from .preparing import (
+    check,
     images_of_fit,
     images_to_tune_on,
     intention,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import keras
 import numpy as np
@@ -12,12 +12,14 @@ import numpy as np
 from .._common.arguments import check_count, check_number
 from .._common.console import Console
 from ..cache import Store
+from ..checks import Report, diagnose
 from ..errors import InvalidInputError, bad_argument, some_of
-from ..features import inspect, reread
+from ..features import Inspection, inspect, reread
 from ..images import (
     VALIDATION,
     ImageData,
     Images,
+    Known,
     Labels,
     Split,
     TrainingData,
@@ -31,11 +33,9 @@ from ..network import Network
 from ..results import Phase
 from ..training import (
     CROSS_VALIDATED,
-    CheckedImages,
     FitOptions,
     RunFolder,
     Tuning,
-    check,
     check_callbacks,
     check_resume,
     refuse_rate_setters,
@@ -45,6 +45,19 @@ from .fitted import Fitted
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+
+class CheckedImages(NamedTuple):
+    """Images that can be read, split into training and validation images.
+
+    Attributes:
+        report: the faults of all images; None if an earlier call checked them.
+        skipped: image -> reason, for the images that are left out.
+    """
+
+    split: Split
+    report: Report | None
+    skipped: dict[str, str]
 
 
 def run_folder(
@@ -85,6 +98,22 @@ def intention(network: Network, data: TrainingData, in_folds: bool) -> str:
         f"fit trains a head for {len(data.images.classes)} classes on {network.record.name} at {height} x {width} px: "
         f"{count} images, {validated}."
     )
+
+
+def check(
+    data: TrainingData, inspection: Inspection, seed: int, console: Console, known: Known | None = None
+) -> CheckedImages:
+    """Run the data check on an inspection, and split the images; `known` ones are not used for validation."""
+    report = diagnose(data.sets, inspection)
+    split = data.split(inspection.readable(), inspection.keys, inspection.thumbnails, seed, known)
+    if known is not None and split.validation is not None:
+        console.say(f"{len(split.validation):,} images that the classifier was not trained on before are held out.")
+    skipped = inspection.reasons(data.all_images)
+    if skipped:
+        console.say(f"Unreadable images left out: {len(skipped):,}; history_.skipped says why.")
+    if report.faults:
+        console.say(f"Data check of {report.summary()}; report_ lists the faults.")
+    return CheckedImages(split, report, skipped)
 
 
 def tuning_options(steps: int | None, options: FitOptions, layer_decay: float, label_smoothing: float) -> Tuning:

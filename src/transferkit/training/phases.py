@@ -1,4 +1,4 @@
-"""The steps of both phases: check and split the images, train what is behind the cut, report the result."""
+"""The steps of both phases: train what is behind the cut, and report the result."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from .._common.console import Console
-from ..checks import Report, diagnose
-from ..features import Extraction, Inspection, Typicality, sample
-from ..images import ClassWeight, Images, Known, Split, TrainingData, class_weights, trained_on
+from ..features import Extraction, Typicality, sample
+from ..images import ClassWeight, Images, Known, Split, class_weights, trained_on
 from ..network import Cut, Network
 from ..results import Phase
 from .checkpoints import digest
@@ -25,41 +23,12 @@ from .steps import Data, Inference, Settings
 from .tuning import TuningRun, tuning_settings
 
 
-class CheckedImages(NamedTuple):
-    """Images that can be read, split into training and validation images.
-
-    Attributes:
-        report: the faults of all images; None if an earlier call checked them.
-        skipped: image -> reason, for the images that are left out.
-    """
-
-    split: Split
-    report: Report | None
-    skipped: dict[str, str]
-
-
 class Trained(NamedTuple):
     """The result of a phase, the digests of the images it trained on, and the typicality measured on them."""
 
     phase: Phase
     known: Known
     typicality: Typicality | None
-
-
-def check(
-    data: TrainingData, inspection: Inspection, seed: int, console: Console, known: Known | None = None
-) -> CheckedImages:
-    """Run the data check on an inspection, and split the images; `known` ones are not used for validation."""
-    report = diagnose(data.sets, inspection)
-    split = data.split(inspection.readable(), inspection.keys, inspection.thumbnails, seed, known)
-    if known is not None and split.validation is not None:
-        console.say(f"{len(split.validation):,} images that the classifier was not trained on before are held out.")
-    skipped = inspection.reasons(data.all_images)
-    if skipped:
-        console.say(f"Unreadable images left out: {len(skipped):,}; history_.skipped says why.")
-    if report.faults:
-        console.say(f"Data check of {report.summary()}; report_ lists the faults.")
-    return CheckedImages(split, report, skipped)
 
 
 def train_head(
@@ -95,6 +64,10 @@ def train_head(
             )
         phase = solve_head(network, data, validation, split, weights, options, in_folds, others)
     else:
+        if unlabelled is not None:
+            options.console.say(
+                "The features are too large to solve for a head, so the unlabelled images are not used."
+            )
         phase = train_by_steps(network, cut, data, validation, weights, options)
     skipped = others.inspection.reasons(unlabelled) if others and unlabelled else {}
     phase = replace(phase, first_layer=cut.first_layer, pass_seconds=seconds, skipped=skipped)
