@@ -63,7 +63,6 @@ from ..features import (
     Scored,
     augmenter,
     fixed_views,
-    nearest,
     refuse_unreadable,
 )
 from ..images import (
@@ -114,6 +113,7 @@ from ..training import (
 from .estimator import Estimator
 from .explaining import explain, label_codes
 from .fitted import Fitted
+from .neighbours import nearest
 from .preparing import (
     check,
     images_of_fit,

@@ -4,7 +4,6 @@ from .augmentation import Augmentation, Augmenter, FixedViews, augmenter, fixed_
 from .extraction import Extraction, NoRoomError, Plan, Storage, extract, is_kept
 from .forecast import count_new, milliseconds_per_image
 from .inspection import COLOURS, GRID, Inspection, refuse_unreadable
-from .neighbours import nearest
 from .prediction import Predictor, Scored
 from .reader import inspect, reread
 from .typicality import Typicality, sample

@@ -4,8 +4,8 @@ from .checkpoints import RunFolder, check_resume
 from .distribution import check_strategy, replicas_here
 from .fitting import cross_validated
 from .inputs import extract_features
-from .labels import suspicious_labels
 from .options import FitOptions, LearningRate, Tuning, check_callbacks, check_rate, refuse_rate_setters
 from .phases import Trained, train_head, tune
 from .recipe import CROSS_VALIDATED, FOLDS
 from .scores import Scores
+from .suspicious_labels import suspicious_labels

@@ -14,18 +14,16 @@ from ..errors import some_of
 from ..features import Extraction, StoredValues, Values
 from ..images import Indices, Split, image_weights, trained_on
 from ..network import Cut, Network
-from ..results import Phase, Selection
-from .calibration import calibrate, calibrated, cross_fitted
+from .calibration import best_thresholds, calibrate, calibrated, cross_fitted
 from .head import fit_head, head_of_strength
 from .inputs import unit_scale
-from .loop import loop_for, train
+from .loop import TrainingResult, loop_for, train
 from .options import FitOptions
 from .pseudo_labels import learn_unlabelled
 from .recipe import FOLDS
 from .scores import Scores
 from .solver import Array
 from .steps import Data, Settings
-from .thresholds import best_thresholds
 
 # Features of more bytes than this are not copied into memory at once, so the head is trained by steps.
 SOLVED_BYTES = 2**30
@@ -47,7 +45,7 @@ def solve_head(
     options: FitOptions,
     in_folds: bool,
     unlabelled: Extraction | None,
-) -> Phase:
+) -> TrainingResult:
     """Solve for the head, put it into the network, and measure it.
 
     Args:
@@ -71,9 +69,10 @@ def solve_head(
         options.console.say(f"No image of the class {some_of(names)} could be held out: the figures do not cover it.")
     network.head[-1].kernel.assign(head.kernel)
     network.head[-1].bias.assign(head.bias)
+    thresholds = None
     if network.thresholds is not None and len(head.fold_heads):
         out_of_fold = head.logits[head.held_out] / np.float32(head.temperature)
-        network.thresholds = best_thresholds(out_of_fold, data.codes[head.held_out])
+        thresholds = best_thresholds(out_of_fold, data.codes[head.held_out])
     scores = {"": Scores.of(shown @ head.kernel + head.bias, data.codes)}
     is_folded = in_folds and len(head.fold_heads) > 0
     if validation is not None:
@@ -81,8 +80,14 @@ def solve_head(
         scores["val_"] = Scores.of(logits, validation.codes)
     elif is_folded:
         scores["val_"] = head.scores
-    phase = _phase(scores, len(head.fold_heads) if is_folded else 0, selection)
-    return replace(phase, temperature=head.temperature, seconds=time.monotonic() - started)
+    metrics: dict[str, list[float]] = {}
+    for prefix, found in scores.items():
+        metrics |= {f"{prefix}loss": [found.loss], f"{prefix}accuracy": [found.accuracy]}
+    errors = {f"val_{name}": error for name, error in scores["val_"].errors.items()} if "val_" in scores else {}
+    folds_used = len(head.fold_heads) if is_folded else 0
+    return TrainingResult(
+        metrics, 1, time.monotonic() - started, folds_used, errors, selection, head.temperature, thresholds
+    )
 
 
 def train_by_steps(
@@ -92,7 +97,7 @@ def train_by_steps(
     validation: Data | None,
     weights: npt.NDArray[np.float32],
     options: FitOptions,
-) -> Phase:
+) -> TrainingResult:
     """Train the head with Adam, keep the last epoch, and calibrate its logits on the validation images."""
     settings = Settings(
         keras.optimizers.Adam(HEAD_RATE if options.rate is None else options.rate),
@@ -107,12 +112,13 @@ def train_by_steps(
     )
     loop = loop_for(cut.trainable, settings, cut.whole, options.strategy)
     result = train(cut.trainable, data, validation, settings, loop)
-    if validation is not None:
-        logits = loop.logits(validation)
-        result.temperature = calibrate(network.head[-1], logits, validation.codes)
-        if network.thresholds is not None:
-            network.thresholds = best_thresholds(logits / np.float32(result.temperature), validation.codes)
-    return Phase("fit", "", result.metrics, result.kept, result.seconds, temperature=result.temperature)
+    if validation is None:
+        return result
+    logits = loop.logits(validation)
+    temperature = calibrate(network.head[-1], logits, validation.codes)
+    has_several = network.thresholds is not None
+    thresholds = best_thresholds(logits / np.float32(temperature), validation.codes) if has_several else None
+    return replace(result, temperature=temperature, thresholds=thresholds)
 
 
 def cross_validated(features: npt.NDArray[np.float32], split: Split, seed: int, console: Console) -> Scores:
@@ -140,14 +146,6 @@ def new_rows(unlabelled: Extraction, split: Split) -> Indices:
     """Unlabelled images that can be read and are used neither for training nor for validation."""
     rows = unlabelled.inspection.readable()
     return rows[~np.isin(trained_on(unlabelled.inspection.keys[rows]), np.concatenate(split.keys))]
-
-
-def _phase(scores: dict[str, Scores], folds: int, selection: Selection | None) -> Phase:
-    metrics: dict[str, list[float]] = {}
-    for prefix, found in scores.items():
-        metrics |= {f"{prefix}loss": [found.loss], f"{prefix}accuracy": [found.accuracy]}
-    errors = {f"val_{name}": error for name, error in scores["val_"].errors.items()} if "val_" in scores else {}
-    return Phase("fit", "", metrics, 1, folds=folds, errors=errors, selection=selection)
 
 
 def _all_features(values: Values, scale: float) -> Array:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from ..errors import TrainingError, some_of
 from ..features import StoredValues
+from ..results import Selection
 from .scores import Scores
 from .steps import CORRECT, LOSS, RATE, Data, Loop, Settings
 
@@ -36,18 +37,21 @@ BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "
 
 @dataclass
 class TrainingResult:
-    """The result of a phase.
+    """The result of a run, or of all runs of a phase; attributes as those of `Phase`, unless stated.
 
     Attributes:
-        metrics: name -> one value per epoch.
-        kept: the epoch whose weights the model has.
-        temperature: what the logits were divided by after training.
+        kept: the epoch whose weights the model has; 0 = those from before the run.
+        thresholds: with several labels per image, those of the model from now on; None = unchanged.
     """
 
     metrics: dict[str, list[float]] = field(default_factory=dict)
     kept: int = 0
     seconds: float = 0.0
+    folds: int = 0
+    errors: dict[str, float] = field(default_factory=dict)
+    selection: Selection | None = None
     temperature: float = 1.0
+    thresholds: npt.NDArray[np.float64] | None = None
 
 
 def train(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from ..results import Phase
 from .checkpoints import digest
 from .fitting import is_solvable, new_rows, solve_head, train_by_steps
 from .inputs import extract_unlabelled, head_inputs, inputs, sampled, unit_scale_of
+from .loop import TrainingResult
 from .options import FitOptions, Tuning
 from .recipe import FOLDS
 from .steps import Data, Inference, Settings
@@ -62,15 +64,16 @@ def train_head(
             options.console.say(
                 "The head is solved for on one device: strategy applies to heads that are trained by steps."
             )
-        phase = solve_head(network, data, validation, split, weights, options, in_folds, others)
+        result = solve_head(network, data, validation, split, weights, options, in_folds, others)
     else:
         if unlabelled is not None:
             options.console.say(
                 "The features are too large to solve for a head, so the unlabelled images are not used."
             )
-        phase = train_by_steps(network, cut, data, validation, weights, options)
+        result = train_by_steps(network, cut, data, validation, weights, options)
     skipped = others.inspection.reasons(unlabelled) if others and unlabelled else {}
-    phase = replace(phase, first_layer=cut.first_layer, pass_seconds=seconds, skipped=skipped)
+    network.thresholds = network.thresholds if result.thresholds is None else result.thresholds
+    phase = _phase("fit", cut, result, seconds, skipped)
     options.console.say(_summary(phase))
     known = split.keys[0]
     if others is not None and phase.selection is not None and phase.selection.kept == "unlabelled":
@@ -106,18 +109,38 @@ def tune(
     run = TuningRun(cut, network.head[-1], settings, options.folder, options.strategy)
     # A user who passes epochs or callbacks wants to see the run on all images.
     may_skip = options.epochs is None and not options.callbacks
-    result, selection = run.tuned(data, validation if selects else None, folds, validation, may_skip)
-    network.thresholds = network.thresholds if run.thresholds is None else run.thresholds
-    phase = Phase("fine_tune", cut.first_layer, result.metrics, result.kept, result.seconds, seconds)
-    kept = 0 if selection and selection.kept == "before" else result.kept
-    phase = replace(phase, selection=selection, kept=kept, temperature=result.temperature)
-    if selects and selection is None:
+    result = run.tuned(data, validation if selects else None, folds, validation, may_skip)
+    network.thresholds = network.thresholds if result.thresholds is None else result.thresholds
+    phase = _phase("fine_tune", cut, result, seconds)
+    if selects and phase.selection is None:
         options.console.say(
             "No images could be left out to compare the result with the previous classifier, so the result is kept: a "
             "comparison needs two classes, and two different images of one of them. Pass validation images."
         )
     options.console.say(_summary(phase))
-    return Trained(phase, split.keys[0], _typicality(cut, data, options) if kept else None)
+    return Trained(phase, split.keys[0], _typicality(cut, data, options) if phase.kept else None)
+
+
+def _phase(
+    name: str,
+    cut: Cut,
+    result: TrainingResult,
+    pass_seconds: float,
+    skipped: Mapping[str, str] | None = None,
+) -> Phase:
+    return Phase(
+        name,
+        cut.first_layer,
+        result.metrics,
+        result.kept,
+        result.seconds,
+        pass_seconds,
+        skipped or {},
+        result.folds,
+        result.errors,
+        result.selection,
+        temperature=result.temperature,
+    )
 
 
 def _typicality(cut: Cut, data: Data, options: FitOptions) -> Typicality | None:

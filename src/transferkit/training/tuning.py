@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..images import Codes, Indices, image_weights
 from ..network import Cut
 from ..results import Selection
-from .calibration import calibrated, scale_logits
+from .calibration import best_thresholds, calibrated, scale_logits
 from .checkpoints import RunFolder
 from .head import fit_head, head_of_strength
 from .loop import State, TrainingResult, loop_for, restore, state_of, train
@@ -31,7 +31,6 @@ from .recipe import (
 )
 from .selection import select
 from .steps import Data, Inference, Settings
-from .thresholds import best_thresholds
 
 Logits = Mapping[str, npt.NDArray[np.float32]]  # "before", "tuned" and "half-way" -> (n, n_classes)
 
@@ -63,14 +62,16 @@ def tuning_settings(
     return Settings(optimizer, epochs, *common, smoothing=smoothing, also=also, start_strength=strength, course=course)
 
 
-class TuningRun:
-    """Trains a model behind a cut and leaves it in the best state; if that fails, the model is unchanged.
+class _Choice(NamedTuple):
+    """The state to keep, the factor to multiply its logits by, and its thresholds, if it has any of its own."""
 
-    Attributes:
-        thresholds: with several labels per image, those of the chosen state; None = unchanged.
-    """
-
+    selection: Selection
+    factor: float
     thresholds: npt.NDArray[np.float64] | None = None
+
+
+class TuningRun:
+    """Trains a model behind a cut and leaves it in the best state; if that fails, the model is unchanged."""
 
     def __init__(
         self,
@@ -85,7 +86,7 @@ class TuningRun:
 
     def tuned(
         self, data: Data, measured: Data | None, folds: Indices | None, validation: Data | None, may_skip: bool
-    ) -> tuple[TrainingResult, Selection | None]:
+    ) -> TrainingResult:
         """Train on all of `data`, and choose the state by the images in `measured`, or in folds.
 
         Args:
@@ -99,20 +100,20 @@ class TuningRun:
             chosen = None
             if features is not None and folds is not None:
                 chosen = self._chosen_in_folds(data, features, folds)
-            if may_skip and chosen is not None and chosen[0].kept == "before":
-                return TrainingResult(seconds=time.monotonic() - started), chosen[0]
+            if may_skip and chosen is not None and chosen.selection.kept == "before":
+                return TrainingResult(seconds=time.monotonic() - started, selection=chosen.selection)
             before = self.loop.logits(measured) if measured is not None else np.zeros(0)
             self._start_head(data, features)
             result = train(self.model, data, validation, self.settings, self.loop)
-            result.seconds = time.monotonic() - started
             if measured is not None:
                 chosen = self._select(before, self._candidates(measured, start), measured.codes)
+            result = replace(result, seconds=time.monotonic() - started)
             if chosen is None:
-                return result, None
-            selection, factor = chosen
-            self._take(start, selection, factor)
-            result.temperature = 1 / factor
-            return result, selection
+                return result
+            self._take(start, chosen)
+            kept = 0 if chosen.selection.kept == "before" else result.kept
+            scaled = replace(result, kept=kept, temperature=1 / chosen.factor)
+            return replace(scaled, selection=chosen.selection, thresholds=chosen.thresholds)
         except BaseException:
             restore(start)
             raise
@@ -122,9 +123,7 @@ class TuningRun:
         features = Inference(self.features, self.settings.batch_size)(data.without_changes())
         return features if np.isfinite(features).all() else None
 
-    def _chosen_in_folds(
-        self, data: Data, features: npt.NDArray[np.float32], folds: Indices
-    ) -> tuple[Selection, float] | None:
+    def _chosen_in_folds(self, data: Data, features: npt.NDArray[np.float32], folds: Indices) -> _Choice | None:
         """The choice by runs that each leave a fold out, head included; with more images, fewer folds are enough.
 
         None if the images cannot be divided into folds, or all have one class.
@@ -160,14 +159,12 @@ class TuningRun:
         measured = {name: logits[rows] for name, logits in found.items()}
         return self._select(measured.pop("before"), measured, data.codes[rows], len(runs))
 
-    def _select(
-        self, before: npt.NDArray[Any], candidates: Logits, codes: Codes, folds: int = 0
-    ) -> tuple[Selection, float]:
-        """`select`, and set the thresholds of the state that it chooses."""
+    def _select(self, before: npt.NDArray[Any], candidates: Logits, codes: Codes, folds: int = 0) -> _Choice:
+        """`select`, and the thresholds of the state that it chooses."""
         selection, factor = select(before, candidates, codes, folds)
-        if codes.ndim == 2 and selection.kept != "before":
-            self.thresholds = best_thresholds(np.float32(factor) * candidates[selection.kept], codes)
-        return selection, factor
+        if codes.ndim < 2 or selection.kept == "before":
+            return _Choice(selection, factor)
+        return _Choice(selection, factor, best_thresholds(np.float32(factor) * candidates[selection.kept], codes))
 
     def _start_head(self, data: Data, features: npt.NDArray[np.float32] | None) -> None:
         """Set a head with a strong penalty, if the recipe has one and every class has images."""
@@ -189,13 +186,13 @@ class TuningRun:
         restore(tuned)
         return logits
 
-    def _take(self, start: State, selection: Selection, factor: float) -> None:
-        """Put the chosen state into the model, with its logits multiplied by `factor`."""
-        if selection.kept == "before":
+    def _take(self, start: State, chosen: _Choice) -> None:
+        """Put the chosen state into the model, with its logits multiplied by the factor."""
+        if chosen.selection.kept == "before":
             restore(start)
-        elif selection.kept == "half-way":
+        elif chosen.selection.kept == "half-way":
             _take_mean(start, state_of(self.model))
-        scale_logits(self.dense, factor)
+        scale_logits(self.dense, chosen.factor)
 
 
 def _take_mean(start: State, end: State) -> None:
