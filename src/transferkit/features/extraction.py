@@ -23,9 +23,8 @@ from ..network import FeatureExtractor, thread_count
 from .augmentation import FixedViews, MirrorViews
 from .forecast import Forecast
 from .inspection import REMEDY, Inspection, refuse_unreadable
-from .reader import ImageReader, OpenedImage
+from .reader import ImageReader, OpenedImage, in_background
 from .values import Rows
-from .workers import in_background
 
 # Values of more bytes than this stay on disk: memory use does not grow with the number of images.
 MEMORY_BYTES = 2**28

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -29,9 +32,11 @@ from ..images import (
 from ..network import thread_count
 from .addresses import Addresses
 from .inspection import THUMBNAIL_BYTES, Inspection, Oddity, Seen, oddities_of, refuse_unreadable, thumbnail
-from .workers import in_background
 
 CHUNK = 8  # images that are read together
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class OpenedImage:
@@ -223,3 +228,18 @@ def _header(text: bytes) -> Header:
     """A header as `ImageReader.keep` wrote it."""
     kind, height, width, oddity, frames, orientation = text.decode().split("|")
     return Header(kind, int(height), int(width), oddity, int(frames), int(orientation))
+
+
+def in_background(work: Callable[[T], R], items: Iterable[T], threads: int, ahead: int) -> Generator[R]:
+    """`work` over `items` on a few threads, in order, with at most `ahead` results waiting to be taken."""
+    waiting: deque[Future[R]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="transferkit-decode")
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -15,7 +15,7 @@ from ..cache import RowsOnDisk
 from ..images import Images, Pixels, load
 from ..network import FeatureExtractor, thread_count
 from .augmentation import Augmenter
-from .workers import in_background
+from .reader import in_background
 
 Rows = npt.NDArray[Any] | RowsOnDisk  # one array `(n, ...)`, in memory or on disk
 Batches = Sequence[npt.NDArray[np.int64]]

@@ -8,4 +8,4 @@ from .options import FitOptions, LearningRate, Tuning, check_callbacks, check_ra
 from .phases import Trained, train_head, tune
 from .recipe import CROSS_VALIDATED, FOLDS
 from .scores import Scores
-from .suspicious_labels import suspicious_labels
+from .wrong_labels import suspicious_labels

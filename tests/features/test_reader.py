@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from transferkit.features.workers import in_background
+from transferkit.features.reader import in_background
 
 
 def test_work_in_the_background_comes_out_in_order() -> None:
