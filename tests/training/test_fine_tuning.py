@@ -339,11 +339,9 @@ def test_new_data_without_a_class_leaves_it_possible(make: Make, hard: Pictures,
 
 
 @pytest.mark.thorough
-def test_new_data_of_one_class(
-    make: Make, pictures: Pictures, hard: Pictures, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_new_data_of_one_class_is_compared_on_all(make: Make, pictures: Pictures, hard: Pictures) -> None:
     clf = make().fit(*pictures, verbose=0)
-    clf.fine_tune(hard[0][hard[1] == "red"], ["red"] * 12, steps=1, verbose=1)
+    clf.fine_tune(hard[0][hard[1] == "red"], ["red"] * 12, validation=list(drawn(4, seed=9)), steps=1, verbose=0)
     assert clf.evaluate(*pictures, verbose=0).accuracy == 1
 
 
