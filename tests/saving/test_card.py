@@ -73,6 +73,7 @@ def test_the_card_is_the_same_after_loading(fitted):
     assert tk.TransferClassifier.load(buffer).card() == fitted.card()
 
 
+@pytest.mark.thorough
 def test_weights_of_a_file_are_not_called_those_of_the_record(tmp_path, pictures):
     path = tmp_path / "own.weights.h5"
     tk.get_backbone("TransferKitTiny").build((96, 96)).save_weights(path)
