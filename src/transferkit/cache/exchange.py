@@ -81,7 +81,7 @@ def pull(url: str, path: CachePath | None = None) -> int:
     missing = {name: files for name, files in there.items() if name not in here}
     if not there:
         raise InvalidInputError(
-            f"There are no values at {str(folder)!r}: `push` must have put some there. Check the URL."
+            f"There are no values at {str(folder)!r}: pull copies what push has put there. Check the URL."
         )
     size = sum(file.size or 0 for files in missing.values() for file in files.values())
     if not store.make_room(size):

@@ -37,11 +37,11 @@ BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "
 
 @dataclass
 class TrainingResult:
-    """The result of a run, or of all runs of a phase; attributes as those of `Phase`, unless stated.
+    """The result of a run, or of all runs of a phase; attributes as in `Phase`, except these.
 
     Attributes:
         kept: the epoch whose weights the model has; 0 = those from before the run.
-        thresholds: with several labels per image, those of the model from now on; None = unchanged.
+        thresholds: with several labels per image, the new threshold of each label; None = unchanged.
     """
 
     metrics: dict[str, list[float]] = field(default_factory=dict)
