@@ -148,6 +148,7 @@ def test_photos_that_are_gone_are_left_out(
     assert {one.position for one in near} == {one.position for one in found}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("count", [0, -1, 2.5, True])
 def test_counts_are_whole(fitted: tk.TransferClassifier, photos: Any, count: Any) -> None:
     with refused(tk.InvalidInputError, "`k="):
