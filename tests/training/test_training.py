@@ -20,9 +20,9 @@ from transferkit._common.console import Console
 from transferkit.features.values import StoredValues
 from transferkit.images.images import Images
 from transferkit.training import loop as training
-from transferkit.training.loop import train
+from transferkit.training.loop import TrainingResult
 from transferkit.training.options import check_rate
-from transferkit.training.steps import Data, Settings
+from transferkit.training.steps import Data, Loop, Settings
 
 Make = Callable[..., tk.TransferClassifier]
 NAN = float("nan")
@@ -67,6 +67,10 @@ def data(values: npt.NDArray[np.float32]) -> Data:
     files = Images([f"photos/{number}.png" for number in range(len(values))])
     rows = np.arange(len(values))
     return Data(StoredValues([values], rows[np.newaxis]), rows % CLASSES, files)
+
+
+def train(model: keras.Model, data: Data, validation: Data | None, settings: Settings) -> TrainingResult:
+    return training.train(Loop(model, settings), data, validation, settings)
 
 
 def names(positions: Any) -> list[str]:

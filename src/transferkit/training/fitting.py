@@ -111,7 +111,7 @@ def train_by_steps(
         checkpoint=options.checkpoint,
     )
     loop = loop_for(cut.trainable, settings, cut.whole, options.strategy)
-    result = train(cut.trainable, data, validation, settings, loop)
+    result = train(loop, data, validation, settings)
     if validation is None:
         return result
     logits = loop.logits(validation)

@@ -54,21 +54,15 @@ class TrainingResult:
     thresholds: npt.NDArray[np.float64] | None = None
 
 
-def train(
-    model: keras.Model, data: Data, validation: Data | None, settings: Settings, loop: Loop | None = None
-) -> TrainingResult:
-    """Train a model in place; an error or Ctrl-C restores its earlier state.
-
-    Args:
-        loop: compiled functions to reuse, from an earlier run with the same settings.
+def train(loop: Loop, data: Data, validation: Data | None, settings: Settings) -> TrainingResult:
+    """Train the model of a loop in place; an error or Ctrl-C restores its earlier state.
 
     Raises:
         TrainingError: loss or weights became NaN or infinite, or the loss of an epoch is too high to learn from.
     """
-    loop = Loop(model, settings) if loop is None else loop
     loop.reset()
     started, before = time.monotonic(), state_of(loop.shown)
-    _seed(model, settings.seed)
+    _seed(loop.model, settings.seed)
     try:
         result = _Run(loop, data, validation, settings).run()
     except BaseException:

@@ -104,7 +104,7 @@ class TuningRun:
                 return TrainingResult(seconds=time.monotonic() - started, selection=chosen.selection)
             before = self.loop.logits(measured) if measured is not None else np.zeros(0)
             self._start_head(data, features)
-            result = train(self.model, data, validation, self.settings, self.loop)
+            result = train(self.loop, data, validation, self.settings)
             if measured is not None:
                 chosen = self._select(before, self._candidates(measured, start), measured.codes)
             result = replace(result, seconds=time.monotonic() - started)
@@ -151,7 +151,7 @@ class TuningRun:
             settings = replace(self.settings, callbacks=[], title=title, checkpoint=checkpoint)
             if settings.course is not None:  # else the user sets the length of a run
                 settings = replace(settings, epochs=fold_epochs(settings.epochs))
-            train(self.model, part, None, settings, self.loop)
+            train(self.loop, part, None, settings)
             for name, logits in self._candidates(held_out, fold_start).items():
                 found[name][outside] = logits
             restore(start)
