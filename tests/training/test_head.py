@@ -59,6 +59,14 @@ def test_the_images_validate_each_other(make: Any, pictures: Any, capsys: pytest
     assert f"out-of-fold accuracy {phase.metrics['val_accuracy'][0]:.4f} (+-" in said
 
 
+def test_one_image_a_class_cannot_be_validated(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    phase = phase_of(make().fit(*drawn(1, seed=0), verbose=1))
+    assert (phase.folds, list(phase.metrics)) == (0, ["loss", "accuracy"])
+    said = capsys.readouterr().out
+    assert "images, none for validation." in said
+    assert "no validation" in said
+
+
 def test_figures_are_of_the_classifier(make: Any, pictures: Any) -> None:
     x, y = pictures
     clf = make().fit(x, y, validation=drawn(5, seed=8), verbose=0)
