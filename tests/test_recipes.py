@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import re
 import shutil
 from collections.abc import Callable
@@ -106,6 +107,7 @@ def test_wandb_writes_a_run_and_a_picture(run: Callable[[str], Names], monkeypat
 
 
 @pytest.mark.recipes
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_gradio_answers_as_predict(run: Callable[[str], Names], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
     gradio, client = pytest.importorskip("gradio"), pytest.importorskip("gradio_client")
@@ -120,6 +122,7 @@ def test_gradio_answers_as_predict(run: Callable[[str], Names], monkeypatch: pyt
             assert answer["confidences"][0]["confidence"] == pytest.approx(expected.confidence, abs=1e-5)
     finally:
         names["demo"].close()
+        gc.collect()  # Gradio never closes its event loops
 
 
 @pytest.mark.recipes
