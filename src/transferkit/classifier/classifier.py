@@ -357,7 +357,7 @@ class TransferClassifier(Estimator):
         with options.scope():
             backbone = _pretrained(record, source, size, seed, options.console)
             network = assemble(record, backbone, size, len(images.classes), *how)
-        in_folds = is_auto(validation) and options.solves and not read.share and read.images.counts().max() > 1
+        in_folds = is_auto(validation) and options.solves and not read.share and bool(read.images.counts().max() > 1)
         options.console.say(intention(network, read, in_folds))
         cut = network.cut_before_head()
         extraction = extract_features(cut, read, options)

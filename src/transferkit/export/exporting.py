@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._common.files import replacing_all
+from .._common.sharing import ignoring
 from ..errors import ExportError, first_line
 from ..images import Codes, Pixels, Resizing
 from ..results import ExportReport
@@ -75,8 +76,7 @@ def export(
 def _converting(kind: Format) -> Iterator[None]:
     """Make errors in a block that writes a file and runs it an `ExportError`; some faults show only in the runtime."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what converters say about their own dependencies
+        with ignoring():  # what converters say about their own dependencies
             yield
     except OSError:  # from the disk
         raise

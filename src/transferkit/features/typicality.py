@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
+from .._common.sharing import one_thread
 from ..images import Indices
 
 Array = npt.NDArray[np.float32]
@@ -49,7 +49,7 @@ class Typicality:
         if len(units) < 2 * IMAGES_PER_DIRECTION or not np.isfinite(units).all() or units.std(axis=0).max() < 1e-6:
             return None
         folds = np.random.default_rng(0).permutation(len(units)) % FOLDS
-        with threadpool_limits(1):  # more threads would compete with those of TensorFlow
+        with one_thread():
             left_out = [_gaussian(units[folds != fold]).distance(units[folds == fold]) for fold in range(FOLDS)]
             found = _gaussian(units)
         return cls(found.center, found.axes, found.variances, np.sort(np.concatenate(left_out)))

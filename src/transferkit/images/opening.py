@@ -9,13 +9,12 @@ import contextlib
 import io
 import logging
 import re
-import threading
-import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from PIL import Image
 
+from .._common.sharing import Shared, ignoring
 from ..errors import ImageReadError
 from .folders import EXTENSIONS
 
@@ -31,9 +30,6 @@ ORIENTATION = 0x0112  # the EXIF tag
 METADATA_OF_PNG = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type exif")
 
 Image.init()  # registers the plugins of all formats
-
-# Warning filters are global to the process: the first thread to read sets them, the last one restores them.
-_lock, _readers, _filters = threading.Lock(), list[int](), contextlib.ExitStack()
 
 
 class Header(NamedTuple):
@@ -103,7 +99,7 @@ def reading(name: str, data: bytes = b"") -> Iterator[None]:
     `data` is the bytes of the file, which show whether it is truncated.
     """
     try:
-        with _quiet():
+        with ignoring(module=r"PIL\."), _handled:
             yield
     except Exception as error:  # the parsers raise all sorts of errors
         known = _format_of(data) or "image"
@@ -117,22 +113,16 @@ def reading(name: str, data: bytes = b"") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    with _lock:
-        if not _readers:
-            _filters.enter_context(warnings.catch_warnings())
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            logger, handler = logging.getLogger("PIL"), logging.NullHandler()
-            logger.addHandler(handler)  # otherwise, Python prints its errors if the user has not set up logging
-            _filters.callback(logger.removeHandler, handler)
-        _readers.append(threading.get_ident())
+def _null_handler() -> Iterator[None]:
+    logger, handler = logging.getLogger("PIL"), logging.NullHandler()
+    logger.addHandler(handler)
     try:
         yield
     finally:
-        with _lock:
-            _readers.pop()
-            if not _readers:
-                _filters.close()
+        logger.removeHandler(handler)
+
+
+_handled = Shared(_null_handler)  # otherwise, Python prints Pillow's errors if the user has not set up logging
 
 
 def _format_of(data: bytes) -> str | None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import warnings
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import ThreadpoolController
 
+from .._common.sharing import ignoring, one_thread
 from ..images import Codes
 
 Array = npt.NDArray[np.float32]
@@ -48,9 +46,8 @@ class HeadSolver:
             heads = [solver._of_label(strength, features, *column) for solver, *column in columns]
             return np.stack([kernel for kernel, _ in heads], axis=1), np.array([bias for _, bias in heads], np.float32)
         self._model.C = strength
-        # More threads would compete with those of TensorFlow: products this small need only one.
-        with warnings.catch_warnings(), _threads().limit(limits=1):
-            warnings.simplefilter("ignore")  # weak penalties may not converge: the next warm start goes on from there
+        # Weak penalties may not converge: the next warm start goes on from there.
+        with ignoring(module=r"(sklearn|scipy|joblib)\."), one_thread():
             self._model.fit(features, codes, weights)
         kernel, bias = self._dense()
         return kernel, bias - self._center @ kernel
@@ -76,9 +73,3 @@ class HeadSolver:
         start = np.full(self._n_classes, bias.min() - 20, np.float32)
         whole[:, self._model.classes_], start[self._model.classes_] = kernel, bias
         return whole, start
-
-
-@functools.cache
-def _threads() -> ThreadpoolController:
-    """The thread pools of NumPy and scikit-learn; finding them takes as long as solving for a small head."""
-    return ThreadpoolController()
