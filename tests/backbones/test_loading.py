@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from helpers import MOBILENET
+from helpers import MOBILENET, refused
 from keras.src.legacy.saving import legacy_h5_format
 from keras.src.utils import file_utils
 from networks import TINY, calibrate
@@ -205,3 +208,41 @@ def test_a_normalization_of_ones_own_stays_as_it_is(tmp_path):
     loaded = build_with_weights(record, (32, 32), tmp_path / "own.weights.h5", 0)
     found = next(layer for layer in loaded.layers if isinstance(layer, keras.layers.Normalization))
     assert np.ravel(found.weights[1]) == pytest.approx([0.1, 0.2, 0.3])
+
+
+def test_random_weights_follow_the_seed_in_threads_too():
+    def digest(seed: int) -> str:
+        return weights_digest(build_with_weights(TINY, (32, 32), None, seed))
+
+    expected = [digest(seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            assert list(pool.map(digest, range(4))) == expected
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value):
+    source = TINY.build((32, 32))
+    kernel = source.layers[-3].weights[0] if source.layers[-3].weights else source.weights[0]
+    kernel.assign(np.full(kernel.shape, value))
+    path = save_as_keras_3(source, tmp_path / "w.weights.h5")
+    with refused(tk.WeightsError, "w.weights.h5", "is missing or not finite"):
+        build_with_weights(TINY, (32, 32), path, 0)
+
+
+def test_a_thread_that_warns_does_not_disturb_a_file_that_is_loaded(tmp_path):
+    path = save_as_keras_3(TINY.build((32, 32)), tmp_path / "w.weights.h5")
+    done = threading.Event()
+
+    def warn() -> None:
+        while not done.is_set():
+            warnings.warn("of another thread", stacklevel=1)
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(1) as pool:
+        warnings.simplefilter("ignore")
+        warning = pool.submit(warn)
+        try:
+            build_with_weights(replace(TINY), (32, 32), path, 0)
+        finally:
+            done.set()
+        warning.result()

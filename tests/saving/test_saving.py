@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 from forging import with_manifest, with_member
+from helpers import refused
 
 import transferkit as tk
 from transferkit.classifier import preparing
@@ -341,3 +342,21 @@ def test_deep_nesting_is_refused(saved_file):
     with_member(saved_file, "transferkit.json", b"[" * 100_000)
     with pytest.raises(tk.BundleError, match="cannot be read as a classifier"):
         tk.TransferClassifier.load(saved_file)
+
+
+def test_class_weights_by_numpy_names_are_saved(make, pictures, tmp_path):
+    images, labels = pictures
+    _, codes = np.unique(labels, return_inverse=True)
+    weights = dict(zip(np.unique(codes), [1.0, 2.0, 3.0], strict=True))
+    clf = make().fit(images, codes, class_weight=weights, verbose=0)
+    clf.save(tmp_path / "a.keras")
+    assert tk.TransferClassifier.load(tmp_path / "a.keras").classes_.tolist() == [0, 1, 2]
+
+
+def test_weights_that_are_not_finite_do_not_replace_a_good_file(loaded, saved_file):
+    before = saved_file.read_bytes()
+    kernel = loaded.network_.get_layer("logits").kernel
+    kernel.assign(np.full(kernel.shape, np.nan))
+    with refused(tk.BundleError, "was not saved", "logits/kernel", "not finite"):
+        loaded.save(saved_file)
+    assert saved_file.read_bytes() == before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import tempfile
-import warnings
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +38,7 @@ class _Loaded(NamedTuple):
 
 
 _last: _Loaded | None = None
+_seeding = threading.Lock()  # all threads draw from the same generator
 
 
 def build_with_weights(
@@ -48,12 +49,13 @@ def build_with_weights(
     Raises:
         WeightsError: the file does not fit, or the record's function failed.
     """
-    state = random.getstate()
-    random.seed(seed)  # Keras draws the seeds of its initializers from Python's generator
-    try:
-        model = record.build(size)
-    finally:
-        random.setstate(state)
+    with _seeding:
+        state = random.getstate()
+        random.seed(seed)  # Keras draws the seeds of its initializers from Python's generator
+        try:
+            model = record.build(size)
+        finally:
+            random.setstate(state)
     if isinstance(weights, Path):
         _load_file(model, record, weights)
     elif weights is not None:
@@ -78,6 +80,33 @@ def refuse_oversized(path: Path, model: keras.Model, times: int = 1) -> None:
     declared, held = declared_values(path), model.count_params()
     if declared > times * held + SPARE:
         raise ValueError(f"it declares {declared:,} values where the network holds {held:,}")
+
+
+def load_every_weight(model: keras.Model, path: Path) -> None:
+    """Load a file of Keras, which must set each weight to finite numbers: about some that it lacks, Keras only warns.
+
+    Raises:
+        ValueError: a weight is missing or not finite. Keras raises other errors.
+    """
+    for variable in _floats(model):
+        variable.assign(np.full(variable.shape, np.nan))
+    model.load_weights(path)
+    refuse_not_finite(model)
+
+
+def refuse_not_finite(model: keras.Model) -> None:
+    """Require finite weights.
+
+    Raises:
+        ValueError: a weight is not.
+    """
+    for variable in _floats(model):
+        if not np.isfinite(variable.numpy()).all():
+            raise ValueError(f"the weight {variable.path} is missing or not finite")
+
+
+def _floats(model: keras.Model) -> list[keras.Variable]:
+    return [variable for variable in model.variables if "float" in variable.dtype]
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
@@ -118,10 +147,8 @@ def _load_file(model: keras.Model, record: Backbone, path: Path) -> None:
 def _read_file(model: keras.Model, record: Backbone, path: Path) -> None:
     try:
         refuse_oversized(path, model, times=4)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Keras only warns about a layer that got no weights
-            with _named_by_format(path) as named:
-                model.load_weights(named)
+        with _named_by_format(path) as named:
+            load_every_weight(model, named)
     except Exception as error:  # h5py and Keras raise many types of errors for a file that does not fit
         raise WeightsError(
             f"The weights file {str(path)!r} does not fit {record.name!r} ({first_line(error)}): it must hold the weights "

@@ -195,6 +195,7 @@ def check_class_weight(choice: object, classes: npt.NDArray[Any]) -> ClassWeight
         raise bad_argument("class_weight", choice, rule, "Pass class_weight='balanced'")
     names = classes.tolist()
     keys = [as_names([key], "class name")[0] if isinstance(key, str) else key for key in choice]
+    keys = [names[names.index(key)] if key in names else key for key in keys]  # NumPy's numbers become Python's
     choice = dict(zip(keys, choice.values(), strict=True))
     for name, weight in choice.items():
         if name not in names:

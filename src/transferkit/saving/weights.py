@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import warnings
 import zipfile
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from ..backbones import Backbone, refuse_oversized
+from ..backbones import Backbone, load_every_weight, refuse_oversized
 from ..network import Network
 from .archive import PIECE, WEIGHTS
 from .manifest import FEATURES
@@ -44,7 +43,7 @@ def load_weights(model: keras.Model, archive: zipfile.ZipFile) -> None:
     """Fill a network with the weights of a file.
 
     Raises:
-        ValueError: the member is not plain numbers, or a weight is not finite. Keras raises other errors.
+        ValueError: the member is not plain numbers, or a weight is missing or not finite. Keras raises other errors.
     """
     with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
         path = Path(folder, WEIGHTS)
@@ -52,14 +51,7 @@ def load_weights(model: keras.Model, archive: zipfile.ZipFile) -> None:
             shutil.copyfileobj(member, file, PIECE)
         _refuse_odd(path, most=SPARE + 10 * len(model.variables))
         refuse_oversized(path, model)
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            model.load_weights(path)
-    if missed := [warning for warning in told if issubclass(warning.category, UserWarning)]:
-        raise ValueError(str(missed[0].message))  # Keras only warns about some weights that it did not find
-    for variable in model.variables:
-        if "float" in variable.dtype and not np.isfinite(variable.numpy()).all():
-            raise ValueError(f"the weight {variable.path} holds values that are not finite")
+        load_every_weight(model, path)
 
 
 def self_test(network: Network) -> npt.NDArray[np.float64]:

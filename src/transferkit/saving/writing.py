@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from .._common.console import Console
 from .._common.remote import Location
+from ..backbones import refuse_not_finite
+from ..errors import BundleError
 from ..features import Typicality
 from ..images import ClassWeight, Known
 from ..network import Network
@@ -47,8 +49,15 @@ def save(
     """Write a new file, or replace an existing one.
 
     Raises:
-        BundleError: the disk is full, or the folder cannot be written to.
+        BundleError: the disk is full, the folder cannot be written to, or a weight is not finite, which `load` refuses.
     """
+    try:
+        refuse_not_finite(network.model)
+    except ValueError as error:
+        raise BundleError(
+            f"The classifier was not saved: {error}, and every weight must be a number. Train it again, or set finite "
+            f"weights in network_."
+        ) from error
     with writing(target) as path:
         _save_model(network, path)
         members = {TRAINED_ON: known.astype("<u8").tobytes(), MANIFEST: manifest.to_json()}
