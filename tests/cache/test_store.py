@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import subprocess
 import sys
@@ -571,3 +572,37 @@ def test_rows_on_disk_are_read_like_an_array(store):
         assert (len(rows), rows.shape, rows.dtype) == (5, (5, *shape), expected.dtype)
         for positions in ([], [4, 0, 2], [1, 1, 1], range(5)):
             assert np.array_equal(rows[np.array(positions, np.int64)], expected[list(positions)])
+
+
+def test_threads_share_a_table_that_is_still_empty(store):
+    first, second = store.session("network", FORM), store.session("network", FORM)
+    assert first.table is second.table
+
+
+def test_shards_that_could_not_be_opened_are_found_later(store, monkeypatch):
+    for number in range(4):
+        fill(Store(store.folder), range(number, number + 1))
+    opened = []
+
+    def stopped(*given):
+        opened.append(given)
+        if len(opened) == 3:
+            raise KeyboardInterrupt
+        return shards.open_shard(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "open_shard", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            store.session("network", FORM)
+    assert all(found(store, number) for number in range(4))
+
+
+def test_a_file_system_that_reads_a_part_at_a_time_loses_nothing(store, monkeypatch):
+    fill(store, range(2))
+
+    class Slow(io.FileIO):
+        def readinto(self, buffer):
+            return super().readinto(memoryview(buffer)[:3])
+
+    monkeypatch.setattr(shards, "open", lambda path, mode, **_: Slow(path, mode), raising=False)
+    assert found(store, 1)

@@ -215,6 +215,34 @@ def test_weights_at_a_url_are_downloaded_once(make: Make, photos: Path, download
         make(weights="memory://weights/gone.weights.h5").fit(photos / "train", verbose=0)
 
 
+def test_an_upload_that_was_cut_off_is_repeated(make: Make, photos: Path, tmp_path: Path) -> None:
+    make(cache="one").fit(photos / "train", verbose=0)
+    url = (tmp_path / "new" / "values").as_uri()
+    assert tk.cache.push(url, "one") > 0
+    rows = next((tmp_path / "new").rglob("*.rows.npy"))
+    whole = rows.read_bytes()
+    rows.write_bytes(whole[:100])
+    assert tk.cache.push(url, "one") > 0
+    assert rows.read_bytes() == whole
+
+
+def test_values_that_are_at_the_url_make_no_room_for_others_there(make: Make, photos: Path) -> None:
+    url = "memory://three"
+    for number, cache in enumerate(("one", "two", "other")):
+        make(cache=cache, seed=number).fit(photos / "train", verbose=0)
+    tk.cache.push(url, "one")
+    tk.cache.pull(url, "here")
+    tk.cache.pull(url, "expected")
+    tk.cache.push(url, "two")
+    size = tk.cache.pull(url, "expected")
+    tk.cache.push("memory://other", "other")
+    tk.cache.pull("memory://other", "here")  # younger than those of the first URL
+    tk.cache.set_limit(tk.cache.info("here").size + size // 2, "here")
+    assert tk.cache.pull(url, "here") == size
+    assert tk.cache.info("here").size == tk.cache.info("expected").size
+    assert tk.cache.pull(url, "here") == 0
+
+
 def test_values_that_were_pushed_and_pulled_are_not_computed_again(
     make: Make, photos: Path, computed: list[int], tmp_path: Path
 ) -> None:

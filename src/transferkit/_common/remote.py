@@ -166,4 +166,5 @@ def refuse_url(name: str, path: object) -> None:
 def _file_system(start: str, process: int) -> Any:  # noqa: ARG001  # its threads do not survive a fork
     """The file system for URLs that start like this. It caches no listings, since files come and go."""
     fsspec = import_extra("fsspec", f"Reading {shown_url(start)!r}", "remote")
-    return fsspec.core.url_to_fs(start, use_listings_cache=False)[0]
+    options = {"auto_mkdir": True} if start.lower().startswith(("file:", "local:")) else {}  # stores have no folders
+    return fsspec.core.url_to_fs(start, use_listings_cache=False, **options)[0]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,7 +51,7 @@ def push(url: str, path: CachePath | None = None) -> int:
             Remote(f"{folder.url}/{_name(shard.path)}.{kind}.npy").write(file)
         return shard.size
 
-    missing = [one for one in store.shards() if one.files == WHOLE and len(there[_name(one.path)]) < WHOLE]
+    missing = [one for one in store.shards() if one.files == WHOLE and not _is_same(one, there[_name(one.path)])]
     return _copied(upload, missing, folder)
 
 
@@ -79,6 +81,9 @@ def pull(url: str, path: CachePath | None = None) -> int:
     here = {_name(shard.path) for shard in store.shards() if shard.files == WHOLE}
     there = {name: files for name, files in _shards(folder).items() if len(files) == WHOLE}
     missing = {name: files for name, files in there.items() if name not in here}
+    for name in here & there.keys():
+        with suppress(OSError):  # the least recently used make room for others, and these must stay
+            os.utime(file_of(store.folder / name, "rows"))
     if not there:
         raise InvalidInputError(
             f"There are no values at {str(folder)!r}: pull copies what push has put there. Check the URL."
@@ -133,6 +138,11 @@ def _shards(folder: Remote) -> defaultdict[str, dict[str, Remote]]:
         if parsed is not None and TABLE_NAME.fullmatch(table):
             found[f"{table}/{parsed[0]}"][parsed[1]] = file
     return found
+
+
+def _is_same(shard: ShardFiles, there: dict[str, Remote]) -> bool:
+    """Whether both files are there in full: an upload that was cut off may leave a part of one."""
+    return len(there) == WHOLE and sum(file.size or 0 for file in there.values()) in (0, shard.size)
 
 
 def _name(path: Path) -> str:

@@ -71,7 +71,9 @@ class OpenShard(NamedTuple):
             with open(self.rows, "rb", buffering=0) as file:  # noqa: PTH123  # a Path takes longer than the read
                 for content, number in zip(_raw(rows), numbers.tolist(), strict=True):
                     file.seek(self.offset + number * dtype.itemsize)
-                    file.readinto(content)
+                    filled = 0
+                    while filled < len(content) and (count := file.readinto(content[filled:])):  # may read less
+                        filled += count
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ESTALE):
                 raise DamagedShardError(str(self.path)) from error

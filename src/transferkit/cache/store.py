@@ -79,7 +79,7 @@ class Store:
         name = hashlib.blake2b(f"{computation}{tensors}".encode(), digest_size=16).hexdigest()
         with self._lock:
             known = self._tables.pop((computation, tensors), None)
-            table = known or Table(self.folder / name, tensors)
+            table = Table(self.folder / name, tensors) if known is None else known
             self._tables[computation, tensors] = table  # the most recently used table is the last
             if len(self._tables) > TABLES:
                 self._tables.pop(next(iter(self._tables)))

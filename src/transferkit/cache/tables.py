@@ -101,19 +101,20 @@ class Table:
 
     def _update(self, gone: Iterable[Path], new: Iterable[tuple[OpenShard, Entries]]) -> None:
         """Remove shards from the index, and add others."""
-        numbers = [self._numbers.pop(path) for path in gone]
-        kept = ~np.isin(self._index[1]["shard"], numbers)
+        numbers, gone, shards = dict(self._numbers), list(gone), list(self.shards)
+        kept = ~np.isin(self._index[1]["shard"], [numbers.pop(path) for path in gone])
         keys, places = [self._index[0][kept]], [self._index[1][kept]]
-        for shard, entries in new:
+        for shard, entries in new:  # which are opened here: that may fail, or Ctrl-C may stop it
             rows = np.empty(len(entries), PLACE)
-            rows["shard"], rows["row"], rows["crc"] = len(self.shards), np.arange(len(entries)), entries["crc"]
+            rows["shard"], rows["row"], rows["crc"] = len(shards), np.arange(len(entries)), entries["crc"]
             keys.append(entries["key"])
             places.append(rows)
-            self._numbers[shard.path] = len(self.shards)
-            self.shards.append(shard)
+            numbers[shard.path] = len(shards)
+            shards.append(shard)
         all_keys, all_places = np.concatenate(keys), np.concatenate(places)
         order = np.argsort(all_keys, kind="stable")  # which merges sorted runs
-        self._index = all_keys[order], all_places[order]
+        # The shards first: other threads read without the lock, and follow the index to them.
+        self.shards, self._index, self._numbers = shards, (all_keys[order], all_places[order]), numbers
 
 
 class Session:
