@@ -459,3 +459,9 @@ def test_unlabelled_images_are_for_one_label(make: Make) -> None:
     images, labels = side_by_side(6, seed=1)
     with refused(InvalidInputError, "unlabelled", "several labels"):
         make().fit(images, labels, unlabelled=images)
+
+
+def test_labels_that_were_never_held_out_are_not_made_more_certain(make: Make) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)
+    clf = make(labels="multiple").fit(images, [["a"], ["b"], *[[]] * 10], verbose=0)
+    assert clf.history_.phases[0].temperature >= 1

@@ -153,3 +153,12 @@ def test_verbose_is_auto_or_a_level(verbose: object, level: int) -> None:
 def test_another_verbose_is_refused(value: object) -> None:
     with refused(InvalidInputError, f"`verbose={value!r}`", "'auto', 0, 1 or 2", "Pass verbose=0"):
         Console(value)
+
+
+@pytest.mark.parametrize("stream", [None, object()], ids=["none", "an object of the program"])
+def test_a_program_without_a_console_can_work(stream: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(sys, "stdout", None)
+    for verbose in (0, 1):
+        work(verbose)
+        Console(verbose).say("hello")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +192,32 @@ def test_a_store_without_room_is_an_error_and_loses_nothing(make: Make, batch: d
     with refused(tk.InvalidInputError, "could not be stored in 'values'", "set_limit"):
         tk.FeatureBatch(make(), store="values")({"image": batch["image"][9:]})
     assert tk.cache.info("values").size >= size
+
+
+def test_other_columns_are_not_changed(loaded: tk.TransferClassifier, photos: Path) -> None:
+    path = str(photos / "new" / "red.png")
+    columns: dict[str, Any] = {
+        "path": [path, None],
+        "hash": [b"a\0", b"b"],
+        "mixed": ["a", 1],
+        "large": [2**63, -1],
+        "boxes": [[1, 2, 3], [4]],
+        "pair": [[1, 2], [3, 4]],
+        "number": [1, 2],
+    }
+    answer = tk.PredictBatch(loaded, image="path")(columns)
+    for name, values in columns.items():
+        assert [list(value) if isinstance(value, np.ndarray) else value for value in answer[name].tolist()] == values
+    assert answer["number"].dtype.kind == "i"
+    missing = tk.PredictBatch(loaded, image="path")({"path": np.array([float("nan")], object)})
+    assert "path" in missing
+
+
+@pytest.mark.thorough
+def test_a_classifier_that_is_pickled_again_is_not_loaded_again(loaded: tk.TransferClassifier) -> None:
+    predict = tk.PredictBatch(loaded)
+    first = pickle.loads(pickle.dumps(predict))._source.get()
+    time.sleep(2.1)  # a saved file contains times, to two seconds
+    assert pickle.loads(pickle.dumps(predict))._source.get() is first
+    loaded.network_.weights[-1].assign(loaded.network_.weights[-1] + 1)
+    assert pickle.loads(pickle.dumps(predict))._source.get() is not first

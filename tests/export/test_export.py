@@ -337,6 +337,39 @@ def test_a_full_disk_is_an_error_that_names_the_path(
         loaded.export("pets", verbose=0)
 
 
+@pytest.mark.parametrize("name", ["pets", "pets.labels.json"])
+def test_a_move_that_fails_leaves_the_earlier_export(
+    name: str, loaded: tk.TransferClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded.export("pets", verbose=0)
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    Path("pets.labels.json").write_text("those of before")
+    before[Path("pets.labels.json")] = b"those of before"
+    replace = Path.replace
+
+    def fails(self: Path, target: Path) -> Path:
+        if "new" in self.parts and self.name == name:
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", fails)
+    with refused(tk.ExportError, "No space left"):
+        loaded.export("pets", verbose=0)
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.thorough
+def test_a_module_in_the_current_folder_is_not_run(
+    loaded: tk.TransferClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed("pets.tflite")
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    for module in ("numpy", "random"):
+        Path(f"{module}.py").write_text("open('was_run', 'w').close()\n")
+    loaded.export("pets.tflite", verbose=0)
+    assert not Path("was_run").exists()
+
+
 @pytest.mark.thorough
 def test_a_quantized_file_that_is_less_accurate_warns(
     loaded: tk.TransferClassifier, photos: Path, monkeypatch: pytest.MonkeyPatch

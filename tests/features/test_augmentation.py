@@ -9,7 +9,7 @@ import tensorflow as tf
 from helpers import refused
 
 import transferkit as tk
-from transferkit.features.augmentation import fixed_views
+from transferkit.features.augmentation import augmenter, fixed_views
 
 SIZE = (32, 32)
 layers = keras.layers
@@ -148,3 +148,13 @@ def test_fine_tuning_from_pixels_says_what_becomes_of_views(make, photos, capsys
 def test_live_augmentation_tells_of_views(make, photos, capsys):
     make(augmentation="light").fit(photos / "train", epochs=1)
     assert "views=8" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("count", [None, 2])
+def test_the_layer_of_the_user_stays_as_it_is(image, count):
+    for layer in (layers.RandomRotation(0.2), keras.Sequential([layers.RandomFlip(), layers.RandomContrast(0.2)])):
+        before = [variable.numpy() for variable in layer.variables]
+        assert before
+        fixed_views(layer, SIZE, count) if count else augmenter(layer, SIZE, 0)
+        after = [variable.numpy() for variable in layer.variables]
+        assert all(np.array_equal(*pair) for pair in zip(before, after, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -530,3 +531,15 @@ def test_a_class_that_would_be_forgotten_unseen_is_refused(
     assert selection_of(clf).images == 6
     clf.fine_tune(more[some], labels[some], validation=0, steps=1)
     assert "no images of the class 'red', which the classifier may forget" in capsys.readouterr().out
+
+
+@pytest.mark.thorough
+def test_runs_leave_no_graphs_behind(make: Make, small: Pictures) -> None:
+    from tensorflow.python.framework.func_graph import FuncGraph
+
+    clf, counts = make().fit(*small, verbose=0), []
+    for _ in range(3):
+        clf.fine_tune(steps=STEPS, validation=0, verbose=0)
+        gc.collect()
+        counts.append(sum(isinstance(one, FuncGraph) for one in gc.get_objects()))
+    assert counts[1] == counts[2]

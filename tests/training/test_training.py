@@ -381,6 +381,19 @@ def test_weights_that_a_callback_spoils_at_the_very_end_are_no_classifier(traine
     is_unchanged()
 
 
+def test_a_callback_that_stops_in_an_epoch_ends_it_after_that_batch() -> None:
+    class Stops(EachStep):
+        def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+            super().on_train_batch_end(batch, logs)
+            self.model.stop_training = batch == 1
+
+    stops = Stops()
+    outcome = train(head(), data(features()), None, settings(callbacks=[stops]))
+    assert stops.steps == 2
+    assert outcome.kept == 1
+    assert outcome.metrics["loss"][0] == pytest.approx(np.log(CLASSES), abs=0.2)
+
+
 class _SpoilsWhatIsNotTrained(keras.callbacks.Callback):
     """Sets the statistics of BatchNormalization to NaN, which no step of training touches."""
 

@@ -50,6 +50,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def _is_terminal(stream: object) -> bool:
+    """Whether a stream is one; programs without a console have None, and some put an object of their own there."""
+    return bool(getattr(stream, "isatty", bool)())
+
+
 class Bar:
     """A progress bar with a rate and the time left, on standard error.
 
@@ -60,7 +65,7 @@ class Bar:
     def __init__(self, title: str, total: float, unit: str, is_wanted: bool) -> None:
         console = rich.console.Console(file=sys.stderr)
         in_notebook = console.is_jupyter and find_spec("ipywidgets") is not None  # rich warns if these are missing
-        is_watched = sys.stderr.isatty() or in_notebook  # rich itself also trusts FORCE_COLOR
+        is_watched = _is_terminal(sys.stderr) or in_notebook  # rich itself also trusts FORCE_COLOR
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -69,7 +74,7 @@ class Bar:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            redirect_stdout=sys.stdout.isatty(),  # output to a file is left alone
+            redirect_stdout=_is_terminal(sys.stdout),  # output to a file is left alone
             disable=not is_wanted or not is_watched,
         )
         self._progress.add_task(title, total=total or None, rate=0.0)

@@ -11,7 +11,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 VARIABLE = "TRANSFERKIT_WEIGHTS"  # the environment variable that names a folder of weights files
@@ -132,14 +132,29 @@ def _flush_folder(folder: Path) -> None:
 def replacing_all(target: Path) -> Iterator[Path]:
     """A private folder for a new file or folder `target.name` and files beside it; at the end, they move into place.
 
-    The one of this name moves last. An existing folder is moved away first, so for a moment there is none.
+    The one of this name moves last. An existing folder is moved away first, so for a moment there is none. If a move
+    fails, everything is put back.
     """
-    with tempfile.TemporaryDirectory(prefix=".transferkit-", dir=target.parent) as temporary:
+    prefix = f".transferkit-{zlib.crc32(os.fsencode(target.name)):08x}-"
+    _remove_litter(target.parent, prefix)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as temporary:
         folder = Path(temporary, "new")
         folder.mkdir()
         yield folder
-        for made in sorted(folder.iterdir(), key=lambda path: path.name == target.name):
-            place = target.with_name(made.name)
-            if place.is_dir():
-                place.replace(Path(temporary, "old"))
-            made.replace(place)
+        with ExitStack() as undo:
+            for made in sorted(folder.iterdir(), key=lambda path: path.name == target.name):
+                _put_in_place(made, target.with_name(made.name), Path(temporary, f"old-{made.name}"), undo)
+            undo.pop_all()
+
+
+def _put_in_place(made: Path, place: Path, old: Path, undo: ExitStack) -> None:
+    """Move a file or folder to its place, and what is there to `old`; `undo` puts it back."""
+    if place.is_dir():
+        place.replace(old)
+        undo.callback(old.replace, place)
+    elif place.exists():
+        shutil.copy2(place, old)  # a file is replaced in one step, so that there always is one
+        undo.callback(old.replace, place)
+    else:
+        undo.callback(place.unlink, missing_ok=True)
+    made.replace(place)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from .._common.arguments import check_count
 from .._common.remote import located
@@ -80,7 +81,7 @@ class LoadedOnce:
         state = dict(vars(self), _classifier=None)
         if self._classifier is not None:
             state["_pickled"] = pickle.dumps(self._classifier)
-            state["_digest"] = hashlib.sha256(state["_pickled"]).hexdigest()
+            state["_digest"] = _digest(self._classifier)  # not of the pickle, which contains the time
         return state
 
 
@@ -119,8 +120,31 @@ def split_columns(batch: Batch, image: str, own: Iterable[str]) -> tuple[list[An
             f"The column {some_of(uneven)} of the batch is not as long as {image!r}: every column must hold one value per "
             f"image. Check what the engine hands over."
         )
-    are_names = any(isinstance(item, str) for item in items) and all(
-        isinstance(item, (str, type(None))) for item in items
-    )
+    kinds = bytes, bytearray, np.ndarray, Mapping, Image.Image
+    are_names = bool(items) and not any(isinstance(item, kinds) for item in items)
     kept = (name for name in batch if name != image or (are_names and name not in own))
-    return items, {name: np.asarray(batch[name]) for name in kept}
+    return items, {name: _column(batch[name]) for name in kept}
+
+
+def _column(values: npt.NDArray[Any] | Sequence[Any]) -> npt.NDArray[Any]:
+    """The same values as an array, of objects where any other would change them."""
+    if not isinstance(values, list):
+        return np.asarray(values)
+    kinds = {bool: "b", int: "iu", float: "f"}
+    types = set(map(type, values))
+    if len(types) == 1 and (kind := kinds.get(types.pop())) and (array := np.asarray(values)).dtype.kind in kind:
+        return array
+    return np.fromiter(values, object, len(values))
+
+
+def _digest(classifier: Any) -> str:
+    """The same for the same classifier, whenever it is pickled."""
+    digest = hashlib.sha256(repr(classifier.get_params()).encode())
+    fitted = vars(classifier).get("_fitted")
+    if fitted is not None:
+        network, typicality = fitted.network, fitted.typicality
+        known = typicality.to_bytes() if typicality is not None else b""
+        digest.update(repr((network.size, network.thresholds, fitted.classes.tolist())).encode() + known)
+        for weights in network.model.get_weights():
+            digest.update(np.ascontiguousarray(weights).tobytes())
+    return digest.hexdigest()

@@ -112,6 +112,10 @@ def run_openvino(path: Path) -> Run:
     return lambda pixels: model(pixels)[0]
 
 
+# With the import path of this process: `python -m` would also import from the current folder.
+LITERT = "import sys; sys.path[:] = {path!r}; from transferkit.export._litert import main; main(*sys.argv[1:])"
+
+
 def write_litert(job: Job, path: Path) -> None:
     """Runs in its own process: TensorFlow's converter leaks about 20 MB per conversion, and may crash."""
     with _saved_model(job) as folder:
@@ -119,8 +123,7 @@ def write_litert(job: Job, path: Path) -> None:
         if job.calibration is not None:
             np.save(photos, job.calibration)
         done = subprocess.run(
-            [sys.executable, "-m", "transferkit.export._litert", folder, path, str(job.quantize), photos],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            [sys.executable, "-c", LITERT.format(path=sys.path), folder, path, str(job.quantize), photos],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

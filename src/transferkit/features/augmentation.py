@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -148,7 +150,8 @@ def _follows_its_seeds(views: FixedViews, layer: Any, size: tuple[int, int]) -> 
     """Whether equal seeds give equal views, and different seeds different ones if the layer is random at all."""
     probe = np.random.default_rng(0).uniform(0, 255, (*size, 3)).astype(np.float32)
     drawn = [views.draw(probe, b"probe", view).tobytes() for view in (*range(8), 0)]
-    is_random = len({np.asarray(layer(probe[np.newaxis], training=True)).tobytes() for _ in range(8)}) > 1
+    with _unchanged(layer):
+        is_random = len({np.asarray(layer(probe[np.newaxis], training=True)).tobytes() for _ in range(8)}) > 1
     return drawn[0] == drawn[-1] and (len(set(drawn)) > 1 or not is_random)
 
 
@@ -158,13 +161,25 @@ def _layer(choice: object, size: tuple[int, int], seed: int) -> Any:
     if not isinstance(layer, keras.layers.Layer):
         rule = "must be None, 'light' or a Keras layer"
         raise bad_argument("augmentation", choice, rule, "Pass augmentation='light'")
-    shape = tuple(getattr(layer(tf.zeros((2, *size, 3)), training=True), "shape", ()))
+    with _unchanged(layer):
+        shape = tuple(getattr(layer(tf.zeros((2, *size, 3)), training=True), "shape", ()))
     if shape != (2, *size, 3):
         raise InvalidInputError(
             f"The augmentation turns images of shape {(*size, 3)} into {shape[1:]}: it must keep the shape. Leave out "
             f"layers that crop or resize."
         )
     return layer
+
+
+@contextmanager
+def _unchanged(layer: keras.layers.Layer) -> Iterator[None]:
+    """Restore the user's layer after a trial: each call draws from its generators."""
+    before = [(variable, variable.numpy()) for variable in layer.variables]
+    try:
+        yield
+    finally:
+        for variable, value in before:
+            variable.assign(value)
 
 
 def _in_scale(images: Any) -> Any:

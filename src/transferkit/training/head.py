@@ -102,9 +102,11 @@ def fit_head(
 
 
 def _unmeasured(codes: Codes, held_out: Indices) -> tuple[int, ...]:
-    """Classes without a held-out image, if any image is held out; with several labels per image, none."""
-    if codes.ndim > 1 or not len(held_out):
+    """Classes that have images, but no held-out one; none of them if no image is held out."""
+    if not len(held_out):
         return ()
+    if codes.ndim > 1:
+        return tuple(np.flatnonzero(codes.any(axis=0) & ~codes[held_out].any(axis=0)).tolist())
     return tuple(np.setdiff1d(codes, codes[held_out]).tolist())
 
 

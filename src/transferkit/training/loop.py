@@ -75,6 +75,8 @@ def train(loop: Loop, data: Data, validation: Data | None, settings: Settings) -
 def loop_for(model: keras.Model, settings: Settings, whole: keras.Model | None, strategy: Any) -> Loop:
     """The compiled steps on one device, or on those of a strategy, in whose scope the variables were created."""
     if strategy is None:
+        # One device has nothing to sum, and TensorFlow would keep the graph of the sum, and its model, for ever.
+        settings.optimizer._all_reduce_sum_gradients = list
         return Loop(model, settings, whole)
     from .distribution import MirroredLoop
 
@@ -150,6 +152,7 @@ class _Run:
         numbers = np.concatenate(list(self._steps(order, epoch)))
         self.bar.advance(0, title=f"{self.settings.title}, epoch {epoch} of {self.settings.epochs}")
         loss, correct = numbers[:, [LOSS, CORRECT]].sum(axis=0, dtype=np.float64).tolist()
+        order = order[: len(numbers) * self.settings.batch_size]  # a callback may have stopped the epoch
         logs = {"loss": loss / len(order), "accuracy": correct / len(order)}
         self._refuse_divergence(epoch, logs["loss"], numbers[:, LOSS], order)
         if self.validation is not None:
@@ -174,6 +177,8 @@ class _Run:
                 self.hooks.on_train_batch_end(number, {"loss": float(numbers[0, LOSS]) / len(images)})
             self.bar.advance(len(numbers))
             yield numbers
+            if self.shown.stop_training:  # a callback has set it
+                break
 
     def _record(self, epoch: int, logs: dict[str, float]) -> None:
         for name, value in logs.items():
