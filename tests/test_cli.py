@@ -7,6 +7,7 @@ import io
 import json
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,6 +79,21 @@ def test_predict_takes_paths_from_standard_input_in_chunks(
     assert [answer["path"] for answer in answers] == [new, *paths]
     assert set(answers[0]) == {"path", "label", "confidence"}
     assert calls == [4, 4, 4, 4, 3]
+
+
+@pytest.mark.thorough
+def test_each_command_names_what_it_skips(
+    fitted_once: Fitted, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(photos / "test", "test")
+    Path("test/red/broken.jpg").write_bytes(b"")
+    for given in (
+        ["evaluate", str(fitted_once[0]), "test"],
+        ["explain", str(fitted_once[0]), "test", "--figure", "shown.png"],
+        ["fit", "test", "new.keras", "--backbone", "TinyNet", "--weights", "none"],
+    ):
+        assert main([*given, "--on-bad-image", "skip"]) == 0
+        assert f"{Path('test/red/broken.jpg')}: the file is empty" in capsys.readouterr().err
 
 
 def test_predict_skips_what_cannot_be_read_and_names_it(

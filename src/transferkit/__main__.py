@@ -15,7 +15,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -118,6 +118,12 @@ def options(*names: str) -> list[str]:
     return [f"--{name.replace('_', '-')}" for name in names]
 
 
+def name_skipped(skipped: Mapping[str, str]) -> None:
+    """Say on standard error which photos were left out, and why."""
+    for path, reason in skipped.items():
+        print(f"transferkit: {path}: {reason}", file=sys.stderr)
+
+
 # ---- the commands ----
 
 
@@ -145,6 +151,7 @@ def fit(asked: Asked) -> None:
         clf.save(asked.model)  # kept even if fine_tune fails
         Console(asked.verbose if "verbose" in asked else 1).say(f"The classifier of fit is saved in {asked.model!r}.")
         clf.fine_tune(at=asked.fine_tune, **given(asked, "resume", *CALL))
+    name_skipped(clf.history_.skipped)
     clf.save(asked.model)
     print(clf.summary())
 
@@ -156,6 +163,7 @@ def evaluate(asked: Asked) -> None:
     evaluation = loaded(asked).evaluate(asked.data, **given(asked, "views", *CALL))
     if "html" in asked:
         evaluation.html(asked.html)
+    name_skipped(evaluation.predictions.skipped)
     print(evaluation)
 
 
@@ -170,8 +178,7 @@ def predict(asked: Asked) -> None:
         sys.stdout.flush()  # shows readers that it waits for paths
     for paths in chunks(paths_of(asked.images)):
         found = clf.predict(paths, **given(asked, "min_confidence", "views", *CALL))
-        for path, reason in found.skipped.items():
-            print(f"transferkit: {path}: {reason}", file=sys.stderr)
+        name_skipped(found.skipped)
         for one, row in zip(found, found.probabilities.astype(float).round(6).tolist(), strict=True):
             sure: Any = one.confidence  # with several labels per image a tuple, and so is the label
             rounded = [round(p, 6) for p in sure] if isinstance(sure, tuple) else round(sure, 6)
@@ -199,9 +206,9 @@ def explain(asked: Asked) -> None:
     if Path(asked.figure).suffix.lower() != ".png":
         raise bad_argument("--figure", asked.figure, "must end in .png", "Pass for example --figure explained.png")
     check_parent("--figure", Path(asked.figure))
-    loaded(asked).explain(list(paths_of(asked.images)), **given(asked, *CALL)).plot().savefig(
-        asked.figure, format="png"
-    )
+    found = loaded(asked).explain(list(paths_of(asked.images)), **given(asked, *CALL))
+    name_skipped(found.skipped)
+    found.plot().savefig(asked.figure, format="png")
 
 
 @command("Export a classifier to another runtime, and compare the two.",

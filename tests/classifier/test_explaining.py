@@ -214,6 +214,12 @@ def test_an_unknown_class_is_refused(clf: tk.TransferClassifier) -> None:
         clf.explain(PATTERNS[0][0], "dots")
 
 
+@pytest.mark.parametrize("label", [3.5, {"rings"}, [["rings"]]])
+def test_something_else_than_a_class_is_refused(clf: tk.TransferClassifier, label: Any) -> None:
+    with refused(tk.InvalidInputError, "`label="):
+        clf.explain(PATTERNS[0][0], label)
+
+
 def test_labels_must_be_one_for_each_image(clf: tk.TransferClassifier) -> None:
     with refused(tk.InvalidInputError, "one for each of the 3 images"):
         clf.explain(PATTERNS[0][:3], ["rings", "checks"])

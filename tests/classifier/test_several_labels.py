@@ -465,3 +465,11 @@ def test_labels_that_were_never_held_out_are_not_made_more_certain(make: Make) -
     images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)
     clf = make(labels="multiple").fit(images, [["a"], ["b"], *[[]] * 10], verbose=0)
     assert clf.history_.phases[0].temperature >= 1
+
+
+def test_a_table_without_a_column_for_a_class_is_refused(several: tk.TransferClassifier) -> None:
+    images, labels = side_by_side(6, seed=5)
+    table = pd.DataFrame(matrix(labels), columns=list(KINDS))
+    assert several.evaluate(images, table, verbose=0).classes.tolist() == list(KINDS)
+    with refused(InvalidInputError, "test data", "no column for the class 'red'"):
+        several.evaluate(images, table.drop(columns="red"), verbose=0)

@@ -283,10 +283,12 @@ def test_a_file_is_replaced_but_not_by_one_that_gives_other_probabilities(
 ) -> None:
     Path("pets").mkdir()
     Path("pets/saved_model.pb").touch()  # an older one, which the first export replaces
-    Path("pets/left_over").touch()
+    Path("pets/notes.md").touch()
     Path("pets.labels.json").write_text("old")
+    with refused(tk.InvalidInputError, "'pets'", "other files, which would be lost"):
+        loaded.export("pets", verbose=0)
+    Path("pets/notes.md").unlink()
     report = loaded.export("pets", verbose=0)
-    assert not Path("pets/left_over").exists()
     assert json.loads(report.labels_path.read_text())["labels"]
     before = Path("pets/saved_model.pb").read_bytes()
     replace_writer(monkeypatch, write_another)
@@ -356,6 +358,20 @@ def test_a_move_that_fails_leaves_the_earlier_export(
     with refused(tk.ExportError, "No space left"):
         loaded.export("pets", verbose=0)
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.thorough
+def test_the_labels_of_another_export_are_not_overwritten(
+    loaded: tk.TransferClassifier, make: Make, pictures: Any
+) -> None:
+    needed("pets.onnx")
+    labels = loaded.export("pets", verbose=0).labels_path
+    before = labels.read_text()
+    other = make().fit(pictures[0], np.char.add("not ", pictures[1].astype(str)), verbose=0)
+    with refused(tk.InvalidInputError, "'pets.labels.json'", "Choose another name"):
+        other.export("pets.onnx", verbose=0)
+    assert labels.read_text() == before
+    loaded.export("pets.onnx", verbose=0)  # has the same labels
 
 
 @pytest.mark.thorough

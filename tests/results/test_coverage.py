@@ -50,10 +50,18 @@ def test_a_share_is_above_0_to_1(coverage: Coverage, share: Any) -> None:
 def test_it_prints_as_a_table_and_becomes_a_data_frame(coverage: Coverage) -> None:
     lines = str(coverage).splitlines()
     assert lines[0].split() == ["min_confidence", "answered", "accuracy", "standard", "error"]
-    assert lines[2].split()[:3] == ["0.600", "1.000", "0.6000"]
+    assert lines[2].split()[:3] == ["0.600000", "1.000", "0.6000"]
     assert len(lines) == 2 + 3  # shares of 1, 0.8 and 0.6: others are no different
     assert coverage.to_dataframe().columns.tolist() == ["min_confidence", "coverage", "accuracy"]
     assert repr(coverage) == "<Coverage: 5 images, accuracy 0.6000, 0.6000 at 90 % coverage>"
+
+
+def test_a_printed_threshold_answers_what_its_row_says() -> None:
+    confidences = np.array([0.9999999, 0.9999997, 0.6299996, 0.1], np.float32)
+    lines = str(Coverage(confidences, np.ones(4, bool))).splitlines()[2:]
+    assert len(lines) == 3
+    for threshold, share, *_ in map(str.split, lines):
+        assert (confidences >= float(threshold)).mean() >= float(share)
 
 
 def test_it_is_drawn(coverage: Coverage) -> None:

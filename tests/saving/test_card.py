@@ -7,6 +7,7 @@ import pickle
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from helpers import refused, steady
 from hypothesis import given
@@ -83,7 +84,12 @@ def test_weights_of_a_file_are_not_called_those_of_the_record(tmp_path, pictures
     loaded = pickle.loads(pickle.dumps(clf))
     assert loaded.card() == card
     clf.save(tmp_path / "a.keras")
-    assert tk.TransferClassifier.load(tmp_path / "a.keras").weights == "pretrained"
+    loaded = tk.TransferClassifier.load(tmp_path / "a.keras")
+    assert loaded.weights == "file"
+    with refused(tk.WeightsError, "came from a file", "set_params(weights='PATH')"):
+        loaded.fit(*pictures, verbose=0)
+    again = loaded.set_params(weights=path).fit(*pictures, verbose=0)
+    assert np.array_equal(again.predict_proba(pictures[0]), clf.predict_proba(pictures[0]))
 
 
 @pytest.mark.thorough

@@ -543,3 +543,14 @@ def test_runs_leave_no_graphs_behind(make: Make, small: Pictures) -> None:
         gc.collect()
         counts.append(sum(isinstance(one, FuncGraph) for one in gc.get_objects()))
     assert counts[1] == counts[2]
+
+
+@pytest.mark.thorough
+def test_new_images_that_were_not_learned_from_are_mentioned(
+    make: Make, small: Pictures, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, labels = small
+    clf = make().fit(images[::2], labels[::2], verbose=0)
+    clf.fine_tune(images, labels, learning_rate=1.0, steps=STEPS)
+    assert selection_of(clf).kept == "before"
+    assert "has not learned from the" in capsys.readouterr().out

@@ -281,3 +281,12 @@ def test_processes_killed_at_random_moments(tmp_path: Path) -> None:
             assert start(folder, target).wait() == 0
             with np.load(target) as found:
                 assert all(np.array_equal(found[name], expected[name]) for name in expected.files)
+
+
+def test_a_head_that_is_solved_for_can_resume(make: Any, pictures: Any) -> None:
+    new = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    first = make().fit(*pictures, unlabelled=new, resume="run", verbose=0)
+    again = make().fit(*pictures, unlabelled=new, resume="run", verbose=0)
+    assert all(np.array_equal(*pair) for pair in zip(weights(first), weights(again), strict=True))
+    with refused(tk.InvalidInputError, "unlabelled images"):
+        make().fit(*pictures, unlabelled=new[:3], resume="run", verbose=0)

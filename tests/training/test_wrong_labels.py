@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from drawing import drawn
+from drawing import drawn, write_png
 from helpers import refused
 
 import transferkit as tk
@@ -155,3 +156,19 @@ def test_counts_are_whole(fitted: tk.TransferClassifier, photos: Any, count: Any
         fitted.neighbours(photos / "new", k=count)
     with refused(tk.InvalidInputError, "`n="):
         fitted.suspicious_labels(count)
+
+
+def test_a_class_whose_photos_are_gone_is_left_out(make: Any, tmp_path: Path) -> None:
+    images, labels = drawn(6, seed=2)
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        write_png(tmp_path / "photos" / str(label) / f"{number}.png", image)
+    clf = make().fit(tmp_path / "photos", verbose=0)
+    gone = str(labels[0])
+    shutil.rmtree(tmp_path / "photos" / gone)
+    (found,) = clf.neighbours(images[:1], k=12, verbose=0)
+    assert len(found) == 12
+    assert gone not in {one.label for one in found}
+    assert gone not in {one.label for one in clf.suspicious_labels(12, verbose=0)}
+    shutil.rmtree(tmp_path / "photos")
+    with refused(tk.InvalidInputError, "can be read"):
+        clf.neighbours(images[:1], verbose=0)

@@ -30,6 +30,9 @@ WeightsChoice = str | Path | None
 Source = Path | Remote | WeightsFile | Loader | None
 
 
+UNKNOWN_FILE = "file"  # `weights` of a loaded classifier, in place of a path
+
+
 def check_weights(record: Backbone, choice: object, size: tuple[int, int]) -> Source:
     """Resolve a classifier's `weights` argument for this backbone; nothing is downloaded yet.
 
@@ -41,6 +44,11 @@ def check_weights(record: Backbone, choice: object, size: tuple[int, int]) -> So
         return None
     if not isinstance(choice, (str, os.PathLike)):
         raise bad_argument("weights", choice, RULE, "Pass one of these")
+    if choice == UNKNOWN_FILE:
+        raise WeightsError(
+            "The weights of the backbone came from a file whose path is not stored in the saved classifier: to train with "
+            "them again, the file is needed. Pass its path: clf.set_params(weights='PATH')."
+        )
     if choice not in ("pretrained", "imagenet"):
         place = located(choice)
         return place if isinstance(place, Remote) else _existing(place)

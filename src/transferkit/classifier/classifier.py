@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial, wraps
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import keras
@@ -177,7 +178,8 @@ class TransferClassifier(Estimator):
         backbone: a name from `list_backbones` or of a family (``"ResNet"`` is ResNet50; `repr` shows which), in any
             case, or a record. `load` finds backbones by name: register your own records (`register_backbone`).
         weights: ``"pretrained"`` (those of the backbone's record), ``"imagenet"`` (the same, but an error
-            if they were not trained on ImageNet), the path of a weights file, or None (random).
+            if they were not trained on ImageNet), the path of a weights file, or None (random). After `load` it is
+            ``"file"`` instead of a path, which is not saved: set it to a path before you call `fit` again.
         input_size: None = the backbone's default, an int, or (height, width) in pixels.
         resize: how images of another aspect ratio are fitted to the input size: ``"squash"`` = each side is scaled
             independently; ``"crop"`` = the shorter side is scaled to fit, and the centre is cropped; ``"pad"`` = the
@@ -369,7 +371,9 @@ class TransferClassifier(Estimator):
         network = _on_one_device(network, options)
         history = History((recorded(phase, checked),))
         split = checked.split
-        arguments = self.weights, chosen_seed, seed, dropout, weight
+        # A path as it is in any folder: the current one may change.
+        own = isinstance(source, Path) and self.weights not in ("pretrained", "imagenet")
+        arguments = str(source) if own else self.weights, chosen_seed, seed, dropout, weight
         fitted = Fitted(network, images.classes, *arguments, known, split, read.share, typicality)
         self._become(fitted, history, checked.report)
         return self
@@ -471,6 +475,11 @@ class TransferClassifier(Estimator):
             network = fitted.network.copy()  # other threads keep predicting with the previous classifier
             phase, learned, typicality = tune(
                 network, network.cut_at(at), checked.split, weight, options, tuning, selects
+            )
+        new = int((~np.isin(checked.split.keys[0], fitted.known)).sum())
+        if new and not phase.kept and phase.selection is not None and phase.selection.folds:
+            options.console.say(
+                f"The classifier has not learned from the {new:,} images that are new to it: call fit with all images."
             )
         tuned = replace(fitted, network=_on_one_device(network, options))
         if phase.kept:
@@ -620,7 +629,7 @@ class TransferClassifier(Estimator):
     def _features_of_fit(self, fitted: Fitted, split: Split, console: Console) -> tuple[Split, npt.NDArray[np.float32]]:
         """The training images that can still be read, which must not have changed, and their features `(n, d)`."""
         store = open_store(self.cache, lenient=True)
-        split = images_of_fit(split.without_validation(), store, console, skip=True).split
+        split = images_of_fit(split.without_validation(), store, console, skip=True, all_classes=False).split
         return split, self._features(fitted, split.training.images, console)
 
     def coverage(
@@ -868,7 +877,7 @@ class TransferClassifier(Estimator):
             names = "resize", "dropout", "precision", "seed"
             options: dict[str, Any] = {name: getattr(manifest, name) for name in names}
             options["labels"] = "auto" if manifest.thresholds is None else "multiple"
-            clf = cls(record.name, weights=manifest.weights_choice, input_size=size, **options)
+            clf = cls(record.name, weights=manifest.weights, input_size=size, **options)
             clf._restore(saved, record)
         return clf
 

@@ -8,7 +8,7 @@ maps, and also suits backbones that average their maps themselves. Transformers 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import keras
@@ -36,11 +36,11 @@ def label_codes(label: Label | Sequence[Label | None] | None, classes: npt.NDArr
     """
     code_of: dict[Any, int] = {None: -1} | {name: code for code, name in enumerate(classes.tolist())}
     is_one = label is None or isinstance(label, (str, int, np.generic))
-    names: list[Any] = [label] * count if is_one else list(label)  # type: ignore[arg-type]
-    if len(names) != count:
+    names: Any = [label] * count if is_one else label
+    if not isinstance(names, (Sequence, np.ndarray)) or len(names) != count:
         rule = f"must be one class, or one for each of the {count} images"
         raise bad_argument("label", label, rule, "Leave it out to explain the most probable class")
-    if unknown := [name for name in names if name not in code_of]:
+    if unknown := [name for name in names if not isinstance(name, Hashable) or name not in code_of]:
         rule = "is not a class that the classifier knows"
         raise bad_argument("label", unknown[0], rule, f"Its classes are {some_of(classes.tolist(), 10)}")
     return np.array([code_of[name] for name in names], np.int64)

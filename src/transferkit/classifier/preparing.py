@@ -168,18 +168,20 @@ def images_to_tune_on(
     return check(read, inspection, fitted.split_seed, options.console, fitted.known)
 
 
-def images_of_fit(split: Split, store: Store | None, console: Console, skip: bool) -> CheckedImages:
+def images_of_fit(
+    split: Split, store: Store | None, console: Console, skip: bool, all_classes: bool = True
+) -> CheckedImages:
     """The images of `fit` that can still be read, with the same split; none may have changed.
 
     Raises:
-        InvalidInputError: images have changed, or a class has none left.
+        InvalidInputError: images have changed, or a class (with `all_classes`), or every class has none left.
         ImageReadError: images can no longer be read. Not with `skip`.
     """
     inspection = reread(split.all_images, store, console, skip)
     skipped = inspection.reasons(split.all_images)
     if skipped:
         console.say(f"Images of fit that can no longer be read: {len(skipped):,}.")
-    return CheckedImages(split.again(inspection.readable(), inspection.keys), None, skipped)
+    return CheckedImages(split.again(inspection.readable(), inspection.keys, all_classes), None, skipped)
 
 
 def validation_of(validation: Validation, count: int, may_fold: bool) -> Validation:

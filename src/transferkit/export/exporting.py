@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from .._common.files import replacing_all
 from .._common.sharing import ignoring
-from ..errors import ExportError, first_line
+from ..errors import ExportError, bad_argument, first_line
 from ..images import Codes, Pixels, Resizing
 from ..results import ExportReport
 from .formats import Format, Job, Run, compiled
@@ -46,6 +46,7 @@ def export(
         thresholds: with several labels per image, the probability from which each label is given; else None.
 
     Raises:
+        InvalidInputError: the labels of another export, or a file of the user, would be overwritten.
         ExportError: the model cannot be converted, the result gives other probabilities, or it cannot be written.
     """
     description = {"labels": classes.tolist(), "input_size": list(resizing.size), "resize": resizing.rule}
@@ -53,6 +54,10 @@ def export(
         description["thresholds"] = thresholds.tolist()
     job = Job(model, description, quantize, calibration)
     labels = target.with_name(f"{target.stem if kind.ending else target.name}.labels.json")
+    text = json.dumps(job.description, ensure_ascii=False)
+    if labels.exists() and not target.exists() and labels.read_text("utf-8", "replace") != text:
+        rule = f"would overwrite {labels.name!r}, which is not a part of an earlier {target.name!r}"
+        raise bad_argument("path", str(target), rule, "Choose another name")
     classifier = compiled(model).get_concrete_function()
     try:
         with replacing_all(target) as folder:
@@ -61,7 +66,7 @@ def export(
                 kind.write(job, file)
                 figures = _compare(classifier, kind.run(file), photos, thresholds)
             size = sum(part.stat().st_size for part in folder.rglob("*") if part.is_file())
-            (folder / labels.name).write_text(json.dumps(job.description, ensure_ascii=False), encoding="utf-8")
+            (folder / labels.name).write_text(text, encoding="utf-8")
             report = ExportReport(target, labels, kind.name, quantize, **figures, size=size, note=photos.note)
             _judge(report)
     except OSError as error:

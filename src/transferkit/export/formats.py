@@ -203,13 +203,18 @@ def check_target(path: object, quantize: object) -> tuple[Path, Format]:
     return target, kind
 
 
+# What TensorFlow writes into the folder of a SavedModel.
+OF_SAVED_MODELS = {"saved_model.pb", "fingerprint.pb", "keras_metadata.pb", "variables", "assets", "assets.extra"}
+
+
 def _check_place(target: Path, kind: Format) -> None:
     check_parent("path", target)
     wants_folder = kind is SAVED_MODEL
     if target.exists() and target.is_dir() != wants_folder:
         rule = "is a file: a SavedModel is a folder" if wants_folder else f"is a folder: {kind.name} is a file"
         raise bad_argument("path", str(target), rule, "Choose another name")
-    if wants_folder and target.exists() and any(target.iterdir()) and not (target / "saved_model.pb").is_file():
+    found = {path.name for path in target.iterdir()} if wants_folder and target.exists() else set()
+    if found and (found - OF_SAVED_MODELS or "saved_model.pb" not in found):
         rule = "is a folder with other files, which would be lost"
         raise bad_argument("path", str(target), rule, "Choose the name of a folder that does not exist")
 

@@ -72,6 +72,8 @@ def read_labelled(
         raise InvalidInputError(f"The {what} holds no images: at least one is needed. Check what you pass.")
     if names is not None and len(raw):
         raw = named_labels(raw, names)
+    if classes is not None and rows is not None and names is not None:
+        _refuse_missing_columns(classes, names, what)
     classes = class_names(raw, names) if classes is None else classes
     codes = encode(raw, classes, what) if rows is None else encode_sets(rows, raw, classes, what)
     labelled = LabelledImages(images, codes, classes)
@@ -105,6 +107,15 @@ def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, ob
             f"Pass labels=[...], or a folder with one folder per class."
         )
     return images, [] if labels is None else labels, names
+
+
+def _refuse_missing_columns(classes: npt.NDArray[Any], names: Sequence[str], what: str) -> None:
+    """Require a column for each class: in a table of several labels, a missing one does not mean that no image has it."""
+    if lacking := [str(name) for name in classes.tolist() if str(name) not in set(map(str, names))]:
+        raise InvalidInputError(
+            f"The {what} has no column for the class {some_of(lacking)}: a table needs a column of 0 and 1 for each class. "
+            f"Add it, or pass a list of names for each image."
+        )
 
 
 def read_images(images: object, lenient: bool = False) -> Images:

@@ -186,11 +186,12 @@ class Split(NamedTuple):
                 f"were. Put them back, or call fit again; fine_tune also takes other data."
             )
 
-    def again(self, readable: Indices, keys: npt.NDArray[np.uint8]) -> Split:
+    def again(self, readable: Indices, keys: npt.NDArray[np.uint8], all_classes: bool = True) -> Split:
         """The same without images that can no longer be read.
 
         Args:
             readable, keys: as for `TrainingData.split`, for `all_images` as they are now.
+            all_classes: whether every class needs an image that can be read, or only one of them.
 
         Raises:
             InvalidInputError: images have changed, or no image of a class can be read.
@@ -198,7 +199,8 @@ class Split(NamedTuple):
         self.refuse_changed(readable, keys)
         count = len(self.training)
         rows, others = readable[readable < count], readable[readable >= count] - count
-        TrainingData(self.training, self.validation, 0.0).refuse_lost(rows, others)
+        if all_classes or not len(rows):
+            TrainingData(self.training, self.validation, 0.0).refuse_lost(rows, others)
         training, validation = self.training.subset(rows), self.validation and self.validation.subset(others)
         positions = self.rows[0][rows], self.rows[1][others]
         return Split(training, validation, positions, (self.keys[0][rows], self.keys[1][others]))

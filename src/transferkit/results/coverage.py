@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,7 +80,8 @@ class Coverage(Printed):
         for index in dict.fromkeys(map(self._index, SHOWN)):
             share, accuracy = self.coverage[index], self.accuracy[index]
             error = np.sqrt(accuracy * (1 - accuracy) / (share * self.images))
-            rows.append([f"{self.thresholds[index]:.3f}", f"{share:.3f}", f"{accuracy:.4f}", f"{error:.4f}"])
+            threshold = math.floor(1e6 * self.thresholds[index]) / 1e6  # rounded up, it would leave out its own image
+            rows.append([f"{threshold:.6f}", f"{share:.3f}", f"{accuracy:.4f}", f"{error:.4f}"])
         return "", (["min_confidence", "answered", "accuracy", "standard error"], rows), ""
 
     def __repr__(self) -> str:

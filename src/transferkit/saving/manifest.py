@@ -68,11 +68,6 @@ class Manifest:
             )
         return text
 
-    @property
-    def weights_choice(self) -> str | None:
-        """`weights` as the constructor takes it: the file that a path named need not exist here."""
-        return "pretrained" if self.weights == "file" else self.weights
-
     def class_weight_choice(self) -> ClassWeight:
         """`class_weight` as `fit` takes it: JSON has no dict with numbers for keys."""
         pairs = self.class_weight

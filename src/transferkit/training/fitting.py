@@ -60,9 +60,14 @@ def solve_head(
     folds, n_classes = split.folds(FOLDS, options.seed), len(split.training.classes)
     known = features, shown, data.codes, image_weights(weights, data.codes), folds
     head, selection = fit_head(*known, n_classes, options.console), None
-    if unlabelled is not None and len(rows := new_rows(unlabelled, split)):
-        others = np.asarray(unlabelled.values[0][rows], np.float32) * np.float32(network.feature_scale)
-        head, selection = learn_unlabelled(head, *known, others, options.console)
+    if unlabelled is not None:
+        rows = new_rows(unlabelled, split)
+        if len(rows) and head.fold_heads:
+            others = np.asarray(unlabelled.values[0][rows], np.float32) * np.float32(network.feature_scale)
+            head, selection = learn_unlabelled(head, *known, others, options.console)
+        else:
+            why = "each can be read and is new" if not len(rows) else "a class has two different images"
+            options.console.say(f"The unlabelled images are not used: that takes images of which {why}.")
     head = calibrated(head, data.codes, folds)
     if head.unmeasured and in_folds:
         names = split.training.classes[list(head.unmeasured)].tolist()

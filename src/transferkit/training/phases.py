@@ -58,7 +58,8 @@ def train_head(
     weights = class_weights(class_weight, data.codes, split.training.classes)
     if options.folder is not None:
         arguments = _arguments(cut, network, options, None, in_folds)
-        options.folder.begin(arguments, _data_facts(network, split, weights))
+        new = {} if others is None else {"unlabelled images": digest(others.inspection.keys)}
+        options.folder.begin(arguments, _data_facts(network, split, weights) | new)
     if options.solves and is_solvable(data.values):
         if options.strategy is not None:
             options.console.say(

@@ -37,16 +37,14 @@ def learn_unlabelled(
     folds: Indices,
     unlabelled: Array,
     console: Console,
-) -> tuple[Head, Selection | None]:
+) -> tuple[Head, Selection]:
     """A head that also learns from `unlabelled`, if its out-of-fold loss is lower; else `head` unchanged.
 
-    The other arguments are those from which `fit_head` made `head`.
+    The other arguments are those from which `fit_head` made `head`, which must have heads of folds.
 
     Args:
         unlabelled: float32 `(m, d)`.
     """
-    if not head.fold_heads:
-        return head, None
     views = len(features) // len(codes)
     weights, codes_of_all, folds_of_all = (np.tile(array, views) for array in (weights, codes, folds))
     taught: Callable[..., tuple[Array, Array]] = _Teacher(unlabelled, head.bias.size, head.strength)
