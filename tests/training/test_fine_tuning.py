@@ -69,7 +69,7 @@ def test_it_needs_no_arguments(make: Make, small: Pictures, capsys: pytest.Captu
     selection, phase = selection_of(clf), clf.history_.phases[-1]
     assert phase.first_layer == "stage2_conv"
     assert (selection.images, selection.folds) == (9, 5)
-    assert selection.kept in ("before", "half-way", "tuned")
+    assert selection.kept in ("before", "half-way", "three-quarters", "tuned")
     assert phase.kept == phase.epochs == (0 if selection.kept == "before" else 25)  # 400 steps would be 400 epochs
     assert f"fine_tune: {selection}" in capsys.readouterr().out.splitlines()
     clf.save(tmp_path / "a.keras")
@@ -404,12 +404,13 @@ BEFORE *= best_factor(BEFORE, CODES)  # the lowest loss that a factor can give i
     [
         ({"tuned": logits(3), "half-way": logits(2)}, "tuned"),
         ({"tuned": logits(2), "half-way": logits(3)}, "half-way"),
+        ({"tuned": logits(1.5), "three-quarters": logits(3, 1), "half-way": logits(3, 2)}, "three-quarters"),
         ({"tuned": logits(2, 1), "half-way": logits(2, 2)}, "tuned"),  # half-way is better by a third of an error
         ({"tuned": logits(0.2), "half-way": logits(0.4)}, "before"),
         ({"tuned": BEFORE, "half-way": BEFORE}, "before"),
         ({"tuned": logits(0.9, 7), "half-way": logits(0.8, 8)}, "before"),
     ],
-    ids=["better", "half-way is better", "a tie", "worse", "the same", "noise"],
+    ids=["better", "half-way is better", "a tie of two points", "a tie", "worse", "the same", "noise"],
 )
 def test_what_is_better_is_kept(candidates: dict[str, npt.NDArray[np.float32]], kept: str) -> None:
     selection, factor = select(BEFORE, candidates, CODES, 5)
@@ -419,6 +420,24 @@ def test_what_is_better_is_kept(candidates: dict[str, npt.NDArray[np.float32]], 
         assert factor == 1
     else:
         assert selection.loss < selection.loss_before - 0.5 * selection.error
+
+
+@pytest.mark.thorough
+def test_what_is_kept_is_on_the_line_from_the_previous_network_to_the_tuned_one(
+    make: Make, small: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = {"before": 0.0, "half-way": 0.5, "three-quarters": 0.75, "tuned": 1.0}
+    found = {}
+    for kept in shares:
+        chosen = Selection(kept, 1.0, 0.9, 0.1, 0.5, 0.6, 6, 0), 1.0
+        monkeypatch.setattr(tuning, "select", lambda *_, chosen=chosen: chosen)
+        clf = make().fit(*small, validation=drawn(2, seed=8), verbose=0)
+        found[kept] = weights_of(clf.fine_tune(steps=STEPS, verbose=0))
+    assert changed(found["before"], found["tuned"])
+    for kept, share in shares.items():
+        for name, first in found["before"].items():
+            expected = (1 - share) * first + share * found["tuned"][name]
+            assert found[kept][name] == pytest.approx(expected, abs=1e-6), (kept, name)
 
 
 def test_a_temperature_brings_the_lowest_loss_within_its_limits() -> None:

@@ -403,10 +403,10 @@ class TransferClassifier(Estimator):
 
         The values before `at` are computed once per image and stored. Layers before `at` stay frozen, as do all
         statistics of BatchNormalization, whose gamma and beta are trained from `at` on. The loss of the tuned network,
-        and of the point half-way between it and the previous classifier (Wortsman et al., 2022), is compared with that
-        of the previous classifier, on images that were not trained on. The better of the two, in a tie the tuned one, is
-        kept if its gain is more than half of its standard error; its logits are then multiplied by the number, 0.5 to
-        2, that gives the lowest loss (Guo et al., 2017). ``history_.phases[-1].selection`` has the figures.
+        and of the points half and three quarters of the way to it (Wortsman et al., 2022), is compared with that of the
+        previous classifier, on images that were not trained on. The best of them, in a tie the one nearest to the tuned
+        network, is kept if its gain is more than half of its standard error; its logits are then multiplied by the number,
+        0.5 to 2, that gives the lowest loss (Guo et al., 2017). ``history_.phases[-1].selection`` has the figures.
 
         Args:
             data: None = the images of `fit`, split as they were, which must not have changed; or data in any form

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 KEPT = {
     "before": "the previous classifier",
     "half-way": "the half-way point between the previous network and the tuned one",
+    "three-quarters": "the point three quarters of the way from the previous network to the tuned one",
     "tuned": "the tuned network",
     "labelled": "the head trained on the labelled images alone",
     "unlabelled": "the head trained on the unlabelled images too",
@@ -35,8 +36,9 @@ class Selection:
     """How `fine_tune` chose between its result and the previous classifier, or `fit` whether to use unlabelled images.
 
     Attributes:
-        kept: ``"tuned"``, ``"half-way"`` (each weight the mean of before and after) or ``"before"``; in `fit`
-            ``"unlabelled"`` or ``"labelled"``, by the images that the head was trained on.
+        kept: ``"tuned"``, ``"three-quarters"`` or ``"half-way"`` (each weight that far from its value before to the
+            tuned one) or ``"before"``; in `fit` ``"unlabelled"`` or ``"labelled"``, by the images that the head was
+            trained on.
         loss_before, loss: mean cross-entropy of the previous classifier, and of the candidate that was compared with
             it; each with its logits multiplied by the number that gives the lowest loss.
         error: the standard error of the difference between the two, paired by image.

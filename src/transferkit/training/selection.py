@@ -1,9 +1,9 @@
 """Whether a tuned network is better than the previous one, measured on images that neither was trained on.
 
-Epochs are not compared: with few images, the best of many epochs is the luckiest one. There are two candidates, the
-tuned network and the point half-way between it and the previous one (Wortsman et al., 2022, "WiSE-FT"). The gain in
-loss, image by image, is compared with its standard error. If neither candidate is clearly better, the tuned network is
-preferred: runs in folds are shorter than the final one, which makes the half-way point look better than it is.
+Epochs are not compared: with few images, the best of many epochs is the luckiest one. The candidates are the tuned network
+and two points on the line from the previous one to it (Wortsman et al., 2022, "WiSE-FT"). The gain in loss, image by
+image, is compared with its standard error. Of candidates of which none is clearly better, the one nearest to the tuned
+network is preferred: runs in folds are shorter than the final one, which makes the other points look better than they are.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from .scores import Scores, best_factor
 
 # A gain must be more than this many of its standard errors.
 ERRORS = 0.5
+
+# How far each candidate is from the previous network (0) to the tuned one (1); of two that are as good, the first is kept.
+SHARES = {"tuned": 1.0, "three-quarters": 0.75, "half-way": 0.5}
 
 
 def select(

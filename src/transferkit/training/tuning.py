@@ -29,10 +29,10 @@ from .recipe import (
     peak_rate,
     runs_for,
 )
-from .selection import select
+from .selection import SHARES, select
 from .steps import Data, Inference, Settings
 
-Logits = Mapping[str, npt.NDArray[np.float32]]  # "before", "tuned" and "half-way" -> (n, n_classes)
+Logits = Mapping[str, npt.NDArray[np.float32]]  # "before", or a name in SHARES -> (n, n_classes)
 
 
 def tuning_settings(
@@ -134,7 +134,7 @@ class TuningRun:
         weights = image_weights(self.settings.class_weights, data.codes)
         head = fit_head(features, features, data.codes, weights, folds, n_classes, self.settings.console)
         head = calibrated(head, data.codes, folds)
-        found = {name: np.zeros((len(data), n_classes), np.float32) for name in ("before", "tuned", "half-way")}
+        found = {name: np.zeros((len(data), n_classes), np.float32) for name in ("before", *SHARES)}
         runs = sorted(head.fold_heads)[: runs_for(len(data))]
         for fold in runs:
             inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
@@ -179,23 +179,26 @@ class TuningRun:
         self.dense.bias.assign(head[1])
 
     def _candidates(self, measured: Data, start: State) -> Logits:
-        """Logits of the tuned network, whose state is in the model, and of the point half-way to `start`."""
-        tuned, logits = state_of(self.model), {"tuned": self.loop.logits(measured)}
-        _take_mean(start, tuned)
-        logits["half-way"] = self.loop.logits(measured)
+        """Logits at each point between `start` and the tuned network, whose state is in the model."""
+        tuned, logits = state_of(self.model), {}
+        for name, share in SHARES.items():
+            _take_point(start, tuned, share)
+            logits[name] = self.loop.logits(measured)
         restore(tuned)
         return logits
 
     def _take(self, start: State, chosen: _Choice) -> None:
         """Put the chosen state into the model, with its logits multiplied by the factor."""
-        if chosen.selection.kept == "before":
+        kept = chosen.selection.kept
+        if kept == "before":
             restore(start)
-        elif chosen.selection.kept == "half-way":
-            _take_mean(start, state_of(self.model))
+        else:
+            _take_point(start, state_of(self.model), SHARES[kept])
         scale_logits(self.dense, chosen.factor)
 
 
-def _take_mean(start: State, end: State) -> None:
-    """Set each variable to the mean of its two values; one that is not a float keeps the later value."""
+def _take_point(start: State, end: State, share: float) -> None:
+    """Set each variable to this share of the way from its first value to the last; one that is not a float, to the last."""
     for (variable, first), (_, last) in zip(start, end, strict=True):
-        variable.assign((first + last) / 2 if np.issubdtype(first.dtype, np.floating) else last)
+        between = share < 1 and np.issubdtype(first.dtype, np.floating)
+        variable.assign((1 - share) * first + share * last if between else last)
