@@ -24,7 +24,7 @@ import transferkit as tk
 from transferkit.network.extractor import FeatureExtractor
 from transferkit.saving import writing
 from transferkit.training import tuning
-from transferkit.training.solver import HeadSolver
+from transferkit.training.head import HeadSolver
 
 IMAGES, LABELS = drawn(4, seed=3)
 TWO = LABELS != "red"

@@ -12,7 +12,7 @@ from drawing import drawn
 
 import transferkit as tk
 from transferkit.training import head as heads
-from transferkit.training.calibration import calibrated
+from transferkit.training.head import calibrated
 from transferkit.training.scores import Scores
 
 

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 import transferkit as tk
 from transferkit.results import Phase
-from transferkit.training.solver import HeadSolver
+from transferkit.training.head import HeadSolver
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -14,15 +14,13 @@ from ..errors import some_of
 from ..features import Extraction, StoredValues, Values
 from ..images import Indices, Split, image_weights, trained_on
 from ..network import Cut, Network
-from .calibration import best_thresholds, calibrate, calibrated, cross_fitted
-from .head import fit_head, head_of_strength
+from .head import Array, calibrated, cross_fitted, fit_head, head_of_strength
 from .inputs import unit_scale
 from .loop import TrainingResult, loop_for, train
 from .options import FitOptions
 from .pseudo_labels import learn_unlabelled
 from .recipe import FOLDS
-from .scores import Scores
-from .solver import Array
+from .scores import Scores, best_thresholds, calibrate
 from .steps import Data, Settings
 
 # Features of more bytes than this are not copied into memory at once, so the head is trained by steps.

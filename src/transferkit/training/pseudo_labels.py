@@ -16,10 +16,9 @@ import numpy.typing as npt
 from .._common.console import Console
 from ..images import Codes, Indices
 from ..results import Selection
-from .head import Head
+from .head import Array, Head, HeadSolver, center_of
 from .scores import Scores
 from .selection import select
-from .solver import Array, HeadSolver, center_of
 
 ROUNDS = 5
 SHARE = 0.9  # of the unlabelled images, in the last round

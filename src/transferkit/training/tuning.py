@@ -14,9 +14,8 @@ import numpy.typing as npt
 from ..images import Codes, Indices, image_weights
 from ..network import Cut
 from ..results import Selection
-from .calibration import best_thresholds, calibrated, scale_logits
 from .checkpoints import RunFolder
-from .head import fit_head, head_of_strength
+from .head import calibrated, fit_head, head_of_strength
 from .loop import State, TrainingResult, loop_for, restore, state_of, train
 from .optimizer import LayerwiseAdam, WarmUpCosine
 from .options import FitOptions, Tuning
@@ -29,6 +28,7 @@ from .recipe import (
     peak_rate,
     runs_for,
 )
+from .scores import best_thresholds, scale_logits
 from .selection import SHARES, select
 from .steps import Data, Inference, Settings
 
