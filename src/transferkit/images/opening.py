@@ -99,7 +99,7 @@ def reading(name: str, data: bytes = b"") -> Iterator[None]:
     `data` is the bytes of the file, which show whether it is truncated.
     """
     try:
-        with ignoring(module=r"PIL\."), _handled:
+        with _quiet:
             yield
     except Exception as error:  # the parsers raise all sorts of errors
         known = _format_of(data) or "image"
@@ -113,16 +113,17 @@ def reading(name: str, data: bytes = b"") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _null_handler() -> Iterator[None]:
+def _without_messages() -> Iterator[None]:
     logger, handler = logging.getLogger("PIL"), logging.NullHandler()
-    logger.addHandler(handler)
+    logger.addHandler(handler)  # otherwise, Python prints its errors if the user has not set up logging
     try:
-        yield
+        with ignoring(module=r"PIL\."):
+            yield
     finally:
         logger.removeHandler(handler)
 
 
-_handled = Shared(_null_handler)  # otherwise, Python prints Pillow's errors if the user has not set up logging
+_quiet = Shared(_without_messages)
 
 
 def _format_of(data: bytes) -> str | None:
