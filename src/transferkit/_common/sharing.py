@@ -16,7 +16,7 @@ class Shared:
     """A context that any number of threads may be in: it is entered by the first one, and left by the last."""
 
     def __init__(self, make: Callable[[], AbstractContextManager[Any]]) -> None:
-        self._make, self._lock, self._inside = make, threading.Lock(), list[int]()
+        self._make, self._lock, self._inside = make, threading.Lock(), 0
         self._context: AbstractContextManager[Any] | None = None
 
     def __enter__(self) -> None:
@@ -24,11 +24,11 @@ class Shared:
             if not self._inside:
                 self._context = self._make()
                 self._context.__enter__()
-            self._inside.append(threading.get_ident())
+            self._inside += 1
 
     def __exit__(self, *error: object) -> None:
         with self._lock:
-            self._inside.pop()
+            self._inside -= 1
             if not self._inside and self._context is not None:
                 self._context.__exit__(None, None, None)
 
@@ -45,9 +45,10 @@ _filters = Shared(warnings.catch_warnings)
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let NumPy and scikit-learn use one thread: more would compete with those of TensorFlow.
+    """Let NumPy and scikit-learn use one thread: more would compete with TensorFlow's threads.
 
-    For one thread after the other: threadpoolctl restores what it found, which must not be the limit of another one.
+    Only one caller is inside at a time: threadpoolctl restores the limit that it found, which must not be another
+    caller's.
     """
     with _solving, _pools().limit(limits=1):
         yield

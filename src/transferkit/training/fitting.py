@@ -64,8 +64,10 @@ def solve_head(
             others = np.asarray(unlabelled.values[0][rows], np.float32) * np.float32(network.feature_scale)
             head, selection = learn_unlabelled(head, *known, others, options.console)
         else:
-            why = "each can be read and is new" if not len(rows) else "a class has two different images"
-            options.console.say(f"The unlabelled images are not used: that takes images of which {why}.")
+            why = (
+                "no class has two different labelled images to measure on" if len(rows) else "none is readable and new"
+            )
+            options.console.say(f"The unlabelled images are not used: {why}.")
     head = calibrated(head, data.codes, folds)
     if head.unmeasured and in_folds:
         names = split.training.classes[list(head.unmeasured)].tolist()
