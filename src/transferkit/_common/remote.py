@@ -61,10 +61,6 @@ class Remote:
         return os.path.splitext(self.name)[1]  # noqa: PTH122
 
     @property
-    def parent(self) -> Remote:
-        return Remote(self.url.rstrip("/").rpartition("/")[0])
-
-    @property
     def is_web(self) -> bool:
         """Whether it is on the web, where folders cannot be listed."""
         return self.url.lower().startswith(tuple(f"{scheme}://" for scheme in WEB))

@@ -30,10 +30,11 @@ from ..images import (
     unreadable,
 )
 from ..network import thread_count
-from .addresses import Addresses
 from .inspection import THUMBNAIL_BYTES, Inspection, Oddity, Seen, oddities_of, refuse_unreadable, thumbnail
 
 CHUNK = 8  # images that are read together
+# Which content is at a URL, by URL, size and version: a file that has not changed is not downloaded again to find out.
+ADDRESSES = "addresses/1", (("uint8", (KEY_BYTES,)),)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -121,7 +122,7 @@ class ImageReader:
         self.inspection = Inspection(len(images), inspects)
         name, tensors = f"thumbnails/2/{resizing.size}/{PIXEL_RULE}", (("uint8", (THUMBNAIL_BYTES,)), ("S64", ()))
         self._thumbnails = store.session(name, tensors) if store is not None and inspects else None
-        self._addresses = Addresses(store, store_from) if store is not None and images.are_remote else None
+        self._addresses = store.session(*ADDRESSES, store_from) if store is not None and images.are_remote else None
         self.threads = READERS if images.are_remote else thread_count()
 
     def open(self, indices: Iterable[int], keyed: bool = True) -> list[OpenedImage]:
@@ -148,7 +149,8 @@ class ImageReader:
             address = source.stat()
         except OSError as error:
             raise unreadable(self.images.name(index), str(error)) from error
-        key = self._addresses.find(address)
+        rows, found = self._addresses.read(np.frombuffer(_address_key(address), KEY))
+        key = rows["f0"].tobytes() if address.version and found.all() else None
         return OpenedImage(self.images, index, self.resizing, True, key, None if key else address)
 
     @contextmanager
@@ -162,8 +164,11 @@ class ImageReader:
     def keep(self, opened: Iterable[OpenedImage]) -> None:
         """Store what is new. Call from one thread only."""
         opened = list(opened)
-        if self._addresses is not None:
-            self._addresses.keep((image.address, image.key) for image in opened if image.address is not None)
+        fetched = [(image.address, image.key) for image in opened if image.address and image.address.version]
+        if self._addresses is not None and fetched:
+            found = [(np.frombuffer(key, np.uint8),) for _, key in fetched]
+            keys = np.frombuffer(b"".join(_address_key(address) for address, _ in fetched), KEY)
+            self._addresses.put(keys, np.array(found, self._addresses.table.dtype))
         new = [(image.key, image.seen) for image in opened if image.is_new and image.seen is not None]
         if self._thumbnails is not None and new:
             rows = [(seen.thumbnail, "|".join(map(str, seen.header))) for _, seen in new]
@@ -172,10 +177,9 @@ class ImageReader:
 
     def close(self) -> None:
         """Store what has not been stored yet."""
-        if self._thumbnails is not None:
-            self._thumbnails.flush()
-        if self._addresses is not None:
-            self._addresses.close()
+        for session in (self._thumbnails, self._addresses):
+            if session is not None:
+                session.flush()
 
     def _known(self, opened: Sequence[OpenedImage]) -> list[Seen | None]:
         if self._thumbnails is None or not opened:
@@ -222,6 +226,10 @@ def _inspected(reader: ImageReader, console: Console, skip: bool, step: int) -> 
     if not skip:
         refuse_unreadable(reader.inspection.failures)
     return reader.inspection
+
+
+def _address_key(file: Remote) -> bytes:
+    return content_key(f"{file.url} {file.version}".encode())
 
 
 def _header(text: bytes) -> Header:

@@ -44,7 +44,7 @@ def solve_head(
     in_folds: bool,
     unlabelled: Extraction | None,
 ) -> TrainingResult:
-    """Solve for the head, put it into the network, and measure it.
+    """Solve for the head, put it into the network with its thresholds, and measure it.
 
     Args:
         weights: of each class.
@@ -74,10 +74,9 @@ def solve_head(
         options.console.say(f"No image of the class {some_of(names)} could be held out: the figures do not cover it.")
     network.head[-1].kernel.assign(head.kernel)
     network.head[-1].bias.assign(head.bias)
-    thresholds = None
     if network.thresholds is not None and len(head.fold_heads):
         out_of_fold = head.logits[head.held_out] / np.float32(head.temperature)
-        thresholds = best_thresholds(out_of_fold, data.codes[head.held_out])
+        network.thresholds = best_thresholds(out_of_fold, data.codes[head.held_out])
     scores = {"": Scores.of(shown @ head.kernel + head.bias, data.codes)}
     is_folded = in_folds and len(head.fold_heads) > 0
     if validation is not None:
@@ -90,9 +89,8 @@ def solve_head(
         metrics |= {f"{prefix}loss": [found.loss], f"{prefix}accuracy": [found.accuracy]}
     errors = {f"val_{name}": error for name, error in scores["val_"].errors.items()} if "val_" in scores else {}
     folds_used = len(head.fold_heads) if is_folded else 0
-    return TrainingResult(
-        metrics, 1, time.monotonic() - started, folds_used, errors, selection, head.temperature, thresholds
-    )
+    seconds = time.monotonic() - started
+    return TrainingResult(metrics, 1, seconds, folds_used, errors, selection, head.temperature)
 
 
 def train_by_steps(
@@ -121,9 +119,9 @@ def train_by_steps(
         return result
     logits = loop.logits(validation)
     temperature = calibrate(network.head[-1], logits, validation.codes)
-    has_several = network.thresholds is not None
-    thresholds = best_thresholds(logits / np.float32(temperature), validation.codes) if has_several else None
-    return replace(result, temperature=temperature, thresholds=thresholds)
+    if network.thresholds is not None:
+        network.thresholds = best_thresholds(logits / np.float32(temperature), validation.codes)
+    return replace(result, temperature=temperature)
 
 
 def cross_validated(features: npt.NDArray[np.float32], split: Split, seed: int, console: Console) -> Scores:

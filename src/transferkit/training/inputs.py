@@ -51,20 +51,14 @@ def extract_features(cut: Cut, data: TrainingData, options: FitOptions) -> Extra
     return Extraction([], inspection, time.monotonic() - started)
 
 
-def sampled(unlabelled: Images, options: FitOptions) -> Images:
-    """These images, or a random sample if there are very many."""
-    if len(unlabelled) <= MOST_UNLABELLED:
-        return unlabelled
-    options.console.say(f"{MOST_UNLABELLED:,} of the {len(unlabelled):,} unlabelled images are used, drawn at random.")
-    drawn = np.random.default_rng(options.seed).choice(len(unlabelled), MOST_UNLABELLED, replace=False)
-    return replace(unlabelled.subset(np.sort(drawn).tolist()), left_out=unlabelled.left_out)
-
-
-def extract_unlabelled(cut: Cut, images: Images, options: FitOptions) -> Extraction:
-    """The features of unlabelled images."""
-    title = "computing features of unlabelled images"
-    storage = Storage(options.store)
-    return extract(cut.extractor, Plan(images), storage, options.console, title, options.skip, inspects=True)
+def extract_unlabelled(cut: Cut, images: Images, options: FitOptions) -> tuple[Images, Extraction]:
+    """Unlabelled images, or a random sample if there are very many, and their features."""
+    if len(images) > MOST_UNLABELLED:
+        options.console.say(f"{MOST_UNLABELLED:,} of the {len(images):,} unlabelled images are used, drawn at random.")
+        drawn = np.random.default_rng(options.seed).choice(len(images), MOST_UNLABELLED, replace=False)
+        images = replace(images.subset(np.sort(drawn).tolist()), left_out=images.left_out)
+    title, storage = "computing features of unlabelled images", Storage(options.store)
+    return images, extract(cut.extractor, Plan(images), storage, options.console, title, options.skip, inspects=True)
 
 
 def head_inputs(cut: Cut, extraction: Extraction, split: Split, options: FitOptions) -> tuple[Data, Data | None]:

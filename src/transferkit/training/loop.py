@@ -37,12 +37,7 @@ BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "
 
 @dataclass
 class TrainingResult:
-    """The result of a run, or of all runs of a phase; attributes as in `Phase`, except these.
-
-    Attributes:
-        kept: the epoch whose weights the model has; 0 = those from before the run.
-        thresholds: with several labels per image, the new threshold of each label; None = unchanged.
-    """
+    """The result of a run, or of all runs of a phase; attributes as in `Phase`."""
 
     metrics: dict[str, list[float]] = field(default_factory=dict)
     kept: int = 0
@@ -51,7 +46,6 @@ class TrainingResult:
     errors: dict[str, float] = field(default_factory=dict)
     selection: Selection | None = None
     temperature: float = 1.0
-    thresholds: npt.NDArray[np.float64] | None = None
 
 
 def train(loop: Loop, data: Data, validation: Data | None, settings: Settings) -> TrainingResult:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -17,8 +16,7 @@ from ..network import Cut, Network
 from ..results import Phase
 from .checkpoints import digest
 from .fitting import is_solvable, new_rows, solve_head, train_by_steps
-from .inputs import extract_unlabelled, head_inputs, inputs, sampled, unit_scale_of
-from .loop import TrainingResult
+from .inputs import extract_unlabelled, head_inputs, inputs, unit_scale_of
 from .options import FitOptions, Tuning
 from .recipe import FOLDS
 from .steps import Data, Inference, Settings
@@ -52,8 +50,9 @@ def train_head(
     started = time.monotonic()
     data, validation = head_inputs(cut, extraction, split, options)
     network.set_feature_scale(unit_scale_of(data.values))
-    unlabelled = None if unlabelled is None else sampled(unlabelled, options)
-    others = None if unlabelled is None else extract_unlabelled(cut, unlabelled, options)
+    others = None
+    if unlabelled is not None:
+        unlabelled, others = extract_unlabelled(cut, unlabelled, options)
     seconds = extraction.seconds + time.monotonic() - started
     weights = class_weights(class_weight, data.codes, split.training.classes)
     if options.folder is not None:
@@ -73,8 +72,7 @@ def train_head(
             )
         result = train_by_steps(network, cut, data, validation, weights, options)
     skipped = others.inspection.reasons(unlabelled) if others and unlabelled else {}
-    network.thresholds = network.thresholds if result.thresholds is None else result.thresholds
-    phase = _phase("fit", cut, result, seconds, skipped)
+    phase = Phase("fit", cut.first_layer, pass_seconds=seconds, skipped=skipped, **vars(result))
     options.console.say(_summary(phase))
     known = split.keys[0]
     if others is not None and phase.selection is not None and phase.selection.kept == "unlabelled":
@@ -107,12 +105,11 @@ def tune(
     data, validation = inputs(cut, split, options)
     seconds = time.monotonic() - started
     folds = split.folds(FOLDS, options.seed) if selects and validation is None else None
-    run = TuningRun(cut, network.head[-1], settings, options.folder, options.strategy)
+    run = TuningRun(cut, network, settings, options.folder, options.strategy)
     # A user who passes epochs or callbacks wants to see the run on all images.
     may_skip = options.epochs is None and not options.callbacks
     result = run.tuned(data, validation if selects else None, folds, validation, may_skip)
-    network.thresholds = network.thresholds if result.thresholds is None else result.thresholds
-    phase = _phase("fine_tune", cut, result, seconds)
+    phase = Phase("fine_tune", cut.first_layer, pass_seconds=seconds, **vars(result))
     if selects and phase.selection is None:
         options.console.say(
             "No images could be left out to compare the result with the previous classifier, so the result is kept: a "
@@ -120,28 +117,6 @@ def tune(
         )
     options.console.say(_summary(phase))
     return Trained(phase, split.keys[0], _typicality(cut, data, options) if phase.kept else None)
-
-
-def _phase(
-    name: str,
-    cut: Cut,
-    result: TrainingResult,
-    pass_seconds: float,
-    skipped: Mapping[str, str] | None = None,
-) -> Phase:
-    return Phase(
-        name,
-        cut.first_layer,
-        result.metrics,
-        result.kept,
-        result.seconds,
-        pass_seconds,
-        skipped or {},
-        result.folds,
-        result.errors,
-        result.selection,
-        temperature=result.temperature,
-    )
 
 
 def _typicality(cut: Cut, data: Data, options: FitOptions) -> Typicality | None:

@@ -6,7 +6,6 @@ each class, the most confident first, so that no class takes over. ``benchmarks/
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -46,46 +45,44 @@ def learn_unlabelled(
     """
     views = len(features) // len(codes)
     weights, codes_of_all, folds_of_all = (np.tile(array, views) for array in (weights, codes, folds))
-    taught: Callable[..., tuple[Array, Array]] = _Teacher(unlabelled, head.bias.size, head.strength)
+    setting = unlabelled, head.bias.size, head.strength
     logits, heads = np.zeros_like(head.logits), {}
     with console.bar("learning from unlabelled images", len(head.fold_heads) + 1, "heads") as bar:
         for fold in head.fold_heads:
             inside, outside = folds_of_all != fold, np.flatnonzero(folds == fold)
-            kernel, bias = heads[fold] = taught(features[inside], codes_of_all[inside], weights[inside])
+            part = features[inside], codes_of_all[inside], weights[inside]
+            kernel, bias = heads[fold] = _taught(*part, *setting)
             logits[outside] = measured[outside] @ kernel + bias
             bar.advance(1)
         rows = head.held_out
         selection, _ = select(head.logits[rows], {"unlabelled": logits[rows]}, codes[rows], len(heads))
         if selection.kept == "before":
             return head, replace(selection, kept="labelled")
-        kernel, bias = taught(features, codes_of_all, weights)
+        kernel, bias = _taught(features, codes_of_all, weights, *setting)
         bar.advance(1)
     scores = Scores.of(logits[rows], codes[rows])
     return replace(head, kernel=kernel, bias=bias, logits=logits, scores=scores, fold_heads=heads), selection
 
 
-class _Teacher:
-    """Solves for a head on labelled features, then on these and the unlabelled ones, in rounds."""
+def _taught(
+    features: Array, codes: Codes, weights: npt.NDArray[Any], unlabelled: Array, n_classes: int, strength: float
+) -> tuple[Array, Array]:
+    """A head solved for on labelled features, then on these and the unlabelled ones, in rounds."""
+    center = center_of(np.concatenate([features, unlabelled]))
+    solver, features, others = HeadSolver(center, n_classes), features - center, unlabelled - center
+    head = solver.head(strength, features, codes, weights)
+    for number in range(1, ROUNDS + 1):
+        rows, guessed, confidence = _surest(unlabelled @ head[0] + head[1], SHARE * number / ROUNDS)
+        inputs, targets = np.concatenate([features, others[rows]]), np.concatenate([codes, guessed])
+        head = solver.head(strength, inputs, targets, np.concatenate([weights, WEIGHT * confidence]))
+    return head
 
-    def __init__(self, unlabelled: Array, n_classes: int, strength: float) -> None:
-        self.unlabelled, self.n_classes, self.strength = unlabelled, n_classes, strength
 
-    def __call__(self, features: Array, codes: Codes, weights: npt.NDArray[Any]) -> tuple[Array, Array]:
-        center = center_of(np.concatenate([features, self.unlabelled]))
-        solver, features, others = HeadSolver(center, self.n_classes), features - center, self.unlabelled - center
-        head = solver.head(self.strength, features, codes, weights)
-        for number in range(1, ROUNDS + 1):
-            rows, guessed, confidence = self._surest(head, SHARE * number / ROUNDS)
-            inputs, targets = np.concatenate([features, others[rows]]), np.concatenate([codes, guessed])
-            head = solver.head(self.strength, inputs, targets, np.concatenate([weights, WEIGHT * confidence]))
-        return head
-
-    def _surest(self, head: tuple[Array, Array], share: float) -> tuple[Indices, Codes, npt.NDArray[Any]]:
-        """For each class, this share of the images that the head assigns to it: their rows, classes and confidences."""
-        logits = self.unlabelled @ head[0] + head[1]
-        guessed = logits.argmax(axis=1)
-        confidence = np.exp(-Scores.of(logits, guessed).losses)
-        order = np.argsort(-confidence, kind="stable")
-        by_class = [order[guessed[order] == code] for code in np.unique(guessed)]
-        rows = np.concatenate([found[: int(np.ceil(share * len(found)))] for found in by_class])
-        return rows, guessed[rows], confidence[rows]
+def _surest(logits: Array, share: float) -> tuple[Indices, Codes, npt.NDArray[Any]]:
+    """For each class, this share of the images that the head assigns to it: their rows, classes and confidences."""
+    guessed = logits.argmax(axis=1)
+    confidence = np.exp(-Scores.of(logits, guessed).losses)
+    order = np.argsort(-confidence, kind="stable")
+    by_class = [order[guessed[order] == code] for code in np.unique(guessed)]
+    rows = np.concatenate([found[: int(np.ceil(share * len(found)))] for found in by_class])
+    return rows, guessed[rows], confidence[rows]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..images import Codes, Indices, image_weights
-from ..network import Cut
+from ..network import Cut, Network
 from ..results import Selection
 from .checkpoints import RunFolder
 from .head import calibrated, fit_head, head_of_strength
@@ -63,7 +63,7 @@ def tuning_settings(
 
 
 class _Choice(NamedTuple):
-    """The state to keep, the factor to multiply its logits by, and its thresholds, if it has any of its own."""
+    """The state to keep, the factor to multiply its logits by, and the thresholds of the labels, if it changes them."""
 
     selection: Selection
     factor: float
@@ -71,17 +71,17 @@ class _Choice(NamedTuple):
 
 
 class TuningRun:
-    """Trains a model behind a cut and leaves it in the best state; if that fails, the model is unchanged."""
+    """Trains a network behind a cut and leaves it in the best state; if that fails, the network is unchanged."""
 
     def __init__(
         self,
         cut: Cut,
-        dense: keras.layers.Dense,
+        network: Network,
         settings: Settings,
         folder: RunFolder | None = None,
         strategy: Any = None,
     ) -> None:
-        self.model, self.features, self.dense, self.settings = cut.trainable, cut.features, dense, settings
+        self.model, self.features, self.network, self.settings = cut.trainable, cut.features, network, settings
         self.loop, self.folder = loop_for(cut.trainable, settings, cut.whole, strategy), folder
 
     def tuned(
@@ -112,8 +112,7 @@ class TuningRun:
                 return result
             self._take(start, chosen)
             kept = 0 if chosen.selection.kept == "before" else result.kept
-            scaled = replace(result, kept=kept, temperature=1 / chosen.factor)
-            return replace(scaled, selection=chosen.selection, thresholds=chosen.thresholds)
+            return replace(result, kept=kept, temperature=1 / chosen.factor, selection=chosen.selection)
         except BaseException:
             restore(start)
             raise
@@ -175,8 +174,8 @@ class TuningRun:
             self._set_head(head_of_strength(features, data.codes, weights, n_classes, strength))
 
     def _set_head(self, head: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]) -> None:
-        self.dense.kernel.assign(head[0])
-        self.dense.bias.assign(head[1])
+        self.network.head[-1].kernel.assign(head[0])
+        self.network.head[-1].bias.assign(head[1])
 
     def _candidates(self, measured: Data, start: State) -> Logits:
         """Logits at each point between `start` and the tuned network, whose state is in the model."""
@@ -188,13 +187,15 @@ class TuningRun:
         return logits
 
     def _take(self, start: State, chosen: _Choice) -> None:
-        """Put the chosen state into the model, with its logits multiplied by the factor."""
+        """Put the chosen state into the network, with its logits multiplied by the factor, and its thresholds."""
         kept = chosen.selection.kept
         if kept == "before":
             restore(start)
         else:
             _take_point(start, state_of(self.model), SHARES[kept])
-        scale_logits(self.dense, chosen.factor)
+        scale_logits(self.network.head[-1], chosen.factor)
+        if chosen.thresholds is not None:
+            self.network.thresholds = chosen.thresholds
 
 
 def _take_point(start: State, end: State, share: float) -> None:
