@@ -101,9 +101,9 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     read = Remote.read
 
-    def noting(file: Remote) -> bytes:
+    def noting(file: Remote, most: int | None = None) -> bytes:
         names.append(file.url)
-        return read(file)
+        return read(file, most)
 
     monkeypatch.setattr(Remote, "read", noting)
     return names

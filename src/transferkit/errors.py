@@ -122,11 +122,14 @@ def import_extra(module: str, purpose: str, extra: str) -> ModuleType:
 def shown_url(text: str) -> str:
     """A text without the user names, passwords and queries of its URLs, which may contain secrets.
 
+    In a bucket or on a disk, a question mark is part of a name.
+
     >>> shown_url("https://me:secret@example.org/a.jpg?signature=5")
     'https://example.org/a.jpg'
     """
     scheme = r"([A-Za-z][A-Za-z0-9+.-]+://"
-    return re.sub(rf"{scheme})[^/\s]*@", r"\1", re.sub(rf"{scheme}[^?\s]*)\?\S*", r"\1", text))
+    has_query = rf"(?<![\w+.-])(?!(?:s3a?|gc?s|memory|file|local):){scheme}[^?\s]*)\?\S*"
+    return re.sub(rf"{scheme})[^/\s]*@", r"\1", re.sub(has_query, r"\1", text))
 
 
 def shown(value: object, limit: int = 60) -> str:

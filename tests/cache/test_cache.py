@@ -5,7 +5,11 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import stat
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -370,3 +374,33 @@ def test_values_on_disk_that_are_lost_while_they_are_used_are_computed_again(
         said = "damaged or removed, and are computed again" in capsys.readouterr().out
         assert said == bool(callbacks)
     np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the mode of a folder")
+def test_a_folder_that_is_made_for_values_is_for_this_user_alone(make, photos, tmp_path):
+    before = os.umask(0o002)
+    try:
+        make(cache=tmp_path / "new" / "store").fit(photos / "train", verbose=0)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new" / "store").stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere, nothing is removed")
+def test_what_a_killed_process_left_in_the_temporary_folder_is_removed(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for name, age in (
+        (f"{dead.pid}-old", 7200),
+        (f"{dead.pid}-new", 0),
+        (f"{os.getpid()}-old", 7200),
+        ("user-old", 7200),
+    ):
+        folder = tmp_path / f"transferkit-{name}"
+        folder.mkdir()
+        (folder / "values").write_text("-")
+        os.utime(folder, (time.time() - age,) * 2)
+    store = Store.temporary()
+    left = {path.name.removeprefix("transferkit-") for path in tmp_path.iterdir() if path != store.folder}
+    assert left == {f"{dead.pid}-new", f"{os.getpid()}-old", "user-old"}

@@ -132,3 +132,8 @@ def test_another_augmentation_is_refused(augmentation: object) -> None:
 def test_another_seed_is_refused(seed: object) -> None:
     with refused(tk.InvalidInputError, f"`seed={seed!r}`", "seed=0"):
         tk.show_images(IMAGES, augmentation="light", seed=seed)  # type: ignore[arg-type]
+
+
+def test_without_a_seed_each_call_augments_differently(folder: Path) -> None:
+    one, two = (pixels(tk.show_images(folder, augmentation="light", seed=None)) for _ in range(2))
+    assert not np.array_equal(one, two)

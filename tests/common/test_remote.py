@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -265,3 +266,82 @@ def test_values_that_were_pushed_and_pulled_are_not_computed_again(
     for bad in ("values", "nowhere/values"):
         with refused(tk.InvalidInputError, "must be the URL of a folder"):
             tk.cache.push(bad)
+
+
+def test_a_photo_that_is_replaced_while_it_is_read_is_refused(
+    make: Make, photos: Path, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tk.check_images(f"{bucket}/train", cache=tmp_path / "store", verbose=0)  # now the key of each photo is known
+    memory, other = type(fsspec.filesystem("memory")), (photos / "test/red/00.png").read_bytes()
+    read = memory.cat_file
+
+    def replaced(files: Any, path: str, **options: Any) -> bytes:
+        return other if path.endswith("train/lying/00.png") else bytes(read(files, path, **options))
+
+    monkeypatch.setattr(memory, "cat_file", replaced)
+    with refused(tk.ImageReadError, "train/lying/00.png", "changed while the images were read"):
+        make(cache=tmp_path / "store").fit(f"{bucket}/train", verbose=0)
+    local = [str(photos / "train/lying/00.png")]
+    clf = make(cache=tmp_path / "store").fit(photos / "train", verbose=0)
+    assert np.array_equal(clf.transform(local), make(cache=False).fit(photos / "train", verbose=0).transform(local))
+
+
+def test_photos_without_an_extension_are_found_at_a_url(make: Make, photos: Path, bucket: str) -> None:
+    for path in sorted((photos / "train").rglob("*1.png")):
+        name = f"{path.parent.name}/{path.name}"
+        put(f"{bucket}/train/{name.removesuffix('.png')}", path.read_bytes())
+        fsspec.filesystem("memory").rm_file(f"{bucket}/train/{name}")
+    put(f"{bucket}/train/red/notes", b"no image")
+    clf = make().fit(f"{bucket}/train", verbose=0)
+    assert sum(clf.history_.phases[0].images.values()) == 36
+    assert len(clf.predict(f"{bucket}/train", verbose=0)) == 36
+
+
+def test_a_question_mark_in_a_bucket_is_part_of_the_name(loaded: tk.TransferClassifier, photos: Path) -> None:
+    put("memory://odd/who?.png", (photos / "new/red.png").read_bytes())
+    assert [p.path for p in loaded.predict("memory://odd", verbose=0)] == ["memory://odd/who?.png"]
+
+
+def test_a_request_that_fails_once_is_tried_again(
+    loaded: tk.TransferClassifier, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: set[str] = set()
+    memory = type(fsspec.filesystem("memory"))
+    read = memory.cat_file
+
+    def failing(files: Any, path: str, **options: Any) -> bytes:
+        if path not in failed:
+            failed.add(path)
+            raise TimeoutError("try later")
+        return bytes(read(files, path, **options))
+
+    monkeypatch.setattr(memory, "cat_file", failing)
+    monkeypatch.setattr("transferkit._common.remote.PAUSES", (0.0,))
+    assert len(loaded.predict(f"{bucket}/new", on_bad_image="skip", verbose=0)) == len(failed) == 3
+
+
+def test_only_a_few_threads_decode_photos_at_urls(
+    loaded: tk.TransferClassifier, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transferkit.images import decoding
+    from transferkit.network import thread_count
+
+    running: list[int] = []
+    most, original = [0], decoding.to_rgb
+
+    def slow(*given: Any) -> Any:
+        running.append(1)
+        most[0] = max(most[0], len(running))
+        time.sleep(0.005)
+        running.pop()
+        return original(*given)
+
+    monkeypatch.setattr(decoding, "to_rgb", slow)
+    assert len(loaded.predict(f"{bucket}/train", verbose=0)) == 36
+    assert 1 <= most[0] <= thread_count()
+
+
+@pytest.mark.parametrize("url", ["zip://a/b.jpg::memory://photos.zip", "tar://photos.tar"])
+def test_an_archive_at_a_url_is_refused(loaded: tk.TransferClassifier, url: str) -> None:
+    with refused(tk.InvalidInputError, "it must be one URL"):
+        loaded.predict(url, verbose=0)

@@ -158,3 +158,17 @@ def test_the_layer_of_the_user_stays_as_it_is(image, count):
         fixed_views(layer, SIZE, count) if count else augmenter(layer, SIZE, 0)
         after = [variable.numpy() for variable in layer.variables]
         assert all(np.array_equal(*pair) for pair in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (keras.Sequential([keras.layers.Rescaling(1 / 255), keras.layers.RandomFlip()]), "of at most 1:"),
+        (keras.layers.RandomBrightness(0.2, value_range=(0, 1)), "of at most 1:"),
+        (keras.layers.Rescaling(0.0), "of at most 0:"),
+        (keras.Sequential([keras.layers.MixUp()]), "mixes images of several classes"),
+    ],
+)
+def test_a_layer_that_makes_other_images_of_them_is_refused(make, photos, layer, words):
+    with refused(tk.InvalidInputError, words):
+        make(augmentation=layer).fit(photos / "train", verbose=0)

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import transferkit as tk
 from transferkit.errors import ImageReadError
 from transferkit.images import decoding
 from transferkit.images.decoding import Resizing, content_of, decode, load, resize, to_pixels
@@ -346,3 +347,22 @@ except ImageReadError as error:
     assert kind == "['huge']"
     assert int(kilobytes) < 50_000
     assert float(seconds) < 1
+
+
+@pytest.mark.parametrize(("where", "error"), [("to_rgb", MemoryError()), ("_without_waiting", OSError(24, "Too many"))])
+def test_a_machine_that_runs_out_does_not_count_as_a_bad_photo(
+    loaded: tk.TransferClassifier, photos: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception
+) -> None:
+    def fails(*_: object) -> object:
+        raise error
+
+    monkeypatch.setattr(f"transferkit.images.decoding.{where}", fails)
+    with pytest.raises(type(error)):
+        loaded.predict(photos / "new", on_bad_image="skip", verbose=0)
+
+
+def test_all_values_of_16_bits_are_scaled_alike(tmp_path: Path) -> None:
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    grey = decode((tmp_path / "deep.png").read_bytes())[..., 0]
+    assert np.array_equal(grey, np.round(values / 65535 * 255))

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from conftest import Make
@@ -60,6 +61,7 @@ def test_memory_stays_flat() -> None:
     code = """
 import resource
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 from transferkit.images import read_images
 def batches():
@@ -74,3 +76,22 @@ read_images(data)
 print(peak() - before)
 """
     assert float(fresh_python(code)) < 150  # MB, of 315 MB of pixels
+
+
+@pytest.mark.parametrize("names", [[3, 7], np.array([b"cat", b"dog"])], ids=["numbers", "bytes"])
+def test_class_names_of_a_dataset_become_text(make: Make, pictures: tuple[Pixels, list[str]], names: object) -> None:
+    data = tf.data.Dataset.from_tensor_slices((pictures[0][:8], [0, 1] * 4)).batch(4)
+    data.class_names = names
+    clf = make().fit(data, validation=None, verbose=0)
+    assert clf.classes_.tolist() == (["3", "7"] if isinstance(names, list) else ["cat", "dog"])
+
+
+def test_a_class_that_is_named_but_has_no_image_is_refused(make: Make, pictures: tuple[Pixels, list[str]]) -> None:
+    data = tf.data.Dataset.from_tensor_slices((pictures[0][:8], [0, 1] * 4)).batch(4)
+    data.class_names = ["a", "b", "c"]
+    with refused(tk.InvalidInputError, "The class 'c' has no images"):
+        make().fit(data, verbose=0)
+    frame = pd.DataFrame({"image": list(pictures[0][:4]), "a": [1, 0, 1, 0], "b": [0, 1, 0, 1], "c": 0})
+    with refused(tk.InvalidInputError, "The class 'c' has no images"):
+        make().fit(frame, verbose=0)
+    assert "empty class" in {fault.kind for fault in tk.check_images(frame, verbose=0).faults}

@@ -226,3 +226,11 @@ def test_without_pandas_a_data_frame_names_the_extra(of: str, request, monkeypat
     monkeypatch.setitem(sys.modules, "pandas", None)
     with refused(tk.MissingExtraError, "DataFrame", "pip install 'transferkit[pandas]'"):
         result.to_dataframe()
+
+
+def test_a_name_that_no_terminal_can_show_prints_on_one_line() -> None:
+    names = ["new\nline.jpg", "\udcff.jpg", "क्\u200dष.jpg"]
+    found = results.Predictions(np.array(["a", "b"]), np.full((3, 2), 0.5, np.float32), names)
+    lines = str(found).splitlines()
+    assert len(lines) == 5
+    assert [line.split()[0] for line in lines[2:]] == ["new\\nline.jpg", "\\udcff.jpg", "क्\u200dष.jpg"]

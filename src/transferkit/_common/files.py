@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 VARIABLE = "TRANSFERKIT_WEIGHTS"  # the environment variable that names a folder of weights files
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # errors of this process, which say nothing about a file
 LITTER_AGE = 3600  # seconds without a change after which nobody is still writing a temporary file
 # The addresses of Keras Applications' files, which Keras's own cache holds.
 KERAS = (

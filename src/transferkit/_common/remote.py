@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -29,9 +30,11 @@ from ..errors import (
 from .files import local_path
 
 READERS = 32  # threads that wait for responses: a request takes far longer than processing its response
+PAUSES = (0.3, 1.0)  # seconds before a failed request is tried again
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # of two letters or more: C:// is a drive
 COMMON = ("s3", "gs", "az", "hf", "https", "memory")
 WEB = ("http", "https")
+ARCHIVES = ("zip", "tar", "libarchive")
 # What file systems call the version of a file, best first.
 VERSIONS = ("ETag", "etag", "blob_id", "md5Hash", "Last-Modified", "LastModified", "last_modified", "mtime", "created")
 
@@ -54,6 +57,7 @@ class Remote:
 
     @property
     def name(self) -> str:
+        """The last part of its path; in a bucket, a question mark is part of a name."""
         return str(self).rstrip("/").rpartition("/")[2]
 
     @property
@@ -69,16 +73,14 @@ class Remote:
         """The same with size and version; an OSError if there is no such file."""
         if self.version:
             return self
-        with self._reached() as (files, path):
-            return self._described(files.info(path))
+        return self._described(self._again(lambda files, path: files.info(path)))
 
-    def read(self) -> bytes:
-        with self._reached() as (files, path):
-            return bytes(files.cat_file(path))
+    def read(self, most: int | None = None) -> bytes:
+        """The content, or only its first bytes, `most` at most."""
+        return bytes(self._again(lambda files, path: files.cat_file(path, end=most)))
 
     def download(self, target: Path) -> None:
-        with self._reached() as (files, path):
-            files.get_file(path, str(target))
+        self._again(lambda files, path: files.get_file(path, str(target)))
 
     def write(self, content: Path | bytes) -> None:
         """Write the content of a local file, or bytes, to it."""
@@ -105,6 +107,19 @@ class Remote:
         version = version.timestamp() if hasattr(version, "timestamp") else version
         return replace(self, size=size, version=f"{size} {version}" if version else "")
 
+    def _again(self, work: Callable[[Any, str], Any]) -> Any:
+        """The result of `work`, tried again after a short pause: servers and networks fail for a moment."""
+        for pause in PAUSES:
+            try:
+                with self._reached() as (files, path):
+                    return work(files, path)
+            except (FileNotFoundError, PermissionError):  # noqa: PERF203
+                raise
+            except OSError:
+                time.sleep(pause)
+        with self._reached() as (files, path):
+            return work(files, path)
+
     @contextmanager
     def _reached(self) -> Iterator[tuple[Any, str]]:
         """The file system and the path in it; any failure becomes an OSError without secrets."""
@@ -116,6 +131,8 @@ class Remote:
             raise
         except FileNotFoundError:
             raise FileNotFoundError("there is no such file") from None
+        except PermissionError as error:
+            raise PermissionError(shown_url(f"no permission to read it: {first_line(error)}")) from None
         except Exception as error:  # each file system has errors of its own
             raise OSError(shown_url(f"{type(error).__name__}: {first_line(error)}")) from None
 
@@ -134,6 +151,10 @@ def located(path: str | os.PathLike[str]) -> Location:
     if match is None or not isinstance(path, str):
         return local_path(path)
     remote, scheme = Remote(path), match[1].lower()
+    if "::" in path or scheme in ARCHIVES:
+        raise InvalidInputError(
+            f"{str(remote)!r} is in an archive, or a chain of URLs: it must be one URL. Unpack it first."
+        )
     fsspec = import_extra("fsspec", f"Reading {str(remote)!r}", "remote")
     known = fsspec.available_protocols()
     if scheme not in known:

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .._common.files import make_private
+from .._common.files import EXHAUSTED, make_private
 
 Tensors = tuple[tuple[str, tuple[int, ...]], ...]  # dtype and shape of each array of a row
 Keys = npt.NDArray[np.void]  # (n,), of 16 bytes each
@@ -39,8 +39,6 @@ MAGIC = b"\x93NUMPY\x01\x00"
 WHOLE = 2  # files of a committed shard
 ABANDONED_SECONDS = 3600.0  # after this time, an unfinished shard belongs to a process that died
 NAME = re.compile(r"([0-9a-f]{32})\.(keys|rows)\.npy")
-# Errors of this process, not of the file; any other error means that there is nothing that this user can read.
-EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class DamagedShardError(Exception):

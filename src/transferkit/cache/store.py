@@ -14,11 +14,12 @@ import re
 import shutil
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
-from .._common.files import make_private, replacing
+from .._common.files import LITTER_AGE, make_private, replacing
 from .shards import ShardFiles, Tensors, list_shards, lost_is_absent, remove_shard
 from .tables import Session, Table
 
@@ -50,7 +51,8 @@ class Store:
     @classmethod
     def temporary(cls) -> Store:
         """A store that is deleted when nothing refers to it any more, at the latest when the process ends."""
-        store = cls(Path(tempfile.mkdtemp(prefix="transferkit-")), 2**63)
+        _remove_abandoned()
+        store = cls(Path(tempfile.mkdtemp(prefix=f"transferkit-{os.getpid()}-")), 2**63)
         weakref.finalize(store, shutil.rmtree, store.folder, ignore_errors=True)
         return store
 
@@ -151,6 +153,26 @@ class Store:
             with contextlib.suppress(OSError):
                 return shutil.disk_usage(place).free
         return 0
+
+
+def _remove_abandoned() -> None:
+    """Remove the temporary stores of processes that were killed: unchanged for an hour, and their process is gone."""
+    if os.name != "posix":  # elsewhere, there is no signal that only asks
+        return
+    for folder in Path(tempfile.gettempdir()).glob("transferkit-*-*"):
+        with contextlib.suppress(OSError, ValueError):
+            if time.time() - folder.stat().st_mtime > LITTER_AGE and not _is_running(int(folder.name.split("-")[1])):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def has_room_for_temporary(size: int) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.filesize import decimal as readable
 
 from .._common.arguments import check_count
-from .._common.files import expanded, values_folder
+from .._common.files import expanded, make_private, values_folder
 from .._common.remote import refuse_url
 from ..errors import InvalidInputError, bad_argument
 from .store import Store
@@ -128,7 +128,7 @@ def shared_store(path: object) -> Store:
 
 def _made(store: Store) -> Store:
     try:
-        store.folder.mkdir(parents=True, exist_ok=True)
+        make_private(store.folder)
     except (OSError, ValueError) as error:  # ValueError: a path that contains a null byte
         raise _not_writable(store.folder, error) from error
     return store

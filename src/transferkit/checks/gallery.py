@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ def show_images(
     resize: Resize = "squash",
     count: int = 12,
     augmentation: Augmentation = None,
-    seed: int = 0,
+    seed: int | None = 0,
 ) -> Figure:
     """Draw images as a network will see them: upright, resized, and augmented (extra ``plot``).
 
@@ -38,7 +39,7 @@ def show_images(
         resize: as for `TransferClassifier`.
         count: how many images, evenly spaced so that every class is shown.
         augmentation: as for `TransferClassifier`.
-        seed: the seed of the augmentation.
+        seed: the seed of the augmentation; None = another one in each call.
 
     Returns:
         A figure; it is not shown. Save it with ``.savefig("images.png")``.
@@ -49,9 +50,9 @@ def show_images(
     """
     pixels = check_size(size, "size") or (224, 224)
     resizing = Resizing(pixels, check_resize(resize))
-    check_seed(seed)
+    given = check_seed(seed)
     check_count("count", count, example=12)
-    augment = augmenter(augmentation, pixels, seed)
+    augment = augmenter(augmentation, pixels, secrets.randbelow(2**31) if given is None else given)
     try:
         labelled = read_labelled(data, labels, kind="auto")
         images, names = labelled.images, [labelled.label(index) for index in range(len(labelled))]

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from .._common.arguments import check_count
-from ..errors import InvalidInputError, bad_argument
+from ..errors import InvalidInputError, bad_argument, some_of
 from ..images import Pixels
 from ..network import graph_digest
 
@@ -40,21 +40,26 @@ class Augmenter:
                     state.assign(scope.get_current_value(own))
             return _in_scale(changed)
 
-        self._change = tf.function(change, [tf.TensorSpec((None, *size, 3), tf.float32)], autograph=False)
+        given = [tf.TensorSpec((None, *size, 3), tf.float32)]
+        self._change = tf.function(change, given, autograph=False).get_concrete_function()
 
     def __call__(self, images: Any) -> Any:
-        return self._change(images)
+        return self._change(tf.constant(images))
 
     @cached_property
     def name(self) -> str:
         """A hash of what it does."""
-        return graph_digest(self._change.get_concrete_function())
+        return graph_digest(self._change)
 
     def restart(self, epoch: int) -> None:
         """Begin an epoch, whose draws do not depend on earlier epochs, so that a run can go on from any of them."""
         seed = self._seed if not epoch else int(np.random.SeedSequence([self._seed, epoch]).generate_state(1)[0])
         for number, (state, (value, is_seed)) in enumerate(zip(self._states, self._fresh, strict=True)):
             state.assign([(seed + number) % 2**32, 0] if is_seed else value)
+
+
+# Keras layers that change the class of an image; those of a later version of Keras than the one installed are missing.
+MIXING = tuple(getattr(keras.layers, name) for name in ("MixUp", "CutMix") if hasattr(keras.layers, name))
 
 
 def augmenter(choice: object, size: tuple[int, int], seed: int) -> Augmenter | None:
@@ -156,17 +161,29 @@ def _follows_its_seeds(views: FixedViews, layer: Any, size: tuple[int, int]) -> 
 
 
 def _layer(choice: object, size: tuple[int, int], seed: int) -> Any:
-    """The layer of a choice, tested on two images."""
+    """The layer of a choice, tested on a few images."""
     layer: Any = _light(seed) if isinstance(choice, str) and choice == "light" else choice
     if not isinstance(layer, keras.layers.Layer):
         rule = "must be None, 'light' or a Keras layer"
         raise bad_argument("augmentation", choice, rule, "Pass augmentation='light'")
+    if mixing := [part.name for part in layer._flatten_layers() if isinstance(part, MIXING)]:
+        raise InvalidInputError(
+            f"The layer {some_of(mixing)} mixes images of several classes: an augmentation must not change the class. "
+            f"Leave it out."
+        )
+    probe = np.random.default_rng(0).uniform(0, 255, (4, *size, 3)).astype(np.float32)
     with _unchanged(layer):
-        shape = tuple(getattr(layer(tf.zeros((2, *size, 3)), training=True), "shape", ()))
-    if shape != (2, *size, 3):
+        changed = layer(tf.constant(probe), training=True)
+    shape = tuple(getattr(changed, "shape", ()))
+    if shape != probe.shape:
         raise InvalidInputError(
             f"The augmentation turns images of shape {(*size, 3)} into {shape[1:]}: it must keep the shape. Leave out "
             f"layers that crop or resize."
+        )
+    if (highest := float(np.max(changed))) <= 1.5:
+        raise InvalidInputError(
+            f"The augmentation turns images of 0-255 into images of at most {highest:.3g}: it must keep the scale. Leave "
+            f"out Rescaling, and pass value_range=(0, 255) to layers that have it."
         )
     return layer
 

@@ -257,7 +257,12 @@ class _Run:
     def _work(self, rows: Sequence[int]) -> _Chunk:
         """Read and compute a few rows. Call from any thread."""
         chunk = self._read(rows)
-        self._compute(chunk)
+        for row in chunk.rows[chunk.is_new].tolist():
+            image = chunk.images[self.plan.image(row)]
+            with self.reader.noting_failure(image.index):
+                image.content()
+        with self.reader.working:
+            self._compute(chunk)
         for image in chunk.images.values():
             image.close()
         return chunk

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from threading import BoundedSemaphore
 from typing import TypeVar
 
 import numpy as np
@@ -71,7 +72,10 @@ class OpenedImage:
 
     def content(self) -> Content:
         if self._read is None:
-            self._read = content_of(self._images, self.index)
+            content = content_of(self._images, self.index)
+            if isinstance(content, bytes) and content_key(content) != self.key:  # its values would get a wrong key
+                raise unreadable(self._images.name(self.index), "it changed while the images were read")
+            self._read = content
         return self._read
 
     def pixels(self) -> Pixels:
@@ -113,6 +117,7 @@ class ImageReader:
 
     Attributes:
         threads: how many may open images at once.
+        working: held while a thread decodes or computes: the many threads that wait for responses take turns.
     """
 
     def __init__(
@@ -124,6 +129,7 @@ class ImageReader:
         self._thumbnails = store.session(name, tensors) if store is not None and inspects else None
         self._addresses = store.session(*ADDRESSES, store_from) if store is not None and images.are_remote else None
         self.threads = READERS if images.are_remote else thread_count()
+        self.working = BoundedSemaphore(thread_count())
 
     def open(self, indices: Iterable[int], keyed: bool = True) -> list[OpenedImage]:
         """The images that can be read; they are decoded only if they are inspected and the store does not know them."""
@@ -137,7 +143,12 @@ class ImageReader:
             return opened
         for image, seen in zip(opened, self._known(opened), strict=True):
             with self.noting_failure(image.index):
-                image.seen, image.is_new = seen or image.look(), seen is None
+                if seen is None:
+                    image.content()
+                    with self.working:
+                        image.seen, image.is_new = image.look(), True
+                else:
+                    image.seen = seen
                 self._note(image, image.seen)
         return [image for image in opened if image.seen is not None]
 

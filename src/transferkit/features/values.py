@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from threading import BoundedSemaphore
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from .._common.remote import READERS
 from ..cache import RowsOnDisk
-from ..images import Images, Pixels, load
+from ..images import Images, Pixels, content_of, to_pixels
 from ..network import FeatureExtractor, thread_count
 from .augmentation import Augmenter
 from .reader import in_background
@@ -88,8 +89,12 @@ class LiveValues:
     def batches(self, batches: Batches, epoch: int = 0) -> Iterator[list[npt.NDArray[Any]]]:
         """The values of each batch of positions; images are decoded ahead."""
 
+        working = BoundedSemaphore(thread_count())
+
         def pixels_of(index: int) -> Pixels:
-            return load(self.images, index, self.extractor.resizing)
+            content = content_of(self.images, index)
+            with working:
+                return to_pixels(content, self.images.name(index), self.extractor.resizing)
 
         if self.augment is not None:
             self.augment.restart(epoch)

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from .._common.arguments import Resize
+from .._common.files import EXHAUSTED
 from .._common.remote import Remote
 from ..errors import ImageReadError
 from .images import Content, Images
@@ -40,6 +41,7 @@ DRAFT_PIXELS = 1_000_000
 DRAFT_GAP = 1.5  # a reduced JPEG stays at least this many times as large as needed, for the filter to work on
 # A larger image is first reduced by a whole factor, to no less than this many times the size: little accuracy is lost.
 REDUCING_GAP = 2.0
+GREY_OF_16_BITS = np.round(np.arange(65536) * (255 / 65535)).astype(np.uint8)
 FILL = 127  # mean grey, close to the means that preprocessing rules subtract: almost zero for the network
 BOX = "box of the whole image"  # key in the `info` of a Pillow image
 # The transpositions that undo the orientations 2 to 8.
@@ -90,6 +92,8 @@ def content_of(images: Images, index: int) -> Content:
     except ImageReadError:
         raise
     except (OSError, ValueError) as error:  # ValueError: no file can have this name
+        if getattr(error, "errno", None) in EXHAUSTED:  # says nothing about the image
+            raise
         odd = os.path.lexists(path) and not os.path.isfile(path)  # noqa: PTH113  # Path.is_file may raise
         kind = "not a regular file" if odd else "unreadable"
         raise unreadable(name, getattr(error, "strerror", None) or str(error), kind) from error
@@ -195,12 +199,14 @@ def _in_8_bit_rgb(image: Image.Image) -> Image.Image:
 def _in_8_bits(image: Image.Image) -> Image.Image:
     """Scale deeper greyscale to 8 bits, with alpha if one value is transparent; Pillow would clip nearly all values."""
     values: npt.NDArray[Any] = np.asarray(image)
-    if not np.isfinite(values).all():
-        raise ValueError("it holds NaN or infinity")
-    values = values.astype(np.float64)
-    whole_range = image.mode.startswith("I;16") or image.format == "PPM"
-    low, high = (0.0, 65535.0) if whole_range else (float(values.min()), float(values.max()))
-    grey = Image.fromarray(np.round((values - low) * (255 / ((high - low) or 1))).astype(np.uint8))
+    if image.mode.startswith("I;16") or image.format == "PPM":
+        grey = Image.fromarray(GREY_OF_16_BITS[values])
+    else:
+        if not np.isfinite(values).all():
+            raise ValueError("it holds NaN or infinity")
+        low, high = float(values.min()), float(values.max())
+        scaled = (values.astype(np.float64) - low) * (255 / ((high - low) or 1))
+        grey = Image.fromarray(np.round(scaled, out=scaled).astype(np.uint8))
     transparent = image.info.get("transparency")
     if transparent is not None:
         grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))

@@ -6,11 +6,12 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from .._common.remote import Location, Remote
+from .._common.remote import READERS, Location, Remote
 from ..errors import InvalidInputError, some_of
 from .labels import as_names
 
@@ -31,8 +32,9 @@ EXTENSIONS: dict[str, frozenset[str]] = {
     "PPM": frozenset([".ppm", ".pgm", ".pbm", ".pnm"]),
 }
 IMAGE_SUFFIXES = frozenset().union(*EXTENSIONS.values())
+HEIC = rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)"  # the photos of iPhones; they cannot be decoded, but are named
 IMAGE_START = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|II\*\0|MM\0\*|RIFF....WEBP|....ftyp(avif|heic)", re.DOTALL
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|II\*\0|MM\0\*|RIFF....WEBP|....ftyp(avif|avis)|" + HEIC, re.DOTALL
 )
 # Names that operating systems and tools leave behind, besides dot files.
 SYSTEM_NAMES = {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "@eadir"}
@@ -97,9 +99,9 @@ def list_files(folder: Location, lenient: bool = False) -> FileList:
     """
     found = FileList()
     if isinstance(folder, Remote):
-        for file, parts in _remote_files(folder, found):
-            is_image = file.suffix.lower() in IMAGE_SUFFIXES or not parts
-            (found.files if is_image else found.not_images).append(file)
+        below = list(_remote_files(folder, found))
+        for (file, parts), is_image in zip(below, _are_images([file for file, _ in below]), strict=True):
+            (found.files if is_image or not parts else found.not_images).append(file)
         return found
     found.files += _collect(folder, {os.path.realpath(folder)}, found)
     if not lenient:
@@ -149,10 +151,10 @@ def _list_remote_classes(root: Remote, found: ClassFolder, may_be_one: bool) -> 
     below = list(_remote_files(root, found))
     names = sorted({parts[0] for _, parts in below if len(parts) > 1})
     class_of = dict(zip(names, as_names(names, f"class folder in {str(root)!r} named"), strict=True))
-    for file, parts in below:
-        if len(parts) < 2:
-            found.beside_classes.append(file)
-        elif file.suffix.lower() in IMAGE_SUFFIXES:
+    found.beside_classes += [file for file, parts in below if len(parts) < 2]
+    inside = [(file, parts) for file, parts in below if len(parts) > 1]
+    for (file, parts), is_image in zip(inside, _are_images([file for file, _ in inside]), strict=True):
+        if is_image:
             found.files.append(file)
             found.labels.append(class_of[parts[0]])
         else:
@@ -243,6 +245,19 @@ def _without(word: re.Pattern[str], names: Iterable[str]) -> dict[str, str]:
     """The rest of each name that holds the word -> the name."""
     found = {name: word.sub("", name.lower(), count=1) for name in names if word.search(name.lower())}
     return {NO_PART_OF_A_NAME.sub("", rest): name for name, rest in found.items()}
+
+
+def _are_images(files: Sequence[Remote]) -> list[bool]:
+    """Whether files at URLs are images, by their extension or else by their first bytes."""
+
+    def is_image(file: Remote) -> bool:
+        try:
+            return file.suffix.lower() in IMAGE_SUFFIXES or IMAGE_START.match(file.read(12)) is not None
+        except OSError:
+            return True  # the user hears of it when it is read
+
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(is_image, files))
 
 
 def _starts_like_image(path: str) -> bool:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from .._common.sharing import Shared, ignoring
 from ..errors import ImageReadError
-from .folders import EXTENSIONS
+from .folders import EXTENSIONS, HEIC
 
 # Pillow supports more formats, some of which start other programs.
 FORMATS = tuple(EXTENSIONS)
@@ -24,7 +24,6 @@ FORMATS = tuple(EXTENSIONS)
 UNUSUAL_MODES = {"CMYK": "CMYK", "LAB": "Lab", "HSV": "HSV", "F": "32-bit float", "I": "32-bit", "1": "1-bit"}
 # An image whose header declares more pixels is refused. The largest phone sensors have 200 million.
 MAX_PIXELS = 200_000_000
-HEIC = re.compile(rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)  # the photos of iPhones
 ORIENTATION = 0x0112  # the EXIF tag
 # A PNG without these has no orientation data after its pixels.
 METADATA_OF_PNG = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type exif")
@@ -53,7 +52,7 @@ def open_image(data: bytes, name: str = "image") -> Image.Image:
         raise unreadable(name, "the file is empty", "empty file")
     known = _format_of(data)
     if known is None:
-        if HEIC.match(data):
+        if re.match(HEIC, data, re.DOTALL):
             raise unreadable(name, "HEIC is not supported: convert it to JPEG", "not an image")
         raise unreadable(name, "it is not an image of a known format", "not an image")
     with reading(name, data):
@@ -101,6 +100,8 @@ def reading(name: str, data: bytes = b"") -> Iterator[None]:
     try:
         with _quiet:
             yield
+    except MemoryError:  # says nothing about the image
+        raise
     except Exception as error:  # the parsers raise all sorts of errors
         known = _format_of(data) or "image"
         if isinstance(error, Image.DecompressionBombError):

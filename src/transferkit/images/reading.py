@@ -74,6 +74,8 @@ def read_labelled(
         raw = named_labels(raw, names)
     if classes is not None and rows is not None and names is not None:
         _refuse_missing_columns(classes, names, what)
+    if classes is None and names is not None and rows is None and not empty_classes:
+        _refuse_empty_classes(raw, names)
     classes = class_names(raw, names) if classes is None else classes
     codes = encode(raw, classes, what) if rows is None else encode_sets(rows, raw, classes, what)
     labelled = LabelledImages(images, codes, classes)
@@ -89,7 +91,7 @@ def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, ob
     if is_dataset(data):
         _no_labels(labels, "a dataset contains its labels")
         found, labels = dataset_images(data, labelled=True)
-        return Images(found), labels, getattr(data, "class_names", None)
+        return Images(found), labels, _class_names_of(data)
     names = None
     if _is_frame(data) and labels is not None and not _names_of(data).keys() & set(LABEL_COLUMNS):
         data = _column(data, IMAGE_COLUMNS)
@@ -107,6 +109,23 @@ def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, ob
             f"Pass labels=[...], or a folder with one folder per class."
         )
     return images, [] if labels is None else labels, names
+
+
+def _class_names_of(data: Any) -> list[str] | None:
+    """The names that Keras, or the user, has given a dataset, as text."""
+    names = getattr(data, "class_names", None)
+    if names is None:
+        return None
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+
+
+def _refuse_empty_classes(labels: npt.NDArray[Any], names: Sequence[str]) -> None:
+    """Refuse a class that a table or a dataset names and no image has, as `_from_folder` does."""
+    if empty := sorted(set(names).difference(labels.tolist())):
+        raise InvalidInputError(
+            f"The class {some_of(empty)} has no images: every class must have some. Drop its column, or its name from "
+            f"`class_names`, or add images."
+        )
 
 
 def _refuse_missing_columns(classes: npt.NDArray[Any], names: Sequence[str], what: str) -> None:

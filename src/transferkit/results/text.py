@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import html
 import math
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 Table: TypeAlias = "tuple[list[str], list[list[str]]]"  # the names of the columns, and the rows
 
+UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of control characters, half characters and line breaks
 LISTED = 20  # items of a long list that are printed
 
 
@@ -36,6 +38,7 @@ def listed(head: list[str], items: Sequence[Any], row: Callable[[int, Any], list
 
 def text_table(head: list[str], rows: list[list[str]]) -> str:
     """Format text in columns, the first aligned left, the others right."""
+    head, rows = [*map(one_line, head)], [[*map(one_line, row)] for row in rows]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [head, ["-" * width for width in widths], *rows]
     aligned = ([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines)
@@ -54,6 +57,11 @@ def html_table(head: list[str], rows: list[list[str]], *, sortable: bool = False
 def figure_text(value: float, digits: int = 3) -> str:
     """A figure for a table; a dash if it is not defined."""
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def one_line(text: str) -> str:
+    """A text with its line breaks and other characters that no terminal can show written as in Python code."""
+    return "".join(repr(char)[1:-1] if unicodedata.category(char) in UNPRINTABLE else char for char in text)
 
 
 def shortened(text: str, limit: int) -> str:
