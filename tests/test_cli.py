@@ -316,3 +316,59 @@ def test_the_page_shows_the_help_of_each_command() -> None:
     assert program["rendered"](page).split() == page.split()
     for name, text in program["helps"]().items():
         assert " ".join(text.split()) in " ".join(page.split()), name
+
+
+def test_messages_of_predict_do_not_get_among_the_answers(
+    fitted_once: Fitted, photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict = tk.TransferClassifier.predict
+
+    def talking(clf: tk.TransferClassifier, images: list[str], **options: Any) -> Any:
+        sys.stdout.write("a message")
+        return predict(clf, images, **options)
+
+    monkeypatch.setattr(tk.TransferClassifier, "predict", talking)
+    assert main(["predict", str(fitted_once[0]), str(photos / "new"), "--format", "jsonl"]) == 0
+    out, err = capsys.readouterr()
+    assert len([json.loads(line) for line in out.splitlines()]) == 3
+    assert "a message" in err
+
+
+@pytest.mark.thorough
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such file names")
+def test_any_name_is_written_in_any_locale(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = str(tmp_path / "tiny.keras")
+    tk.TransferClassifier("TransferKitTiny", input_size=32, seed=0).fit(photos / "train", verbose=0).save(file)
+    new = tmp_path / "new"
+    new.mkdir()
+    for name in ("猫".encode(), b"bad\xff"):
+        shutil.copy(photos / "new" / "red.png", new / os.fsdecode(name + b".png"))
+    for kind in ("csv", "jsonl"):
+        monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
+        run = started(
+            "predict",
+            file,
+            str(new),
+            "--format",
+            kind,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+        )
+        out = run.communicate(timeout=120)[0]
+        assert run.returncode == 0
+        assert "猫.png" in out
+        assert len(out.splitlines()) == (3 if kind == "csv" else 2)
+        assert kind == "csv" or [json.loads(line)["label"] for line in out.splitlines()] == ["red", "red"]
+    assert main(["explain", file, str(new), "--figure", str(tmp_path / "all.png")]) == 0
+
+
+def test_a_number_is_one_in_any_form_and_a_word_is_a_folder() -> None:
+    assert [cli.number_or_text(text) for text in ("5", "0.1", "1e-1", "-3", "nan", "5min")] == [
+        5,
+        0.1,
+        0.1,
+        -3,
+        "nan",
+        "5min",
+    ]

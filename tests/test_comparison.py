@@ -116,7 +116,8 @@ def test_rows_are_judged_against_each_other() -> None:
         (BackboneScores("failed", reason="no weights"), None),
     ]
     correct = {number: right for number, (_, right) in enumerate(made) if right is not None}
-    rows = judged([row for row, _ in made], correct)
+    rows, order = judged([row for row, _ in made], correct)
+    assert order == [2, 3, 1, 0, 4]
     assert [row.name for row in rows] == ["best", "as good, dearer", "cheap", "slow and poor", "failed"]
     assert [row.unbeaten for row in rows] == [True, False, True, False, False]
     assert [row.behind for row in rows[:4]] == [0, 0, 0.25, 0.5]
@@ -264,3 +265,26 @@ def test_it_is_shown_as_a_table_a_frame_and_a_figure(pictures: Pictures, both: A
     figure = found.plot()
     assert isinstance(figure, Figure)
     assert [text.get_text().split(",")[0] for text in figure.axes[0].texts] == names(found)[:2]
+
+
+def test_candidates_that_print_alike_are_told_apart(pictures: Pictures, make: Make) -> None:
+    names_of = [make(input_size=None, resize="crop"), make(input_size=32, resize="squash")]
+    found = tk.compare(*pictures, names_of, verbose=0)
+    assert f"resize={found.best(verbose=0).resize!r}" in found.rows[0].name
+    record = tk.get_backbone("TransferKitTiny")
+    other = replace(record, preprocessing="caffe")
+    for records in ([record, other], [other, record]):
+        found = tk.compare(*pictures, records, sizes=32, verbose=0)
+        assert sorted(row.name for row in found.rows) == ["TransferKitTiny", "TransferKitTiny #2"]
+        first = records[0 if found.rows[0].name == "TransferKitTiny" else 1]
+        assert found.best(verbose=0).backbone is first
+
+
+def test_the_labels_of_classifiers_are_those_of_the_comparison(pictures: Pictures, make: Make) -> None:
+    lists = [[name] for name in pictures[1]]
+    found = tk.compare(pictures[0], lists, [make(labels="single")], verbose=0)
+    assert found.best(verbose=0).predict(pictures[0][:1], verbose=0)[0].label in set(pictures[1])
+    found = tk.compare(pictures[0], lists, [make(labels="multiple", input_size=16), make()], verbose=0)
+    assert isinstance(found.best(verbose=0).predict(pictures[0][:1], verbose=0)[0].label, tuple)
+    with refused(tk.InvalidInputError, "labels='single' and others labels='multiple'"):
+        tk.compare(pictures[0], lists, [make(labels="single"), make(labels="multiple")], verbose=0)

@@ -8,6 +8,7 @@ only by commands that need it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import io
 import itertools
@@ -15,7 +16,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -32,10 +33,11 @@ Command: TypeAlias = Callable[[Asked], object]
 
 
 def number_or_text(text: str) -> float | str:
-    try:
-        return float(text) if "." in text else int(text)
-    except ValueError:
-        return text
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            if text[:1] in "+-.0123456789":  # "nan" and "inf" may be folders
+                return kind(text)
+    return text
 
 
 def none_or_text(text: str) -> str | None:
@@ -176,8 +178,9 @@ def predict(asked: Asked) -> None:
     if asked.format == "csv":
         table.writerow(["path", "label", "confidence", *(f"probability of {name}" for name in names)])
         sys.stdout.flush()  # shows readers that it waits for paths
-    for paths in chunks(paths_of(asked.images)):
-        found = clf.predict(paths, **given(asked, "min_confidence", "views", *CALL))
+    for paths in chunks(paths_of(asked)):
+        with contextlib.redirect_stdout(sys.stderr):  # messages must not get among the answers
+            found = clf.predict(paths, **given(asked, "min_confidence", "views", *CALL))
         name_skipped(found.skipped)
         for one, row in zip(found, found.probabilities.astype(float).round(6).tolist(), strict=True):
             sure: Any = one.confidence  # with several labels per image a tuple, and so is the label
@@ -190,7 +193,7 @@ def predict(asked: Asked) -> None:
                 table.writerow([*cells, *row[: len(names)]])
             else:
                 more = {"probabilities": dict(zip(names, row, strict=True))} if names else {}
-                print(json.dumps(answer | more, ensure_ascii=False))
+                print(json.dumps(answer | more, ensure_ascii=not is_utf8(str(one.path))))
         sys.stdout.flush()
 
 
@@ -206,7 +209,7 @@ def explain(asked: Asked) -> None:
     if Path(asked.figure).suffix.lower() != ".png":
         raise bad_argument("--figure", asked.figure, "must end in .png", "Pass for example --figure explained.png")
     check_parent("--figure", Path(asked.figure))
-    found = loaded(asked).explain(list(paths_of(asked.images)), **given(asked, *CALL))
+    found = loaded(asked).explain(list(paths_of(asked)), **given(asked, *CALL))
     name_skipped(found.skipped)
     found.plot().savefig(asked.figure, format="png")
 
@@ -243,6 +246,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for stream in (sys.stdin, sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="surrogateescape")  # file names need not be UTF-8
+        if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # the default of Windows lacks most letters
+        if sys.stdout is None:  # the shell has closed it
+            raise OSError("standard output is closed")
         asked = parser().parse_args(arguments)
         if asked.run not in (cache, backbones):  # which do not use it
             import_tensorflow()
@@ -261,6 +268,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def import_tensorflow() -> None:
     """Import TensorFlow without the lines that it prints on standard error before any of its settings apply."""
+    if sys.stderr is None:  # the shell has closed it
+        return
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
@@ -277,7 +286,12 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=tk.__version__)
     added = whole.add_subparsers(metavar="COMMAND", required=True)
     for name, (run, text, arguments) in _commands.items():
-        one = added.add_parser(name, help=text, description=text, argument_default=argparse.SUPPRESS)
+        # Options at the end: some of them take any number of values, also those that come after them.
+        places = [
+            f"{argument} ..." if argument == "images" else argument for argument in arguments if argument[0] != "-"
+        ]
+        usage = " ".join(["%(prog)s", *places, "[options]"])
+        one = added.add_parser(name, help=text, description=text, usage=usage, argument_default=argparse.SUPPRESS)
         one.set_defaults(run=run)
         for argument in arguments:
             one.add_argument(argument, **ARGUMENTS[argument])
@@ -301,19 +315,30 @@ def loaded(asked: Asked) -> tk.TransferClassifier:
     return tk.TransferClassifier.load(asked.model).set_params(**given(asked, "cache"))
 
 
-def paths_of(named: Iterable[str]) -> Iterator[str]:
+def paths_of(asked: Asked) -> Iterator[str]:
     """The photos that the arguments name, one at a time."""
     from ._common.remote import Remote, located
     from .images import list_files
 
-    for text in named:
+    lenient = given(asked, "on_bad_image").get("on_bad_image") == "skip"
+    for text in asked.images:
         if text == "-":
             yield from filter(None, (line.rstrip("\r\n") for line in sys.stdin))
             continue
         place = located(text)
         is_folder = not place.is_web if isinstance(place, Remote) else place.is_dir()
-        for file in list_files(place).files if is_folder else [text]:
+        if not is_folder:
+            yield text
+            continue
+        found = list_files(place, lenient)
+        name_skipped({str(folder): reason for folder, reason in found.unreadable})
+        for file in found.files:
             yield file.url if isinstance(file, Remote) else str(file)
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a path can be written as UTF-8, which JSON has to be."""
+    return text.encode(errors="replace").decode() == text
 
 
 def chunks(paths: Iterator[str]) -> Iterator[list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
@@ -69,7 +70,7 @@ class Comparison(Printed):
     images: int
     classes: npt.NDArray[np.generic]
     skipped: dict[str, str]
-    _classifiers: Mapping[str, TransferClassifier]  # by name and size
+    _classifiers: list[TransferClassifier]  # of the rows
     _data: tuple[ImageData, Labels | None, OnBadImage]
     _by_loss: bool
 
@@ -86,10 +87,10 @@ class Comparison(Printed):
         if within not in (None, "1se"):
             raise bad_argument("within", within, "must be None or '1se'", "Leave it out for the best backbone")
         measured = self._measured()
-        close = [row for row in measured if row.behind <= row.behind_error]
-        row = min(close, key=lambda row: row.milliseconds) if within else measured[0]
+        close = [number for number, row in enumerate(measured) if row.behind <= row.behind_error]
+        number = min(close, key=lambda number: measured[number].milliseconds) if within else 0
         data, labels, on_bad_image = self._data
-        clf = TransferClassifier(**self._classifiers[_label(row)].get_params())  # type: ignore[arg-type]
+        clf = TransferClassifier(**self._classifiers[number].get_params())  # type: ignore[arg-type]
         return clf.fit(data, labels, on_bad_image=on_bad_image, verbose=verbose)
 
     def to_dataframe(self) -> pandas.DataFrame:
@@ -174,8 +175,10 @@ def compare(
     limit, skip, console = _seconds(budget), check_on_bad_image(on_bad_image), Console(verbose)
     store, seed = open_store(cache), check_seed(seed) or 0
     candidates = list(_told_apart(list(_candidates(backbones, sizes, {"cache": cache, "seed": seed}))))
-    kind: LabelKind = "multiple" if any(clf.labels == "multiple" for _, clf in candidates) else "auto"
+    kind = _kind_of([clf for _, clf in candidates])
     images = _drawn(read_labelled(data, labels, lenient=skip, kind=kind).absolute(), seed)
+    for _, clf in candidates:
+        clf.set_params(labels=images.kind)  # `best` must read the labels as they were read here
     inspection = inspect(images.images, LOOK_SIZE, store, console, skip)
     whole = TrainingData(images, None, 0.0)
     split = whole.split(inspection.readable(), inspection.keys, inspection.thumbnails, seed)
@@ -190,10 +193,21 @@ def compare(
     by_loss = images.kind == "multiple"
     found = {number: scores for number, (_, scores, _) in enumerate(measured) if scores is not None}
     goodness = {number: -scores.losses if by_loss else scores.correct for number, scores in found.items()}
-    rows, skipped = judged([row for row, *_ in measured], goodness), inspection.reasons(images.images)
-    classifiers = {_label(row): clf for row, _, clf in measured}
+    rows, order = judged([row for row, *_ in measured], goodness)
+    classifiers, skipped = [measured[number][2] for number in order], inspection.reasons(images.images)
     given = data, labels, on_bad_image
     return Comparison(rows, len(split.training), images.classes, skipped, classifiers, given, by_loss)
+
+
+def _kind_of(classifiers: Sequence[TransferClassifier]) -> LabelKind:
+    """What the classifiers say about the labels; all of them are measured on the same ones."""
+    kinds = sorted({clf.labels for clf in classifiers} - {"auto"})
+    if len(kinds) > 1:
+        raise InvalidInputError(
+            "Some classifiers have labels='single' and others labels='multiple': all of them are compared on the same "
+            "labels. Pass classifiers of one kind."
+        )
+    return kinds[0] if kinds else "auto"
 
 
 def _seconds(budget: Any) -> float:
@@ -235,20 +249,28 @@ def _told_apart(
     candidates: Sequence[tuple[str, TransferClassifier]],
 ) -> Iterator[tuple[str, TransferClassifier]]:
     """The same, where names that would clash also say how each candidate differs from the others."""
+    times: Counter[tuple[str, object]] = Counter()
     for name, clf in candidates:
-        same = [other for known, other in candidates if (known, other.input_size) == (name, clf.input_size)]
+        same = [other for known, other in candidates if (known, _size_of(other)) == (name, _size_of(clf))]
         own = [
             f"{setting}={getattr(clf, setting)!r}"
             for setting in ("weights", "resize", "precision")
             if any(getattr(other, setting) != getattr(clf, setting) for other in same)
         ]
-        yield ", ".join([name, *own]), clf
+        shown = ", ".join([name, *own])
+        times[shown, _size_of(clf)] += 1  # records of one name may differ in anything
+        number = times[shown, _size_of(clf)]
+        yield shown if number == 1 else f"{shown} #{number}", clf
+
+
+def _size_of(clf: TransferClassifier) -> Size:
+    side = get_backbone(clf.backbone).default_size
+    return check_size(clf.input_size) or (side, side)
 
 
 def _guessed_cost(clf: TransferClassifier) -> float:
-    record = get_backbone(clf.backbone)
-    height, width = check_size(clf.input_size) or (record.default_size, record.default_size)
-    return (record.parameters or 1e12) * height * width
+    height, width = _size_of(clf)
+    return (get_backbone(clf.backbone).parameters or 1e12) * height * width
 
 
 def _label(row: BackboneScores) -> str:

@@ -345,3 +345,22 @@ def test_a_network_of_one_size_takes_no_other() -> None:
         shown = size[0] if size[0] == size[1] else size
         with refused(tk.InvalidInputError, f"`input_size={shown}`", "64 px only", "Leave input_size out"):
             own.input_size(size)
+
+
+def test_a_builder_that_returns_the_same_model_is_refused():
+    mine = tk.get_backbone("TinyNet").build((32, 32))
+    tk.register_backbone(dataclasses.replace(tk.get_backbone("TinyNet"), name="Mine", builder=lambda input_shape: mine))
+    x, y = drawn(2, seed=0)
+    clf = tk.TransferClassifier("Mine", weights=None, seed=0).fit(x, y, verbose=0)
+    with refused(tk.InvalidInputError, "'Mine' returned variables that it had returned before", "clone_model"):
+        clf.fine_tune(at="stage1", steps=1, verbose=0)
+    before = clf.predict_proba(x, verbose=0)
+    with refused(tk.InvalidInputError, "variables that it had returned before"):
+        tk.TransferClassifier("Mine", weights=None, seed=1).fit(x, y, verbose=0)
+    assert np.array_equal(clf.predict_proba(x, verbose=0), before)
+
+
+def test_a_network_with_far_fewer_parameters_than_its_record_says_is_refused():
+    record = dataclasses.replace(tk.get_backbone("TinyNet"), name="Wrong", parameters=10_000)
+    with refused(tk.InvalidInputError, "has 2,104 parameters", "the record says 10,000"):
+        record.build((32, 32))

@@ -251,10 +251,12 @@ def test_images_in_memory_say_which_data_they_are_from(make: Make, photos: Path)
     files = sorted((photos / "train").glob("*/*.png"))
     contents, labels = [path.read_bytes() for path in files], [path.parent.name for path in files]
     spoilt = [b"not an image", *contents[1:]]
-    clf = make().fit(spoilt, labels, validation=(spoilt, labels), on_bad_image="skip", verbose=0)
+    held_out = sorted((photos / "test").glob("*/*.png"))
+    others = [b"not an image", *(path.read_bytes() for path in held_out[1:])], [path.parent.name for path in held_out]
+    clf = make().fit(spoilt, labels, validation=others, on_bad_image="skip", verbose=0)
     assert list(clf.history_.skipped) == ["image 0", "image 0 of the validation data"]
     with refused(tk.ImageReadError, "2 images cannot be read", "'image 0 of the validation data'"):
-        make().fit(spoilt, labels, validation=(spoilt, labels), verbose=0)
+        make().fit(spoilt, labels, validation=others, verbose=0)
 
 
 def test_answers_keep_the_positions_of_their_images(

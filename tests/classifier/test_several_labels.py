@@ -473,3 +473,13 @@ def test_a_table_without_a_column_for_a_class_is_refused(several: tk.TransferCla
     assert several.evaluate(images, table, verbose=0).classes.tolist() == list(KINDS)
     with refused(InvalidInputError, "test data", "no column for the class 'red'"):
         several.evaluate(images, table.drop(columns="red"), verbose=0)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 5])
+def test_some_images_get_the_bits_that_they_get_among_many(make: Make, pictures: Any, classes: int) -> None:
+    images = pictures[0]
+    labels = [[f"label {code}" for code in range(classes) if (number + code) % 3] for number in range(len(images))]
+    clf = make(cache=False).fit(images, labels, verbose=0)
+    whole = clf.predict_proba(images, verbose=0)
+    for count in (1, 2, 3, 7):
+        assert np.array_equal(clf.predict_proba(images[:count], verbose=0), whole[:count])

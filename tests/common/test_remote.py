@@ -15,6 +15,7 @@ from helpers import refused
 
 import transferkit as tk
 from transferkit.__main__ import main
+from transferkit._common.files import values_folder
 from transferkit._common.remote import located
 
 fsspec = pytest.importorskip("fsspec")
@@ -211,6 +212,10 @@ def test_weights_at_a_url_are_downloaded_once(make: Make, photos: Path, download
         remote = make(weights="memory://weights/w.weights.h5").fit(photos / "train", verbose=0)
     assert downloads == ["memory://weights/w.weights.h5"]
     expected = local.predict_proba(photos / "new", verbose=0)
+    assert np.array_equal(remote.predict_proba(photos / "new", verbose=0), expected)
+    (kept,) = (path for path in values_folder().parent.rglob("w.weights.h5"))
+    kept.write_bytes(kept.read_bytes()[:-100])
+    remote = make(weights="memory://weights/w.weights.h5").fit(photos / "train", verbose=0)
     assert np.array_equal(remote.predict_proba(photos / "new", verbose=0), expected)
     with refused(tk.WeightsError, "'memory://weights/gone.weights.h5'", "there is no such file"):
         make(weights="memory://weights/gone.weights.h5").fit(photos / "train", verbose=0)

@@ -221,3 +221,14 @@ def test_a_classifier_that_is_pickled_again_is_not_loaded_again(loaded: tk.Trans
     assert pickle.loads(pickle.dumps(predict))._source.get() is first
     loaded.network_.weights[-1].assign(loaded.network_.weights[-1] + 1)
     assert pickle.loads(pickle.dumps(predict))._source.get() is not first
+
+
+def test_the_columns_do_not_depend_on_missing_values(loaded: tk.TransferClassifier, photos: Path) -> None:
+    content = (photos / "new" / "red.png").read_bytes()
+    predict = tk.PredictBatch(loaded, image="photo")
+    first = predict({"photo": [content, None], "id": [1, 2]})
+    assert first.keys() == predict({"photo": [None], "id": [1]}).keys() == predict({"photo": [], "id": []}).keys()
+    predict = tk.PredictBatch(loaded, image="photo")
+    first = predict({"photo": [str(photos / "new" / "red.png"), None]})
+    assert "photo" in first
+    assert first.keys() == predict({"photo": [None]}).keys() == predict({"photo": []}).keys()

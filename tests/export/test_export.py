@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -396,3 +397,32 @@ def test_a_quantized_file_that_is_less_accurate_warns(
         loaded.export("pets.xml", quantize="float16", check=photos / "test", verbose=0)
     with pytest.warns(UserWarning, match=r"gives another answer on 0.0% of the images"):
         loaded.export("pets.xml", quantize="float16", verbose=0)
+
+
+@pytest.mark.thorough
+def test_labels_that_another_file_needs_do_not_change(loaded: tk.TransferClassifier, make: Make, pictures: Any) -> None:
+    needed("ONNX")
+    loaded.export("pets", verbose=0)
+    labels = loaded.export("pets.onnx", verbose=0).labels_path
+    before = labels.read_text()
+    other = make().fit(pictures[0], np.char.add("not ", pictures[1].astype(str)), verbose=0)
+    with refused(tk.InvalidInputError, "'pets.labels.json', which 'pets' needs"):
+        other.export("pets.onnx", verbose=0)
+    assert labels.read_text() == before
+    shutil.rmtree("pets")
+    assert other.export("pets.onnx", verbose=0).labels_path.read_text() != before
+
+
+def test_a_file_of_the_user_is_not_taken_for_weights(loaded: tk.TransferClassifier) -> None:
+    pytest.importorskip("openvino")
+    Path("pets.bin").write_text("mine")
+    with refused(tk.InvalidInputError, "would overwrite 'pets.bin'"):
+        loaded.export("pets.xml", verbose=0)
+    with refused(tk.InvalidInputError, "must end in .xml, in small letters"):
+        loaded.export("pets.XML", verbose=0)
+
+
+def test_one_photo_has_no_speed(loaded: tk.TransferClassifier, photos: Path) -> None:
+    report = loaded.export("pets", check=[photos / "new" / "red.png"], verbose=0)
+    assert np.isnan(report.milliseconds)
+    assert [line.split()[3:] for line in str(report).splitlines() if "milliseconds" in line] == [["-", "-"]]

@@ -49,7 +49,7 @@ def test_a_share_is_above_0_to_1(coverage: Coverage, share: Any) -> None:
 
 def test_it_prints_as_a_table_and_becomes_a_data_frame(coverage: Coverage) -> None:
     lines = str(coverage).splitlines()
-    assert lines[0].split() == ["min_confidence", "answered", "accuracy", "standard", "error"]
+    assert lines[0].split() == ["min_confidence", "answered", "accuracy", "95", "%", "interval"]
     assert lines[2].split()[:3] == ["0.600000", "1.000", "0.6000"]
     assert len(lines) == 2 + 3  # shares of 1, 0.8 and 0.6: others are no different
     assert coverage.to_dataframe().columns.tolist() == ["min_confidence", "coverage", "accuracy"]

@@ -159,3 +159,15 @@ def test_huggingface_reads_the_head(loaded):
     hub = pytest.importorskip("huggingface_hub")
     data = hub.ModelCard(loaded.card()).data
     assert (data.library_name, data.pipeline_tag) == ("transferkit", "image-classification")
+
+
+def test_images_of_a_phase_that_was_not_kept_are_not_those_of_the_classes(make, photos):
+    clf = make().fit(photos / "train", verbose=0)
+    noise = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+    clf.fine_tune(
+        noise, ["lying", "red", "standing"] * 2, epochs=1, learning_rate=0.5, validation=photos / "test", verbose=0
+    )
+    assert clf.history_.phases[1].selection.kept == "before"
+    card = clf.card()
+    assert "| red | 12 |" in card
+    assert "| fine_tune (not kept) |" in card

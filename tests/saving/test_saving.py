@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
@@ -360,3 +361,16 @@ def test_weights_that_are_not_finite_do_not_replace_a_good_file(loaded, saved_fi
     with refused(tk.BundleError, "was not saved", "logits/kernel", "not finite"):
         loaded.save(saved_file)
     assert saved_file.read_bytes() == before
+
+
+def test_a_network_that_was_trained_in_keras_is_saved_without_its_optimizer(make, pictures, tmp_path):
+    clf = make().fit(*pictures, verbose=0)
+    clf.network_.trainable = True
+    clf.network_.compile("adam", "categorical_crossentropy")
+    x = np.stack([picture.astype(np.float32) for picture in pictures[0][:8]])
+    clf.network_.fit(x, np.eye(3)[[0, 1] * 4], verbose=0)
+    clf.save(tmp_path / "a.keras")
+    expected = clf.predict_proba(x, verbose=0)
+    for again in (tk.TransferClassifier.load(tmp_path / "a.keras"), copy.deepcopy(clf)):
+        assert np.array_equal(again.predict_proba(x, verbose=0), expected)
+    assert np.allclose(keras.saving.load_model(tmp_path / "a.keras")(x), expected, atol=1e-5)

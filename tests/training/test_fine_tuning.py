@@ -155,14 +155,15 @@ def test_the_classifier_from_before_is_kept_with_its_bits(make: Make, small: Pic
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("rate", [1e-6, 1e-3, 1.0])
+@pytest.mark.parametrize("rate", [1e-6, 1e-3, 0.1])
 def test_no_rate_leaves_a_classifier_that_is_worse_on_the_compared_images(
     make: Make, small: Pictures, hard: Pictures, rate: float
 ) -> None:
-    clf = make().fit(*small, validation=hard, verbose=0)
-    before = clf.evaluate(*hard, verbose=0).loss
+    held_out = hard[0][9:], hard[1][9:]
+    clf = make().fit(*small, validation=held_out, verbose=0)
+    before = clf.evaluate(*held_out, verbose=0).loss
     clf.fine_tune(at="stage1", learning_rate=rate, steps=STEPS, verbose=0)
-    after, selection = clf.evaluate(*hard, verbose=0).loss, selection_of(clf)
+    after, selection = clf.evaluate(*held_out, verbose=0).loss, selection_of(clf)
     assert after <= before
     assert selection.loss_before <= before + 1e-4  # at its best temperature
     assert after == pytest.approx(before if selection.kept == "before" else selection.loss, abs=1e-3)
@@ -313,10 +314,10 @@ def test_layer_decay_reaches_the_layers(make: Make, small: Pictures) -> None:
 def test_rates_rise_fall_and_suit_the_weights() -> None:
     rate = WarmUpCosine(0.5)
     rate.steps.assign(100)
-    assert [float(rate(step)) for step in (0, 5, 10, 100)] == pytest.approx([0, 0.25, 0.5, 0], abs=1e-6)
+    assert [float(rate(step)) for step in (0, 5, 10, 100)] == pytest.approx([0.05, 0.3, 0.5, 0], abs=1e-6)
     assert float(rate(55)) == pytest.approx(0.25, abs=0.01)
     rate.steps.assign(1)
-    assert float(rate(0)) == 0
+    assert float(rate(0)) == 0.5
     assert peak_rate([0.05]) == pytest.approx(4e-4)
     assert (peak_rate([]), peak_rate([1e-6]), peak_rate([1e3])) == (3e-5, 3e-5, 2e-3)
 
@@ -573,3 +574,41 @@ def test_new_images_that_were_not_learned_from_are_mentioned(
     clf.fine_tune(images, labels, learning_rate=1.0, steps=STEPS)
     assert selection_of(clf).kept == "before"
     assert "has not learned from the" in capsys.readouterr().out
+
+
+def test_one_step_moves_the_layers(make: Make, small: Pictures) -> None:
+    clf = make().fit(*small, verbose=0)
+    before = weights_of(clf)
+    clf.fine_tune(at="stage1", steps=1, validation=0, verbose=0)
+    assert "stage2_conv/kernel" in changed(before, weights_of(clf))
+
+
+def test_training_images_do_not_validate(make: Make, small: Pictures, hard: Pictures) -> None:
+    clf = make().fit(*small, verbose=0)
+    x, y = hard[0][9:21], hard[1][9:21]
+    with refused(tk.InvalidInputError, "validation images must be new"):
+        clf.fine_tune(x, y, validation=(x, y), steps=1, verbose=0)
+    clf.fine_tune(x, y, validation=(hard[0][15:27], hard[1][15:27]), steps=1, verbose=0)
+    assert selection_of(clf).images == 6
+
+
+def test_training_images_do_not_validate_fit(make: Make, hard: Pictures, capsys: pytest.CaptureFixture[str]) -> None:
+    clf = make().fit(hard[0][:12], hard[1][:12], validation=(hard[0][6:18], hard[1][6:18]), verbose=1)
+    assert clf.history_.phases[0].validation_images == 6
+    assert "6 validation images are also training images, and are not used" in capsys.readouterr().out
+
+
+def test_the_figures_of_a_choice_are_those_of_what_was_kept(make: Make, small: Pictures, hard: Pictures) -> None:
+    clf = make().fit(*small, verbose=0)
+    held_out = hard[0][9:], hard[1][9:]
+    clf.fine_tune(at="stage1", steps=STEPS, validation=held_out, verbose=0)
+    shown = clf.summary().splitlines()[-1].split()[-1]
+    assert float(shown) == pytest.approx(clf.evaluate(*held_out, verbose=0).accuracy, abs=1e-4)
+    text = str(clf.history_)
+    assert f"fine_tune: {selection_of(clf)}" in text
+    assert not any("*" in line for line in text.splitlines() if line.startswith("fine_tune "))
+
+
+def test_a_backup_without_an_optimizer_is_refused(make: Make, small: Pictures) -> None:
+    with refused(tk.InvalidInputError, "BackupAndRestore", "resume=folder"):
+        make().fit(*small, epochs=1, callbacks=[keras.callbacks.BackupAndRestore("backup")], verbose=0)

@@ -172,3 +172,11 @@ def test_a_class_whose_photos_are_gone_is_left_out(make: Any, tmp_path: Path) ->
     shutil.rmtree(tmp_path / "photos")
     with refused(tk.InvalidInputError, "can be read"):
         clf.neighbours(images[:1], verbose=0)
+
+
+def test_a_single_class_that_is_left_is_judged(make, photos, tmp_path):
+    shutil.copytree(photos / "train", tmp_path / "train")
+    shutil.rmtree(tmp_path / "train" / "red")
+    clf = make().fit(tmp_path / "train", verbose=0)
+    shutil.rmtree(tmp_path / "train" / "lying")
+    assert len(clf.suspicious_labels()) == 0

@@ -64,7 +64,7 @@ def fetch(record: Backbone, file: WeightsFile, folder: Path, console: Console, c
             _refuse_offline(file.url)
         _digest_file(path).unlink(missing_ok=True)  # of an earlier file
         place.fetch(file.name, downloader=bring)
-        keep_digest(path, file)
+        keep_digest(path, file.digest)
     except (DownloadError, ValueError, OSError) as error:  # ValueError: wrong hash; requests raises OSErrors
         raise WeightsError(
             f"The weights of {record.name!r} could not be downloaded from {shown_url(file.url)} ({_reason(error)}): a "
@@ -138,18 +138,18 @@ def _reason(error: BaseException) -> str:
 # ---- checks of a file ----
 
 
-def fault_of(path: Path, file: WeightsFile, values: int) -> str:
+def fault_of(path: Path, digest: str, values: int) -> str:
     """What is wrong with a file, as the end of a sentence; empty if nothing is.
 
-    A known hash decides: that of `file`, else the one recorded beside the file when it was first seen. Without a hash,
+    A known hash decides: `digest`, else the one recorded beside the file when it was first seen. Without a hash,
     the file must be an HDF5 file with the expected number of values.
     """
-    expected = file.digest or _recorded_digest(path)
+    expected = digest or _recorded_digest(path)
     if not expected:
         return _fault_of_form(path, values)
     kind, _, digits = expected.partition(":")
     found = pooch.file_hash(str(path), alg=kind)
-    source = "" if file.digest else f", as {_digest_file(path).name!r} beside it says"
+    source = "" if digest else f", as {_digest_file(path).name!r} beside it says"
     return f"has the {kind} hash {found} where {digits} is expected{source}" if found != digits else ""
 
 
@@ -181,10 +181,10 @@ def declared_values(path: Path) -> int:
         return sum(item.size or 0 for item in data)  # an empty one has no size
 
 
-def keep_digest(path: Path, file: WeightsFile) -> None:
-    """Write the SHA-256 of a file without a known hash beside it, once, so that later damage is noticed."""
+def keep_digest(path: Path, digest: str, again: bool = False) -> None:
+    """Write the SHA-256 of a file without a known hash beside it, once or `again`, so that later damage is noticed."""
     kept = _digest_file(path)
-    if not file.digest and not kept.exists():
+    if not digest and (again or not kept.exists()):
         with contextlib.suppress(OSError):  # a cache that cannot be written to can still be read
             kept.write_text(f"{pooch.file_hash(str(path))}  {path.name}\n", encoding="utf-8")  # the format of sha256sum
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import keras
 
 
+BUILT = "_of_transferkit"  # the attribute of a variable that names the record that it was built for
 DIGEST = "(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})?"
 
 
@@ -224,6 +225,19 @@ class Backbone:
             raise InvalidInputError(
                 f"The builder of {self.name!r} returned {shown(model)}: it must return a keras.Model with one output, "
                 f"made of inputs and layers. Correct it."
+            )
+        if any(getattr(variable, BUILT, None) == self.name for variable in model.variables):
+            raise InvalidInputError(
+                f"The builder of {self.name!r} returned variables that it had returned before: it must build new ones in "
+                f"each call, since classifiers must not share them. For a model of your own, call "
+                f"keras.models.clone_model(mine), and pass pretrained=lambda built: built.set_weights(mine.get_weights())."
+            )
+        for variable in model.variables:
+            setattr(variable, BUILT, self.name)
+        if 2 * model.count_params() < (0 if options else self.parameters):
+            raise InvalidInputError(
+                f"The network that the builder of {self.name!r} returned has {model.count_params():,} parameters: the "
+                f"record says {self.parameters:,}. Correct the record or the builder."
             )
         given, returned = model.input_shape, model.output_shape
         if len(given) != 4 or any(

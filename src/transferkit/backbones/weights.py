@@ -194,7 +194,7 @@ def _in_own_folder(record: Backbone, file: WeightsFile) -> Path | None:
 def _refuse_damaged(record: Backbone, file: WeightsFile, path: Path) -> Path:
     """Check a file in the user's own folder, where nothing is changed."""
     try:
-        fault = fault_of(path, file, record.parameters)
+        fault = fault_of(path, file.digest, record.parameters)
     except OSError as error:
         fault = f"cannot be read ({error.strerror or error})"
     if fault:
@@ -211,9 +211,9 @@ def _in_caches(record: Backbone, file: WeightsFile, console: Console) -> Path | 
         with contextlib.suppress(OSError):  # an unreadable folder, or a file just removed
             # Without a known hash, a file is trusted only in a private folder.
             if path.is_file() and (file.digest or is_private(folder)):
-                fault = fault_of(path, file, record.parameters)
+                fault = fault_of(path, file.digest, record.parameters)
                 if not fault:
-                    keep_digest(path, file)
+                    keep_digest(path, file.digest)
                     return path
                 names = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
                 aside = path.rename(next(name for name in names if not name.exists()))
@@ -227,9 +227,10 @@ def _from_url(file: Remote) -> Path:
     try:
         file = file.stat()
         path = _new_cache(f"{file.url} {file.version}") / file.name
-        if not file.version or not path.is_file():
+        if not file.version or not path.is_file() or fault_of(path, "", 0):
             with replacing(path) as temporary:
                 temporary.write_bytes(file.read())
+            keep_digest(path, "", again=True)
     except OSError as error:
         raise WeightsError(
             f"The weights file {str(file)!r} could not be downloaded ({error}): `weights` {RULE}. Check the URL."

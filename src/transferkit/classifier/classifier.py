@@ -145,6 +145,9 @@ THRESHOLDS = (
 )
 LOSSES = "Look at the images with the highest losses instead, on the page that `evaluation.html` writes"
 
+HALF_HERE = (
+    "They were compared in float32. predict computes the frozen layers in bfloat16, so its probabilities differ more."
+)
 RESULTS = ("_fitted", "classes_", "network_", "history_", "report_")  # attributes that training sets
 
 
@@ -757,8 +760,11 @@ class TransferClassifier(Estimator):
         network, (height, width) = fitted.network, fitted.network.size
         rows = []
         for phase in self.history_.phases:
-            figures = phase.metrics.get("val_accuracy", ()) if phase.kept else ()
-            accuracy = f"{figures[phase.kept - 1]:.4f}" if figures else "-"
+            figures, accuracy = phase.metrics.get("val_accuracy", ()), "-"
+            if phase.kept_epoch and figures:
+                accuracy = f"{figures[phase.kept - 1]:.4f}"
+            elif (chosen := phase.selection) is not None and phase.name == "fine_tune":
+                accuracy = f"{chosen.accuracy_before if chosen.kept == 'before' else chosen.accuracy:.4f}"
             rows.append([phase.name, phase.first_layer, str(phase.epochs), str(phase.kept), accuracy])
         facts = (
             f"{network.record.name} at {height} x {width} px ({network.resize}), in {network.precision}\n"
@@ -854,6 +860,8 @@ class TransferClassifier(Estimator):
         photos = photos_for(check, labels, fitted.classes, fitted.kind, fitted.split, resizing)
         console.say(f"export writes {target.name} ({kind.name}) and compares it on {len(photos.pixels)} images.")
         about = fitted.classes, fitted.network.thresholds, resizing
+        if fitted.network.precision == "bfloat16":
+            photos = replace(photos, note="\n".join(filter(None, [photos.note, HALF_HERE])))
         return export(fitted.network.model, *about, target, kind, quantize, photos, calibration)
 
     @classmethod

@@ -108,6 +108,11 @@ def check(
     split = data.split(inspection.readable(), inspection.keys, inspection.thumbnails, seed, known)
     if known is not None and split.validation is not None:
         console.say(f"{len(split.validation):,} images that the classifier was not trained on before are held out.")
+    elif data.validation is not None and split.validation is not None:
+        readable = inspection.readable()
+        copies = int((readable >= len(data.images)).sum()) - len(split.validation)
+        if copies:
+            console.say(f"{copies:,} validation images are also training images, and are not used for validation.")
     skipped = inspection.reasons(data.all_images)
     if skipped:
         console.say(f"Unreadable images left out: {len(skipped):,}; history_.skipped says why.")

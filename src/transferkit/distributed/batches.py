@@ -45,6 +45,7 @@ class LoadedOnce:
         self._path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
         self._classifier: Any = None if is_path else source
         self._pickled, self._digest = b"", os.urandom(16).hex()
+        self.keeps_image: bool | None = None  # whether batches held paths, which answers keep; None = not known yet
 
     def get(self) -> TransferClassifier:
         """The classifier; it is loaded if this process has not loaded it yet."""
@@ -99,8 +100,10 @@ def checked_cpus(number: int | None) -> int | None:
     return None if number is None else check_count("num_cpus", number, example=1)
 
 
-def split_columns(batch: Batch, image: str, own: Iterable[str]) -> tuple[list[Any], Columns]:
+def split_columns(batch: Batch, image: str, own: Iterable[str], source: LoadedOnce) -> tuple[list[Any], Columns]:
     """The images of a batch, and its columns for the answer, which include the image column if it holds paths or URLs.
+
+    A batch of missing values has the columns of the batches before it: engines want the same columns each time.
 
     Raises:
         InvalidInputError: no such column, another column has the name of one of the answer's `own`, or lengths differ.
@@ -121,8 +124,12 @@ def split_columns(batch: Batch, image: str, own: Iterable[str]) -> tuple[list[An
             f"image. Check what the engine hands over."
         )
     kinds = bytes, bytearray, np.ndarray, Mapping, Image.Image
-    are_names = bool(items) and not any(isinstance(item, kinds) for item in items)
-    kept = (name for name in batch if name != image or (are_names and name not in own))
+    if any(isinstance(item, kinds) for item in items):
+        source.keeps_image = False
+    elif any(isinstance(item, (str, os.PathLike)) for item in items):
+        source.keeps_image = True
+    keeps = bool(items) if source.keeps_image is None else source.keeps_image
+    kept = (name for name in batch if name != image or (keeps and name not in own))
     return items, {name: _column(batch[name]) for name in kept}
 
 

@@ -80,7 +80,9 @@ class FeatureBatch:
         from ..images import read_each
 
         use_cpus(self._num_cpus)
-        items, columns = split_columns(batch, self.image, ["error", *(["features"] if self.features else [])])
+        items, columns = split_columns(
+            batch, self.image, ["error", *(["features"] if self.features else [])], self._source
+        )
         images, faults = read_each(items)
         extractor, store = self._extractor(), shared_store(self.store)
         plan, console = Plan(images), Console(0)

@@ -78,7 +78,9 @@ class PredictBatch:
         use_cpus(self._num_cpus)
         names = [self.prefix + name for name in ("label", "confidence", "error")]
         shares_name = self.prefix + "probabilities"
-        items, columns = split_columns(batch, self.image, [*names, shares_name] if self.probabilities else names)
+        items, columns = split_columns(
+            batch, self.image, [*names, shares_name] if self.probabilities else names, self._source
+        )
         images, faults = read_each(items)
         fitted = self._source.get()._fitted_or_raise("PredictBatch")
         found, inspection = fitted.predictions(images, None, Console(0), "predicting", True, self.views)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from .._common.sharing import ignoring
 from ..errors import ExportError, bad_argument, first_line
 from ..images import Codes, Pixels, Resizing
 from ..results import ExportReport
-from .formats import Format, Job, Run, compiled
+from .formats import Format, Job, Run, compiled, exports_named
 from .photos import Photos
 
 BATCH = 8  # photos per batch; the first photo is run alone, so that two batch sizes are tried
@@ -55,9 +56,13 @@ def export(
     job = Job(model, description, quantize, calibration)
     labels = target.with_name(f"{target.stem if kind.ending else target.name}.labels.json")
     text = json.dumps(job.description, ensure_ascii=False)
-    if labels.exists() and not target.exists() and labels.read_text("utf-8", "replace") != text:
-        rule = f"would overwrite {labels.name!r}, which is not a part of an earlier {target.name!r}"
-        raise bad_argument("path", str(target), rule, "Choose another name")
+    if labels.exists() and labels.read_text("utf-8", "replace") != text:
+        others = [place for place in exports_named(target) if place.exists() and place != target]
+        if others or not target.exists():
+            whose = (
+                f"which {others[0].name!r} needs" if others else f"which is not a part of an earlier {target.name!r}"
+            )
+            raise bad_argument("path", str(target), f"would change {labels.name!r}, {whose}", "Choose another name")
     classifier = compiled(model).get_concrete_function()
     try:
         with replacing_all(target) as folder:
@@ -119,12 +124,12 @@ def _share_equal(answers: Codes, others: Codes) -> float:
 
 
 def _run(run: Run, pixels: Pixels) -> tuple[Probabilities, float]:
-    """Probabilities, and milliseconds per photo."""
+    """Probabilities, and milliseconds per photo; NaN if there is but one."""
     parts = [np.asarray(run(pixels[:1]))]  # runtimes do some of their work in the first call
     started = time.perf_counter()
     parts += [np.asarray(run(pixels[start : start + BATCH])) for start in range(1, len(pixels), BATCH)]
     seconds = time.perf_counter() - started
-    return np.concatenate(parts), 1000 * seconds / max(1, len(pixels) - 1)
+    return np.concatenate(parts), 1000 * seconds / (len(pixels) - 1) if len(pixels) > 1 else math.nan
 
 
 def _judge(report: ExportReport) -> None:

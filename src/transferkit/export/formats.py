@@ -207,8 +207,21 @@ def check_target(path: object, quantize: object) -> tuple[Path, Format]:
 OF_SAVED_MODELS = {"saved_model.pb", "fingerprint.pb", "keras_metadata.pb", "variables", "assets", "assets.extra"}
 
 
+def exports_named(target: Path) -> list[Path]:
+    """All exports that share the file of labels of `target`."""
+    stem = target if target.suffix.lower() not in FORMATS else target.with_suffix("")
+    return [stem.with_name(stem.name + ending) for ending in FORMATS]
+
+
 def _check_place(target: Path, kind: Format) -> None:
     check_parent("path", target)
+    if kind.ending == ".xml":
+        if target.suffix != ".xml":
+            raise bad_argument("path", str(target), "must end in .xml, in small letters", "Rename it")
+        weights = target.with_suffix(".bin")
+        if weights.exists() and not target.exists():
+            rule = f"would overwrite {weights.name!r}, which is not a part of an earlier {target.name!r}"
+            raise bad_argument("path", str(target), rule, "Choose another name")
     wants_folder = kind is SAVED_MODEL
     if target.exists() and target.is_dir() != wants_folder:
         rule = "is a file: a SavedModel is a folder" if wants_folder else f"is a folder: {kind.name} is a file"

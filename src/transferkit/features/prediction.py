@@ -20,6 +20,7 @@ from .values import Rows
 Array = npt.NDArray[np.float32]
 
 CHUNK = 4096  # rows of features that the head takes at a time
+ROWS = 16  # the head takes a multiple of this many rows
 # A call that computes fewer images stores nothing: a server that predicts one image at a time would fill the store with
 # small files.
 STORE_FROM = 256
@@ -88,8 +89,9 @@ class Predictor:
         return tuple(map(np.concatenate, zip(*map(self._scored_chunk, chunks), strict=True)))
 
     def _scored_chunk(self, features: Array) -> list[Array]:
-        # A product with a single row rounds differently: a prediction must not depend on how many images are in a call.
-        rows = np.repeat(features, 2, axis=0) if len(features) == 1 else features
+        # A single row, and a sigmoid outside of whole vectors, round differently: a prediction must not depend on how many
+        # images are in a call.
+        rows = np.pad(features, ((0, -len(features) % ROWS), (0, 0)), mode="edge") if len(features) else features
         logits, probabilities = (np.asarray(found, np.float32) for found in self._head(rows, training=False))
         known = self._typicality
         typicalities = np.full(len(rows), np.nan, np.float32) if known is None else known(rows)

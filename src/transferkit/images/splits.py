@@ -240,7 +240,7 @@ class TrainingData:
     ) -> Split:
         """Split the images that can be read, by content: their names, order and form do not matter.
 
-        Copies stay together. Images that the classifier was already trained on never validate.
+        Copies stay together. Images that the classifier was already trained on, or is about to be, never validate.
 
         Args:
             readable: positions in `all_images`.
@@ -264,7 +264,7 @@ class TrainingData:
             training, held_out = _held_out(self.images.codes[rows], first[of_image], self.share, seed, is_new[rows])
             rows, others = rows[training], rows[held_out]
         elif len(others):
-            others = others[is_new[others]]
+            others = others[is_new[others] & ~np.isin(trained_on(keys[others]), trained_on(keys[rows]))]
             if not len(others):
                 raise _all_known()
         held = self.images.subset(others) if self.share else self.validation and self.validation.subset(others - count)
@@ -310,7 +310,7 @@ def _by_content(thumbnails: npt.NDArray[np.uint8], keys: npt.NDArray[np.uint8]) 
 def _all_known() -> InvalidInputError:
     """The error for a classifier that was trained on every image that could validate it."""
     return InvalidInputError(
-        "The classifier was trained on all of the images that could validate it: validation images must be new to it. "
+        "The classifier is trained on all of the images that could validate it: validation images must be new to it. "
         "Pass validation=0, or other images as validation."
     )
 

@@ -53,8 +53,8 @@ class BackboneScores:
 
 def judged(
     rows: Sequence[BackboneScores], goodness: Mapping[int, npt.NDArray[np.bool_ | np.float64]]
-) -> list[BackboneScores]:
-    """Sort the rows, best first and unmeasured last, and fill in the fields that compare them.
+) -> tuple[list[BackboneScores], list[int]]:
+    """The rows, best first and unmeasured last, with the fields that compare them; and the number that each had.
 
     Args:
         goodness: by row number, which images were correct, or how often; or their negative losses.
@@ -67,7 +67,8 @@ def judged(
         # All earlier rows are at least as good.
         unbeaten = all(rows[number].milliseconds < other.milliseconds for other in found)
         found.append(replace(rows[number], behind=float(behind.mean()), behind_error=error, unbeaten=unbeaten))
-    return found + [row for row in rows if row.reason]
+    others = [number for number, row in enumerate(rows) if row.reason]
+    return found + [rows[number] for number in others], order + others
 
 
 def backbone_parts(rows: Sequence[BackboneScores]) -> tuple[Table, str]:

@@ -12,6 +12,7 @@ from .._common.arguments import check_number, check_share
 from .._public import public_in_room
 from ..errors import InvalidInputError, import_extra
 from . import plots
+from .scores import wilson
 from .text import Printed, Table
 
 if TYPE_CHECKING:
@@ -79,10 +80,11 @@ class Coverage(Printed):
         rows = []
         for index in dict.fromkeys(map(self._index, SHOWN)):
             share, accuracy = self.coverage[index], self.accuracy[index]
-            error = np.sqrt(accuracy * (1 - accuracy) / (share * self.images))
+            count = round(share * self.images)
+            low, high = wilson(round(accuracy * count), count)
             threshold = math.floor(1e6 * self.thresholds[index]) / 1e6  # rounded up, it would leave out its own image
-            rows.append([f"{threshold:.6f}", f"{share:.3f}", f"{accuracy:.4f}", f"{error:.4f}"])
-        return "", (["min_confidence", "answered", "accuracy", "standard error"], rows), ""
+            rows.append([f"{threshold:.6f}", f"{share:.3f}", f"{accuracy:.4f}", f"{low:.4f} to {high:.4f}"])
+        return "", (["min_confidence", "answered", "accuracy", "95 % interval"], rows), ""
 
     def __repr__(self) -> str:
         return (

@@ -14,6 +14,7 @@ from .._public import public_in_room
 from ..errors import InvalidInputError
 from . import plots
 from .predictions import Label
+from .text import one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +45,7 @@ class Explanation(plots.Drawn):
 
     def plot(self) -> Figure:
         """A figure of the image without and with the heatmap; it is returned, not shown (extra ``plot``)."""
-        name = Path(self.path).name if self.path else "image"
+        name = one_line(Path(self.path).name) if self.path else "image"
         return plots.overlays([self.image] * 2, [None, self.heatmap], [self.shape] * 2, [name, self._title()])
 
     def _title(self) -> str:

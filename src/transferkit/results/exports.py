@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .._public import public_in_room
-from .text import Printed, Table
+from .text import Printed, Table, figure_text
 
 
 @public_in_room
@@ -25,7 +25,8 @@ class ExportReport(Printed):
         same_answers: share of the images for which both give the same class, or exactly the same labels, 0 to 1.
         accuracy_before, accuracy: of the classifier and of the file, 0 to 1; with several labels per image, the share
             of images whose labels are all correct. None if the labels are not known.
-        milliseconds_before, milliseconds: per image, in batches of eight, from pixels to probabilities.
+        milliseconds_before, milliseconds: per image, in batches of eight, from pixels to probabilities; NaN for one
+            image.
         size: bytes written, without the file of class names.
         note: what the figures do not show, if anything.
     """
@@ -45,7 +46,7 @@ class ExportReport(Printed):
     note: str = ""
 
     def _parts(self) -> tuple[str, Table, str]:
-        rows = [["milliseconds per image", f"{self.milliseconds_before:.1f}", f"{self.milliseconds:.1f}"]]
+        rows = [["milliseconds per image", figure_text(self.milliseconds_before, 1), figure_text(self.milliseconds, 1)]]
         if self.accuracy is not None and self.accuracy_before is not None:
             rows.insert(0, ["accuracy", f"{self.accuracy_before:.4f}", f"{self.accuracy:.4f}"])
         return self._headline(), (["", "classifier", "file"], rows), self.note and f"\n{self.note}"

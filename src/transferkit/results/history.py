@@ -108,6 +108,11 @@ class Phase:
     temperature: float = 1.0
 
     @property
+    def kept_epoch(self) -> int:
+        """The epoch whose figures are those of the classifier that was kept; 0 = none, as after `fine_tune` chose."""
+        return 0 if self.name == "fine_tune" and self.selection is not None else self.kept
+
+    @property
     def epochs(self) -> int:
         """How many epochs were run on all images."""
         return len(self.metrics.get("loss", ()))
@@ -167,13 +172,15 @@ class History(Printed, Mapping[str, list[float]]):
     def _parts(self) -> tuple[str, Table, str]:
         shown = [name for name in self.metrics if name != "learning_rate"]
         rows = [
-            [phase.name, f"{epoch + 1}{'*' if epoch + 1 == phase.kept else ''}"]
+            [phase.name, f"{epoch + 1}{'*' if epoch + 1 == phase.kept_epoch else ''}"]
             + [f"{phase.metrics[name][epoch]:.4f}" if name in phase.metrics else "-" for name in shown]
             for phase in self.phases
             for epoch in range(phase.epochs)
         ]
-        left_out = f"\nunreadable images left out: {len(self.skipped):,}" if self.skipped else ""
-        return "", (["phase", "epoch", *shown], rows), "* the epoch that was kept" + left_out
+        below = ["* the epoch that was kept"]
+        below += [f"{phase.name}: {phase.selection}" for phase in self.phases if phase.selection is not None]
+        below += [f"unreadable images left out: {len(self.skipped):,}"] if self.skipped else []
+        return "", (["phase", "epoch", *shown], rows), "\n".join(below)
 
     def __repr__(self) -> str:
         return f"<History: {self.epochs} epochs in {len(self.phases)} phases>"

@@ -14,6 +14,7 @@ from ..results import Phase
 from .manifest import Manifest
 
 MOST_CLASSES = 1000  # rows of the table
+ALL_LABELS = "Accuracy is the share of images whose labels are all correct, at a threshold of 0.5 for each."
 EXAMPLE = """```python
 import transferkit as tk
 
@@ -34,8 +35,8 @@ def model_card(manifest: Manifest, record: Backbone) -> str:
         "## Use",
         EXAMPLE,
         f"The input is RGB, 0 to 255, at {height} x {width} px; transferkit resizes images, and the network scales pixels. "
-        f"`keras.saving.load_model` opens the same file without transferkit. It also reads parts that can name code to "
-        f"run, so use it only on files that you trust.",
+        f"`keras.saving.load_model` opens the same file without transferkit if all layers of the backbone are Keras's own. "
+        f"It also reads parts that can name code to run, so use it only on files that you trust.",
         "## Classes",
         _classes(manifest),
         "## Training",
@@ -43,7 +44,7 @@ def model_card(manifest: Manifest, record: Backbone) -> str:
         "## Validation",
         "\n".join(f"- {_validation(phase)}" for phase in manifest.history_record().phases),
         "Standard errors follow +-. Each figure was measured on images that the network was not trained on."
-        + ("" if manifest.thresholds is None else " Accuracy is the share of images whose labels are all correct."),
+        + ("" if manifest.thresholds is None else f" {ALL_LABELS}"),
         "## Limits",
         _limits(manifest),
     ]
@@ -85,8 +86,8 @@ def _backbone(manifest: Manifest, record: Backbone) -> str:
 
 
 def _classes(manifest: Manifest) -> str:
-    """The classes, and how many images of each were trained on in the last phase that has counts."""
-    trained = [phase.images for phase in manifest.history_record().phases if phase.images]
+    """The classes, and how many images of each were trained on in the last phase that was kept and has counts."""
+    trained = [phase.images for phase in manifest.history_record().phases if phase.images and phase.kept]
     counts = trained[-1] if trained else {}
     names, left = manifest.classes[:MOST_CLASSES], len(manifest.classes) - MOST_CLASSES
     table = _table(["class", "training images"], ([_plain(name), counts.get(name, "-")] for name in names))
@@ -102,7 +103,8 @@ def _training(manifest: Manifest) -> str:
             sum(phase.images.values()) if manifest.thresholds is None else "-",
             phase.validation_images,
         ]
-        rows.append([phase.name, _plain(phase.first_layer), *counts, phase.data[:16]])
+        name = phase.name if phase.kept else f"{phase.name} (not kept)"
+        rows.append([name, _plain(phase.first_layer), *counts, phase.data[:16]])
     return _table(head, rows)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import keras
 import numpy as np
 import numpy.typing as npt
 
@@ -71,7 +72,7 @@ def _save_model(network: Network, path: Path) -> None:
     Some layers of other libraries fail in `get_config`: a trained network must not be lost because of that.
     """
     try:
-        network.model.save(path)
+        keras.Model(network.model.input, network.model.output, name=network.model.name).save(path)  # no optimizer
         if foreign := foreign_members(path):
             raise TypeError(f"it writes {foreign[0]!r}")
     except OSError:  # from the disk

@@ -27,7 +27,7 @@ class LayerwiseAdam(keras.optimizers.Adam):  # type: ignore[misc]  # Keras has n
 
 
 class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # Keras has no types
-    """From zero to `peak` in a tenth of the steps, then down to zero along a cosine.
+    """Up to `peak` in a tenth of the steps, then down to zero along a cosine; a single step has the rate `peak`.
 
     After Loshchilov and Hutter (2017), "SGDR"; the warm-up after Goyal et al. (2017). A compiled step reads `steps`,
     which each run sets to its own length.
@@ -39,7 +39,7 @@ class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
     def __call__(self, step: Any) -> Any:
         done, warm_up = tf.cast(step, tf.float32), tf.maximum(1.0, tf.round(WARM_UP * self.steps))
         falling = tf.clip_by_value((done - warm_up) / tf.maximum(1.0, self.steps - warm_up), 0.0, 1.0)
-        return self.peak * tf.where(done < warm_up, done / warm_up, 0.5 * (1 + tf.cos(math.pi * falling)))
+        return self.peak * tf.where(done < warm_up, (done + 1) / warm_up, 0.5 * (1 + tf.cos(math.pi * falling)))
 
     def get_config(self) -> dict[str, float]:
         return {"peak": self.peak}

@@ -89,13 +89,18 @@ def check_callbacks(callbacks: object) -> list[keras.callbacks.Callback]:
     """One Keras callback or several -> a list.
 
     Raises:
-        InvalidInputError: one of them is not a Keras callback.
+        InvalidInputError: one of them is not a Keras callback, or cannot work here.
     """
     listed = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
     for callback in listed:
         if not isinstance(callback, keras.callbacks.Callback):
             raise bad_argument(
                 "callbacks", callback, "must hold Keras callbacks", "Pass for example [keras.callbacks.CSVLogger(path)]"
+            )
+        if isinstance(callback, keras.callbacks.BackupAndRestore):
+            raise InvalidInputError(
+                "The callback BackupAndRestore would restore weights, but neither the epoch nor the optimizer. Pass "
+                "resume=folder instead, which restores all of them."
             )
     return listed
 

@@ -29,6 +29,8 @@ def suspicious_labels(
         n: how many to list; None = all suspicious ones.
     """
     images, codes, names = split.training.images, split.training.codes, split.training.classes.tolist()
+    if len(np.unique(codes)) < 2:
+        return SuspiciousLabels([], 0)
     suspicious = np.zeros(len(codes), bool)
     for _ in range(ROUNDS):
         probabilities = _out_of_fold(features, codes, folds, ~suspicious, len(names))
@@ -57,7 +59,7 @@ def _out_of_fold(
     probabilities = np.full((len(codes), n_classes), 1 / n_classes)
     for fold in np.unique(folds[folds >= 0]).tolist():
         inside, outside = (folds != fold) & trusted, folds == fold
-        if len(np.unique(codes[inside])) < n_classes:
+        if len(np.unique(codes[inside])) < len(np.unique(codes)):
             inside = ~outside
         weights = np.ones(int(inside.sum()), np.float32)
         kernel, bias = head_of_strength(features[inside], codes[inside], weights, n_classes, STRENGTH / len(codes))
