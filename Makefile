@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 # The main job, on drawn shapes, or on photos: make quickstart PHOTOS=folder
 # (the shell gets the folder's name as a variable, so that no character in it means anything else)
-quickstart: export PHOTOS := $(value PHOTOS)
+quickstart: override export PHOTOS := $(value PHOTOS)
 quickstart: $(VENV)/installed
 	$(BIN)/python examples/quickstart.py $${PHOTOS:+"$$PHOTOS"}
 
@@ -70,7 +70,7 @@ audit: $(VENV)/installed-dev
 	.venv-audit/bin/python -m pip install --quiet --prefer-binary pip-audit==2.10.1
 	$(BIN)/python -m pip freeze --exclude-editable | .venv-audit/bin/pip-audit --requirement /dev/stdin --no-deps --disable-pip
 
-bench: $(VENV)/installed-dev
+bench: $(VENV)/installed-engines
 	for program in benchmarks/*.py; do $(BIN)/python $$program || exit 1; done
 
 # One environment for all of it. The marker files tell make when to install anew.
@@ -94,4 +94,4 @@ $(VENV)/installed-recipes: $(VENV)/installed-dev
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-newest .venv-audit docs/_build
+	rm -rf $(VENV) .venv-newest .venv-audit build dist docs/_build

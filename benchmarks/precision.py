@@ -1,6 +1,6 @@
 """`precision="bfloat16"` against `"float32"`: seconds of a cold `fit` from photos on disk, and accuracy on test photos.
 
-    python benchmarks/precision.py [--rounds 3] [--data cats_dogs flowers_large] [--together]
+    python benchmarks/precision.py [--rounds 3] [--epochs 5] [--data cats_dogs flowers_large] [--together]
 
 The precisions run in turns in this process, with an empty cache and a new seed in each round. The difference of the
 accuracies is paired, photo by photo, over the mean of the rounds; its standard error is that of the test photos. With
@@ -23,18 +23,18 @@ import transferkit as tk
 PRECISIONS = ("float32", "bfloat16")
 
 
-def compare(data: str, rounds: int) -> None:
+def compare(data: str, rounds: int, epochs: int) -> None:
     folder = folder_of(data)
     right: dict[str, list[np.ndarray]] = {precision: [] for precision in PRECISIONS}
 
     def side(precision: Any, number: int) -> Mapping[str, float]:
         clf = tk.TransferClassifier("MobileNetV2", weights=MOBILENET, precision=precision, cache=False, seed=number)
-        seconds, _ = timed(lambda: clf.fit(folder / "train", epochs=5, verbose=0))
+        seconds, _ = timed(lambda: clf.fit(folder / "train", epochs=epochs, verbose=0))
         evaluation = clf.evaluate(folder / "test", verbose=0)
         right[precision].append(evaluation.labels == evaluation.predictions.labels)
         return {"seconds": seconds, "accuracy": evaluation.accuracy}
 
-    print(f"{data}, MobileNetV2 at 224 px, 5 epochs, {rounds} rounds")
+    print(f"{data}, MobileNetV2 at 224 px, {epochs} epochs, {rounds} rounds")
     sides = {precision: lambda number, precision=precision: side(precision, number) for precision in PRECISIONS}
     print_table(in_turns(sides, rounds), "bfloat16")
     means = {precision: np.mean(found, axis=0) for precision, found in right.items()}
@@ -59,6 +59,7 @@ def time_together(sets: list[str], rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--data", nargs="+", default=["cats_dogs", "flowers_large"])
     parser.add_argument("--together", action="store_true")
     asked = parser.parse_args()
@@ -66,7 +67,7 @@ def main() -> None:
         time_together(asked.data, asked.rounds)
         return
     for data in asked.data:
-        compare(data, asked.rounds)
+        compare(data, asked.rounds, asked.epochs)
 
 
 if __name__ == "__main__":

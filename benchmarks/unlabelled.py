@@ -1,6 +1,6 @@
 """What `fit(unlabelled=...)` gains: few labelled photos of a class, the other training photos without their labels.
 
-    python benchmarks/unlabelled.py ../shared [draws]
+    python benchmarks/unlabelled.py [--draws 5]
 
 Prints accuracy on the test photos with and without the unlabelled photos, both from `fit` with its defaults, and the mean
 difference over the draws with its standard error. The last column tells in how many draws they were used.
@@ -8,10 +8,12 @@ difference over the draws with its standard error. The last column tells in how 
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
-import numpy as np
+from sides import ASSETS
+
+import numpy as np  # isort: skip  # after sides, which quiets TensorFlow
 
 import transferkit as tk
 
@@ -50,4 +52,6 @@ def compare(shared: Path, name: str, count: int, draws: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 5)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--draws", type=int, default=5)
+    main(ASSETS, parser.parse_args().draws)

@@ -134,11 +134,11 @@ def test_the_version_is_that_of_the_installed_package() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+|rc\d+)?", tk.__version__)
 
 
-def test_the_newest_dated_version_of_the_changelog_is_this_one() -> None:
+def test_the_newest_dated_version_of_the_changelog_is_this_one_unless_it_is_in_development() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     newest = re.search(r"^## \[(.+?)\] - \d{4}-\d{2}-\d{2}$", changelog, re.MULTILINE)
     assert newest is not None, "no version has a date"
-    assert newest[1] == tk.__version__
+    assert (newest[1] == tk.__version__) != (".dev" in tk.__version__)
 
 
 def test_show_versions_names_what_a_bug_report_needs(capsys: pytest.CaptureFixture[str]) -> None:

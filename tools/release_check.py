@@ -17,11 +17,11 @@ ROOT = Path(__file__).parents[1]
 STEPS = """\
 Ready to release {version}. What remains to be done by hand:
   1. Check that CI is green for this commit.
-  2. git tag -a v{version} -m "transferkit {version}" && git push --follow-tags
-  3. .venv/bin/python -m hatchling build
-  4. Install the wheel from dist/ into an empty environment, and run examples/quickstart.py there.
+  2. .venv/bin/python -m hatchling build
+  3. Install the wheel from dist/ into an empty environment, and run examples/quickstart.py there.
+  4. git tag -a v{version} -m "transferkit {version}" && git push --follow-tags
   5. Publish the files in dist/, and copy the section of CHANGELOG.md into the release notes.
-  6. Raise the version in src/transferkit/_common/version.py."""
+  6. Raise the version in src/transferkit/_common/version.py, with ".dev0" at its end."""
 
 
 def found(pattern: str, file: str) -> str:
@@ -48,8 +48,9 @@ def main() -> None:
     version = found(r'^__version__ = "(.+)"', "src/transferkit/_common/version.py")
     released = found(r"^## \[(\d[^]]*)\] - \d{4}-\d{2}-\d{2}$", "CHANGELOG.md")
     cited = found(r"^version: (.+)$", "CITATION.cff")
-    unreleased = found(r"^## \[Unreleased\]\s+([^#\s].*)", "CHANGELOG.md")
+    unreleased = found(r"^## \[Unreleased\]\s+(?!## )(\S.*)", "CHANGELOG.md")
     problems = [
+        ".dev" in version and f"{version} is a development version",
         released != version and f"CHANGELOG.md: the newest release is {released}, the version is {version}",
         unreleased and f"CHANGELOG.md: changes are still under Unreleased: {unreleased}",
         cited != version and f"CITATION.cff has version {cited}, the version is {version}",

@@ -1,6 +1,6 @@
 """Put a trained student into the package, and compare the two.
 
-    python training/export.py FOLDER/student.pt [--target src/transferkit/backbones/tiny.weights.h5]
+    python training/export.py FOLDER/run/student.pt [--target src/transferkit/backbones/tiny.weights.h5]
 
 Kernels become float16, which halves the file; the few numbers of the normalizations stay float32. The features that
 Keras computes from the file are compared with those of PyTorch, for noise of two sizes.

@@ -1,6 +1,6 @@
 """What a linear probe on a student's features gives, by cross-validation on training photos alone.
 
-    python training/probe.py FOLDER/student.pt DATA [DATA ...]
+    python training/probe.py FOLDER/run/student.pt DATA [DATA ...]
 
 DATA are folders with one folder per class: the train folders of the data sets. Choices are made by this figure, so
 that the test photos are left for the last word (benchmarks/tiny.py).

@@ -2,7 +2,7 @@
 
     python training/train.py POOL --work FOLDER [--epochs 80] [--seed 0] ...
 
-Started again with the same arguments, it goes on after the last whole epoch. The weights end up in FOLDER/student.pt.
+Started again with the same arguments, it goes on after the last whole epoch. The weights end up in FOLDER/run/student.pt.
 """
 
 from __future__ import annotations

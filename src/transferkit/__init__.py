@@ -3,13 +3,14 @@
     import transferkit as tk
 
     clf = tk.TransferClassifier("MobileNetV2")
-    clf.fit("photos/train", validation=0.15, epochs=5)
-    clf.fine_tune(at="block_13", epochs=5)
+    clf.fit("photos/train")
+    clf.fine_tune()
     print(clf.evaluate("photos/test"))
     clf.save("pets.keras")
 
-Each public name is imported on first use, so that ``import transferkit`` takes no time: TensorFlow is loaded when
-the first image is read. The names are listed in ``__init__.pyi``, for type checkers and for this file.
+Each public name is imported on first use, so that ``import transferkit`` takes no time: TensorFlow is loaded with the
+first name that needs it, such as `TransferClassifier`. The names are listed in ``__init__.pyi``, for type checkers and for
+this file.
 """
 
 import ast

@@ -55,18 +55,18 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "model": {"help": "file of the classifier, ending in .keras"},
     "path": {"help": "what to write: .onnx, .tflite, .xml (OpenVINO), or a folder (SavedModel)"},
     "images": {"nargs": "+", "help": "photos, folders, or - for paths on standard input, one per line"},
-    "--augmentation": {"choices": ["light"]},
+    "--augmentation": {"choices": ["light"], "help": "random changes of the training images"},
     "--backbone": {"help": "as listed by `transferkit backbones`"},
     "--backbones": {"nargs": "+", "metavar": "NAME", "help": "as listed by `transferkit backbones`"},
-    "--batch-size": {"type": int},
+    "--batch-size": {"type": int, "help": "images per step, where the head is trained by steps"},
     "--budget": {"type": number_or_text, "help": "how long it may take: seconds, or for example 5min"},
     "--cache": {"metavar": "FOLDER", "help": "for stored values, instead of the user's cache"},
     "--calibrate": {"metavar": "FOLDER", "help": "photos to measure activations on, for int8"},
     "--check": {"metavar": "FOLDER", "help": "photos to compare on"},
     "--class-weight": {"choices": ["balanced"]},
     "--clear": {"action": "store_true", "help": "remove all values"},
-    "--dropout": {"type": float},
-    "--epochs": {"type": int},
+    "--dropout": {"type": float, "help": "share of the features that each step leaves out"},
+    "--epochs": {"type": int, "help": "train the head by steps, for so many epochs, instead of solving for it"},
     "--family": {"help": "VGG, for example"},
     "--figure": {"required": True, "metavar": "FILE", "help": "PNG file to write"},
     "--fine-tune": {"nargs": "?", "type": number_or_text, "metavar": "AT", "help": "then fine-tune, from layer AT on"},
@@ -74,27 +74,29 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--format": {"choices": ["csv", "jsonl"], "help": "CSV (default), or one JSON object per line", "default": "csv"},
     "--html": {"metavar": "FILE", "help": "HTML page to write as well"},
     "--input-size": {"type": size, "metavar": "PX", "help": "for example 224, or 224x320 (height x width)"},
-    "--learning-rate": {"type": float},
+    "--learning-rate": {"type": float, "help": "train the head by steps, at this rate"},
     "--limit": {"type": int, "metavar": "BYTES", "help": "store no more than this from now on"},
     "--max-parameters": {"type": int, "metavar": "COUNT"},
     "--min-confidence": {"type": float, "metavar": "SHARE", "help": "no label below this probability, 0 to 1"},
     "--no-cache": {"dest": "cache", "action": "store_false", "help": "store no values"},
     "--on-bad-image": {"choices": ["raise", "skip"], "help": "stop at photos that cannot be read, or skip them"},
-    "--precision": {"choices": ["float32", "bfloat16", "auto"]},
+    "--precision": {"choices": ["float32", "bfloat16", "auto"], "help": "of the frozen layers"},
     "--probabilities": {"action": "store_true", "default": False, "help": "also write the probability of each class"},
     "--quantize": {"choices": ["float16", "dynamic", "int8"]},
     "--quiet": {"dest": "verbose", "action": "store_const", "const": 0, "help": "no messages and no progress bars"},
     "--resize": {"choices": ["squash", "crop", "pad"], "help": "how to fit photos of another aspect ratio"},
     "--resume": {"metavar": "FOLDER", "help": "save the state here: the same command continues after a stop"},
-    "--seed": {"type": int},
+    "--seed": {"type": int, "help": "the same seed gives the same result"},
     "--test": {"metavar": "FOLDER", "help": "test images to check as well"},
-    "--validation": {"type": number_or_text, "help": "folder; for fit also the share of images to hold out"},
+    "--validation": {"type": number_or_text, "metavar": "FOLDER", "help": "validation images to check as well"},
     "--unlabelled": {"metavar": "FOLDER", "help": "photos without labels to learn from as well"},
-    "--views": {
-        "type": int,
-        "help": "fit: augmented versions of each image; else 2 = average over image and mirror image",
-    },
+    "--views": {"type": int, "metavar": "COUNT", "help": "2 = average over each image and its mirror image"},
     "--weights": {"type": none_or_text, "help": "pretrained, imagenet, none, or the path of a file"},
+}
+# What is different in `fit`.
+OF_FIT = {
+    "--validation": {"metavar": "FOLDER_OR_SHARE", "help": "validation images, or the share to hold out"},
+    "--views": {"help": "with --augmentation: versions of each image, which are computed once"},
 }
 CONSTRUCTOR = (
     "backbone", "weights", "input_size", "resize", "dropout", "augmentation", "views", "cache", "precision", "seed",
@@ -203,7 +205,7 @@ def compare(asked: Asked) -> None:
     print(tk.compare(asked.data, **given(asked, "backbones", "budget", "seed", "cache", *CALL)))
 
 
-@command("Draw which parts of photos speak for a classifier's answers.",
+@command("Draw heatmaps of the parts of photos that support the predicted class.",
          "model", "images", "--figure", *STORE, *EACH)  # fmt: skip
 def explain(asked: Asked) -> None:
     if Path(asked.figure).suffix.lower() != ".png":
@@ -247,7 +249,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="surrogateescape")  # file names need not be UTF-8
         if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
-            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # the default of Windows lacks most letters
+            sys.stdout.reconfigure(
+                encoding="utf-8", errors="surrogateescape"
+            )  # the default of Windows lacks most letters
         if sys.stdout is None:  # the shell has closed it
             raise OSError("standard output is closed")
         asked = parser().parse_args(arguments)
@@ -294,7 +298,7 @@ def parser() -> argparse.ArgumentParser:
         one = added.add_parser(name, help=text, description=text, usage=usage, argument_default=argparse.SUPPRESS)
         one.set_defaults(run=run)
         for argument in arguments:
-            one.add_argument(argument, **ARGUMENTS[argument])
+            one.add_argument(argument, **ARGUMENTS[argument] | (OF_FIT.get(argument, {}) if name == "fit" else {}))
     return whole
 
 

@@ -5,11 +5,11 @@ from importlib import metadata
 
 from .._public import public
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 PACKAGES = (
-    "transferkit", "tensorflow", "keras", "numpy", "scikit-learn", "pillow", "pooch", "h5py", "keras-hub", "matplotlib",
-    "pandas", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "openvino",
+    "transferkit", "tensorflow", "keras", "numpy", "scikit-learn", "pillow", "pooch", "requests", "rich", "h5py", "keras-hub",
+    "fsspec", "ray", "matplotlib", "pandas", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "openvino",
 )  # fmt: skip
 
 
@@ -21,7 +21,7 @@ def show_versions() -> None:
         >>> import transferkit as tk
         >>> tk.show_versions()  # doctest: +SKIP
         Python 3.11.7 on Linux-6.1-x86_64
-        transferkit 0.1.0
+        transferkit 0.2.0
         ...
     """
     print(f"Python {platform.python_version()} on {platform.platform()}")

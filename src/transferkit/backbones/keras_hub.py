@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from .._common.arguments import check_count
 from .._public import public
-from ..errors import InvalidInputError, WeightsError, bad_argument, first_line, import_extra
+from ..errors import InvalidInputError, TransferKitError, WeightsError, bad_argument, first_line, import_extra
 from .record import Backbone, Preprocessing
 
 if TYPE_CHECKING:
@@ -62,6 +63,10 @@ def keras_hub_backbone(
             record = tk.register_backbone(tk.keras_hub_backbone("vit_base_patch16_224_imagenet"))
             clf = tk.TransferClassifier(record.name).fit("photos/train")
     """
+    if sys.version_info < (3, 11):
+        raise TransferKitError(
+            "Backbones of KerasHub need Python 3.11 or later. Install it, or choose another backbone."
+        )
     hub = import_extra("keras_hub", "A backbone of KerasHub", "hub")
     if not isinstance(preset, (str, os.PathLike)):
         raise bad_argument("preset", preset, "must be a preset's name or folder", "Pass one of KerasHub's")

@@ -196,10 +196,10 @@ class TransferClassifier(Estimator):
         cache: True = computed values are stored in the user's cache folder, for later calls and other processes
             (`transferkit.cache` shows, limits and clears it); the path of another folder to store them in, which each
             call resolves if it is relative; False = nothing is stored after the call.
-        precision: of the frozen part of the network: ``"float32"``; ``"bfloat16"``, about twice as fast on a CPU with
-            AVX-512 BF16 or AMX, and float16 on a GPU with tensor cores; or ``"auto"``, which uses bfloat16 if the
-            machine is fast at it. Half precision costs up to half a point of accuracy: see the page on performance.
-            Training uses float32.
+        precision: of the frozen part of the network: ``"float32"``; ``"bfloat16"``, with which `fit` is 1.4 to 1.6 times
+            as fast on a CPU with AVX-512 BF16 or AMX, and float16 on a GPU with tensor cores; or ``"auto"``, which uses
+            bfloat16 if the machine is fast at it. Half precision costs up to half a point of accuracy: see the page on
+            performance. Training uses float32.
         labels: how many labels an image has: ``"single"`` = one; ``"multiple"`` = none, one or several; ``"auto"`` =
             `fit` infers it from the form of the labels, and refuses labels that leave it open.
         seed: for the split, the order of images, dropout and augmentation; None = a new seed for each `fit`.
@@ -506,8 +506,8 @@ class TransferClassifier(Estimator):
             labels: one per image; needed unless `data` contains them.
             views: as for `predict`.
             on_bad_image: as for `fit`; with ``"skip"``, ``.predictions.skipped`` lists the images left out.
-            verbose: 0 = no progress bar, and no message if the classifier was trained on some of the images, which the
-                cache recognizes by their content.
+            verbose: 0 = no progress bar, and no message if the classifier was trained on some of the images. They are
+                recognized by content, which needs the cache.
 
         Returns:
             An `Evaluation`; with several labels per image, a `MultiLabelEvaluation`.
@@ -713,7 +713,7 @@ class TransferClassifier(Estimator):
         on_bad_image: OnBadImage = "raise",
         verbose: Verbose = "auto",
     ) -> Explanations:
-        """Heatmaps of the parts of each image that speak for a class.
+        """Heatmaps of the parts of each image that support a class.
 
         For backbones that output feature maps, as all in `list_backbones` do, this is exact: the head averages the maps
         and applies one dense layer to the mean, so the logit of the image is the mean of the logits at each position

@@ -1,4 +1,4 @@
-"""Which parts of an image speak for a class.
+"""Which parts of an image support a class.
 
 Networks here average feature maps and apply one dense layer to the mean. So the logit of a class is the mean, over all
 positions, of the features there times the kernel, plus the bias: class activation maps (Zhou et al., 2016,

@@ -109,8 +109,9 @@ class Phase:
 
     @property
     def kept_epoch(self) -> int:
-        """The epoch whose figures are those of the classifier that was kept; 0 = none, as after `fine_tune` chose."""
-        return 0 if self.name == "fine_tune" and self.selection is not None else self.kept
+        """The epoch whose network was kept as it is; 0 = none, as where `fine_tune` keeps a point on the way to it."""
+        chosen = None if self.selection is None or self.name == "fit" else self.selection.kept
+        return self.kept if chosen in (None, "tuned") else 0
 
     @property
     def epochs(self) -> int:
