@@ -10,9 +10,9 @@ from pathlib import Path
 
 MACHINE = "2 cores of an AMD EPYC machine, no GPU"
 DATE = "23 and 24 November 2026"
-# title -> the bars; the programs are peers.py, precision.py, fine_tune_vs_keras.py and forward.py.
+# title -> the bars; the programs are peers.py, fine_tune_vs_keras.py and forward.py.
 PANELS: dict[str, dict[str, float]] = {
-    "fit, 5 epochs: seconds": {"transferkit": 9.9, "transferkit, bfloat16": 6.0, "plain Keras": 63.5},
+    "fit, 5 epochs: seconds": {"transferkit": 9.9, "plain Keras": 63.5},
     "fine_tune, 10 epochs: seconds": {"transferkit": 47.5, "plain Keras": 188.6},
     "predict: images per second": {"transferkit, from disk": 162, "plain Keras, from memory": 90},
 }

@@ -548,3 +548,10 @@ def _linked(source: Path, target: Path) -> None:
         target.hardlink_to(source)
     except OSError:
         shutil.copy(source, target)
+
+
+def test_unlabelled_images_in_memory_have_names_of_their_own(make: Make, pictures: Any) -> None:
+    x, y = pictures
+    unlabelled = [*x[24:26], b"not an image"]
+    clf = make().fit([*x[:23], b""], y[:24], unlabelled=unlabelled, on_bad_image="skip", verbose=0)
+    assert set(clf.history_.skipped) == {"image 23", "image 2 of the unlabelled data"}

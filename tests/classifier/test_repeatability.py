@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawing import draw, exif, saved
-from helpers import by_pillow, fresh_python, steady
+from helpers import by_pillow, fresh_python, refused, steady
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -251,3 +251,36 @@ def test_many_fits_in_a_process_do_not_warn_of_retracing(
 def test_an_input_size_that_no_machine_could_hold_is_refused(make: Any, photos: Path) -> None:
     with pytest.raises(tk.InvalidInputError, match="`input_size=100000` must be at most 10000 pixels"):
         make(input_size=100_000).fit(photos / "train", verbose=0)
+
+
+@pytest.mark.parametrize("form", ["float32", "int64", "files"])
+def test_folds_do_not_depend_on_the_form(make: Any, pictures: Any, tmp_path: Path, form: str) -> None:
+    x, y = pictures
+    others: Any = x.astype(form) if form != "files" else [tmp_path / f"{number}.png" for number in range(len(x))]
+    if form == "files":
+        for path, picture in zip(others, x, strict=True):
+            Image.fromarray(picture).save(path)
+    labels = [["red"] if name == "red" else ["line", "tall"] if number % 5 else [] for number, name in enumerate(y)]
+    for names in (y, labels):
+        one, two = (make(cache=False).fit(images, names, verbose=0) for images in (x, others))
+        assert one.history_["val_loss"] == two.history_["val_loss"]
+        assert np.array_equal(one.predict_proba(x, verbose=0), two.predict_proba(x, verbose=0))
+        assert np.array_equal(one.network_.get_weights()[-1], two.network_.get_weights()[-1])
+
+
+def test_arrays_of_equal_numbers_are_one_image(make: Any, pictures: Any) -> None:
+    x, y = pictures
+    clf = make().fit(x[:24], y[:24], verbose=0)
+    with refused(tk.InvalidInputError, "validation images must be new"):
+        make().fit(x[:24], y[:24], validation=(x[:24].astype("float32"), y[:24]), verbose=0)
+    clf.fine_tune(x[:24].astype(">f8"), y[:24], at="stage2", steps=1, verbose=0)
+    assert clf.history_.phases[1].validation_images == 0
+    assert clf.history_.phases[1].selection.folds > 0
+
+
+def test_with_views_and_validation_images_what_is_measured_is_unchanged(make: Any, pictures: Any) -> None:
+    x, y = pictures
+    darker = keras.layers.RandomBrightness(0.6, value_range=(0, 255), seed=1)
+    clf = make(augmentation=darker, views=2).fit(x[:24], y[:24], validation=(x[24:], y[24:]), verbose=0)
+    assert clf.history_["loss"][0] == pytest.approx(clf.evaluate(x[:24], y[:24], verbose=0).loss, abs=1e-4)
+    assert clf.predict(x[:24], verbose=0).typicalities.mean() == pytest.approx(0.5, abs=0.15)

@@ -195,3 +195,17 @@ def test_summary_says_what_was_fitted(make: Any, pictures: Any) -> None:
     fit, tune = [line.split() for line in text.splitlines()[-2:]]
     assert fit == ["fit", "logits", "2", "2", f"{clf.history_['val_accuracy'][1]:.4f}"]
     assert tune == ["fine_tune", "stage2_conv", "1", "1", "-"]
+
+
+def test_weights_of_the_head_that_are_not_finite_are_an_error(loaded: Any, photos: Path) -> None:
+    loaded.network_.weights[-1].assign(np.full(3, np.nan, np.float32))
+    for call in (loaded.predict, loaded.evaluate):
+        with refused(tk.WeightsError, "NaN or infinite logits"):
+            call(photos / "test", verbose=0)
+
+
+def test_arrays_where_an_option_is_expected_are_refused(loaded: Any, photos: Path) -> None:
+    for name in ("on_bad_image", "verbose"):
+        with refused(tk.InvalidInputError, name):
+            loaded.predict(photos / "new", **{name: np.array(["x", "y"])})
+    assert loaded.explain(photos / "new", np.array("red"), verbose=0)[0].label == "red"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -350,3 +351,11 @@ def test_only_a_few_threads_decode_photos_at_urls(
 def test_an_archive_at_a_url_is_refused(loaded: tk.TransferClassifier, url: str) -> None:
     with refused(tk.InvalidInputError, "it must be one URL"):
         loaded.predict(url, verbose=0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such file names")
+def test_a_name_that_is_not_utf_8_is_read_from_a_url(
+    loaded: tk.TransferClassifier, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / os.fsdecode(b"\xff.png")).write_bytes((photos / "new" / "red.png").read_bytes())
+    assert [p.label for p in loaded.predict(tmp_path.as_uri().replace("%FF", "\udcff"), verbose=0)] == ["red"]

@@ -151,7 +151,7 @@ def test_an_array_is_looked_at_like_a_file(store: Store) -> None:
     assert image.key == copy.key
     assert not copy.is_new
     assert np.array_equal(first.thumbnails[0], thumbnail(resize(array, SIZE)))
-    assert look_at(Images([array.astype(np.float32)]), store)[1].key != image.key
+    assert look_at(Images([array.astype(np.float32)]), store)[1].key == image.key
 
 
 def test_without_keys_images_of_one_content_are_told_apart(tmp_path: Path) -> None:

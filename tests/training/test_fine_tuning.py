@@ -612,3 +612,11 @@ def test_the_figures_of_a_choice_are_those_of_what_was_kept(make: Make, small: P
 def test_a_backup_without_an_optimizer_is_refused(make: Make, small: Pictures) -> None:
     with refused(tk.InvalidInputError, "BackupAndRestore", "resume=folder"):
         make().fit(*small, epochs=1, callbacks=[keras.callbacks.BackupAndRestore("backup")], verbose=0)
+
+
+def test_one_validation_image_is_not_enough_to_compare(make: Make, small: Pictures, hard: Pictures) -> None:
+    clf = make().fit(*small, validation=(hard[0][9:10], hard[1][9:10]), verbose=0)
+    assert "inf" not in clf.card() + str(clf.history_.phases[0].errors)
+    with refused(tk.InvalidInputError, "There is one validation image", "validation=0"):
+        clf.fine_tune(at="stage2", steps=1, verbose=0)
+    clf.fine_tune(at="stage2", steps=1, validation=0, verbose=0)

@@ -109,7 +109,7 @@ def test_copies_are_never_on_both_sides_of_a_fold(make: Any) -> None:
     copies = phase_of(make().fit(x, y, verbose=0))
     assert copies.metrics["val_accuracy"][0] < 0.75
     x[:, 0, 0, 0] = np.arange(120)  # now they only look alike
-    assert phase_of(make().fit(x, y, verbose=0)).metrics["val_accuracy"][0] > 0.9
+    assert phase_of(make().fit(x, y, verbose=0)).metrics["val_accuracy"][0] > 0.85
 
 
 def test_what_is_in_several_classes_validates_nothing(make: Any) -> None:

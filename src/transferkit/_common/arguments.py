@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -74,7 +74,7 @@ def check_size(value: object, name: str = "input_size") -> tuple[int, int] | Non
 
 def check_choice(name: str, value: Any, choices: Any, remedy: str) -> Any:
     """One of the values of a Literal."""
-    if value not in get_args(choices):
+    if not isinstance(value, Hashable) or value not in get_args(choices):
         raise bad_argument(name, value, f"must be one of {some_of(get_args(choices))}", remedy)
     return value
 

@@ -29,7 +29,7 @@ class Console:
 
     def __init__(self, verbose: object) -> None:
         is_number = isinstance(verbose, (bool, numbers.Integral)) and int(verbose) in (0, 1, 2)
-        if not is_number and verbose != "auto":
+        if not is_number and not (isinstance(verbose, str) and verbose == "auto"):
             raise bad_argument("verbose", verbose, "must be 'auto', 0, 1 or 2", "Pass verbose=0 for silence")
         self.level = int(verbose) if isinstance(verbose, numbers.Integral) else 1
 

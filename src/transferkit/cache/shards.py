@@ -101,9 +101,12 @@ class ShardFiles:
 
 
 def content_key(content: bytes | npt.NDArray[Any]) -> bytes:
-    """A 16-byte hash of the bytes of a file, or of the dtype, shape and values of an array."""
+    """A 16-byte hash of the bytes of a file, or of the shape and values of an array: whole numbers of 0-255 are uint8."""
     digest = hashlib.blake2b(digest_size=KEY_BYTES)
     if isinstance(content, np.ndarray):
+        with np.errstate(invalid="ignore"):  # of a cast
+            whole = content.astype(np.uint8, copy=False)
+        content = whole if np.array_equal(whole, content) else content.astype(np.float32, copy=False)
         digest.update(f"{content.dtype}{content.shape}".encode())
         content = np.ascontiguousarray(content).tobytes()
     digest.update(content)

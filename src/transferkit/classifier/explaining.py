@@ -35,8 +35,9 @@ def label_codes(label: Label | Sequence[Label | None] | None, classes: npt.NDArr
         InvalidInputError: an unknown class, or not one class for each image.
     """
     code_of: dict[Any, int] = {None: -1} | {name: code for code, name in enumerate(classes.tolist())}
-    is_one = label is None or isinstance(label, (str, int, np.generic))
-    names: Any = [label] * count if is_one else label
+    given: Any = label
+    names = given.item() if isinstance(given, np.ndarray) and not given.ndim else given
+    names = [names] * count if names is None or isinstance(names, (str, int, np.generic)) else names
     if not isinstance(names, (Sequence, np.ndarray)) or len(names) != count:
         rule = f"must be one class, or one for each of the {count} images"
         raise bad_argument("label", label, rule, "Leave it out to explain the most probable class")

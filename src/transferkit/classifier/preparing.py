@@ -84,7 +84,7 @@ def read_unlabelled(data: ImageData | None, options: FitOptions) -> Images | Non
     images = read_images(data, lenient=options.skip)
     if not len(images):
         raise InvalidInputError("unlabelled holds no images: at least one is needed. Check the path, or leave it out.")
-    return images
+    return images.named("unlabelled data")
 
 
 def intention(network: Network, data: TrainingData, in_folds: bool) -> str:
@@ -220,6 +220,11 @@ def _keeps_division(validation: Validation, share: float, split: Split) -> bool:
 def selects_best(validation: Validation, split: Split, was_tuned: bool, console: Console) -> bool:
     """Whether to compare the tuned network with the previous one."""
     if split.validation is not None:
+        if len(split.validation) < 2:
+            raise InvalidInputError(
+                "There is one validation image: a comparison needs two or more. Pass more of them, or validation=0 to keep "
+                "the tuned network without a comparison."
+            )
         return True
     if is_auto(validation) and was_tuned:
         console.say(

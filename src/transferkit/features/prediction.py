@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from .._common.console import Console
 from ..cache import Store
+from ..errors import WeightsError
 from ..images import Images
 from ..network import FeatureExtractor, Network, checksum_of
 from .augmentation import MirrorViews
@@ -93,6 +94,11 @@ class Predictor:
         # images are in a call.
         rows = np.pad(features, ((0, -len(features) % ROWS), (0, 0)), mode="edge") if len(features) else features
         logits, probabilities = (np.asarray(found, np.float32) for found in self._head(rows, training=False))
+        if not np.isfinite(logits).all():
+            raise WeightsError(
+                "The head gives NaN or infinite logits: its weights must be finite. Correct the weights that were set in "
+                "network_, or load the classifier again."
+            )
         known = self._typicality
         typicalities = np.full(len(rows), np.nan, np.float32) if known is None else known(rows)
         return [array[: len(features)] for array in (logits, probabilities, typicalities)]

@@ -240,7 +240,7 @@ def _inspected(reader: ImageReader, console: Console, skip: bool, step: int) -> 
 
 
 def _address_key(file: Remote) -> bytes:
-    return content_key(f"{file.url} {file.version}".encode())
+    return content_key(f"{file.url} {file.version}".encode("utf-8", "surrogateescape"))
 
 
 def _header(text: bytes) -> Header:

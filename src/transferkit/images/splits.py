@@ -157,7 +157,9 @@ class Split(NamedTuple):
         Every class keeps images outside each fold.
         """
         codes = self.training.codes
-        copies = np.unique(self.keys[0], return_inverse=True)[1].ravel()
+        # Copies are numbered in the order of the images, which is that of what they show: a hash depends on the form too.
+        _, first, of_image = np.unique(self.keys[0], return_index=True, return_inverse=True)
+        copies = np.unique(first[of_image], return_inverse=True)[1].ravel()
         if self.training.kind == "multiple":
             return divided(codes, copies, [1 / count] * count, seed)
         fold_of = np.full(len(codes), -1)

@@ -87,7 +87,10 @@ def solve_head(
     metrics: dict[str, list[float]] = {}
     for prefix, found in scores.items():
         metrics |= {f"{prefix}loss": [found.loss], f"{prefix}accuracy": [found.accuracy]}
-    errors = {f"val_{name}": error for name, error in scores["val_"].errors.items()} if "val_" in scores else {}
+    measured = scores["val_"].errors if "val_" in scores else {}
+    errors = {
+        f"val_{name}": error for name, error in measured.items() if np.isfinite(error)
+    }  # that of one image is not
     folds_used = len(head.fold_heads) if is_folded else 0
     seconds = time.monotonic() - started
     return TrainingResult(metrics, 1, seconds, folds_used, errors, selection, head.temperature)

@@ -93,8 +93,10 @@ def _values(cut: Cut, split: Split, options: FitOptions) -> Both:
             "image are computed once."
         )
         return _live(cut, split, options, why)
-    views = options.views.count if options.views is not None else 1
-    rows = len(split.training) * (views + _adds_unchanged(split, options)) + len(split.validation or ())
+    views = (
+        options.views.count + 1 if options.views is not None else 1
+    )  # and the unchanged images, for what is measured
+    rows = len(split.training) * views + len(split.validation or ())
     for half in (False, True):  # half precision is better than computing them again in each epoch
         storage = Storage(options.store, half, in_memory=False)
         if is_kept(cut.extractor, rows, storage, ACTIVATION_BYTES):
@@ -112,7 +114,7 @@ def _values(cut: Cut, split: Split, options: FitOptions) -> Both:
 def _stored(cut: Cut, split: Split, storage: Storage, options: FitOptions) -> Both:
     images, validation = split.training.images, split.validation
     values = _computed(cut, Plan(images, options.views), storage, options)
-    if _adds_unchanged(split, options):
+    if options.views is not None:
         values = replace(values, unchanged=_computed(cut, Plan(images), storage, options))
     return values, None if validation is None else _computed(cut, Plan(validation.images), storage, options)
 
@@ -121,11 +123,6 @@ def _computed(cut: Cut, plan: Plan, storage: Storage, options: FitOptions, title
     """Values that are computed once."""
     values = extract(cut.extractor, plan, storage, options.console, title).values
     return StoredValues(values, plan.rows_of_views())
-
-
-def _adds_unchanged(split: Split, options: FitOptions) -> bool:
-    """Whether to add the unchanged images: views train, and without a validation set these measure the result."""
-    return options.views is not None and split.validation is None
 
 
 def _live(cut: Cut, split: Split, options: FitOptions, why: str) -> Both:
