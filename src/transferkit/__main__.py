@@ -26,6 +26,7 @@ import transferkit as tk
 from ._common.arguments import check_parent
 from .errors import bad_argument
 
+SKIP = "on_bad_image='skip'"  # as errors name it
 CHUNK = 256  # photos per call of `predict`, which stores no values of smaller calls
 
 Asked: TypeAlias = argparse.Namespace
@@ -265,7 +266,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest at exit
         return 141
     except (tk.TransferKitError, OSError) as error:
-        print(f"transferkit: {error}", file=sys.stderr)
+        text = str(error).replace("check_images(data)", "`transferkit check`")
+        print(f"transferkit: {text.replace(SKIP, '--on-bad-image skip')}", file=sys.stderr)
         return 2
     return status or 0
 

@@ -364,3 +364,12 @@ def test_a_network_with_far_fewer_parameters_than_its_record_says_is_refused():
     record = dataclasses.replace(tk.get_backbone("TinyNet"), name="Wrong", parameters=10_000)
     with refused(tk.InvalidInputError, "has 2,104 parameters", "the record says 10,000"):
         record.build((32, 32))
+
+
+def test_a_network_without_weights_and_a_network_instead_of_a_name_are_refused():
+    pooled = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.AveragePooling2D(8)])
+    bare = tk.Backbone("Bare", builder=lambda input_shape: pooled, preprocessing="tf", default_size=32)
+    with refused(tk.InvalidInputError, "'Bare' returned has no weights"):
+        bare.build((32, 32))
+    with refused(tk.UnknownBackboneError, "register_backbone"):
+        tk.get_backbone(pooled)

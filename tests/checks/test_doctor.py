@@ -482,3 +482,19 @@ def test_one_file_under_two_labels_is_one_more_fault(folder: Path) -> None:
     labels = [Path(path).parent.name for path in paths]
     found = faults(check([*paths, paths[0]], [*labels, "dogs"]), "conflicting duplicate")
     assert [(fault.where, fault.other) for fault in found] == [(paths[0], paths[0])]
+
+
+def test_many_images_beside_the_class_folders_are_serious(folder: Path) -> None:
+    for number in range(10):
+        write(folder / f"loose {number}.png", number)
+    report = tk.check_images(folder, verbose=0)
+    (fault,) = (fault for fault in report.faults if fault.kind == "images beside the class folders")
+    assert fault.serious
+    assert fault.detail.startswith("10 images")
+    assert not report.ok
+
+
+def test_names_that_differ_only_in_case_or_spaces_are_told() -> None:
+    arrays = [picture(seed, (32, 32)) for seed in range(4)]
+    report = tk.check_images(arrays, ["Daisy", "daisy ", "rose", "rose"], verbose=0)
+    assert [fault.where for fault in report.faults if fault.kind == "similar class names"] == ["'daisy '"]

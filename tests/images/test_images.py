@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def test_class_names_keep_the_type_of_the_labels(folder: Path, labels: list) -> 
 
 def test_one_file_cannot_be_of_two_classes(folder: Path) -> None:
     path = folder / "cats/000.png"
-    with refused(InvalidInputError, "000.png", "the labels 'a', 'b'", "Drop one of the two"):
+    with refused(InvalidInputError, "000.png", "with 'a', 'b'", "Drop one of the two"):
         read_labelled([path, path], ["a", "b"])
     assert len(read_labelled([path, path, folder / "dogs/000.png"], ["a", "a", "b"])) == 3
 
@@ -554,3 +555,8 @@ def test_what_is_no_image_is_refused(image: object) -> None:
 def test_an_empty_path_is_not_taken_for_the_current_folder(read) -> None:
     with refused(InvalidInputError, "path is empty", "Pass '.'"):
         read("")
+
+
+def test_an_open_file_is_refused_with_what_to_pass() -> None:
+    with refused(InvalidInputError, "is an open file", "file.read()"):
+        read_images(io.BytesIO(b"-"))

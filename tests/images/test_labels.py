@@ -273,3 +273,10 @@ def test_a_class_weight_that_is_no_weight_is_refused(weight: object) -> None:
         InvalidInputError, f"`class_weight['a']={weight!r}`", "finite number of 0 or more", "Pass for example"
     ):
         check_class_weight({"a": weight}, np.array(["a", "b"]))
+
+
+@pytest.mark.parametrize("text", ["['daisy', 'red']", "('daisy',)", "[]", '["a"]'])
+def test_the_text_of_a_list_is_not_a_label(text: str) -> None:
+    with refused(InvalidInputError, "is the text of a list", "ast.literal_eval"):
+        label_array([text, "rose"], 2)
+    assert label_array(["[x]", "a (b)"], 2).tolist() == ["[x]", "a (b)"]

@@ -620,3 +620,12 @@ def test_one_validation_image_is_not_enough_to_compare(make: Make, small: Pictur
     with refused(tk.InvalidInputError, "There is one validation image", "validation=0"):
         clf.fine_tune(at="stage2", steps=1, verbose=0)
     clf.fine_tune(at="stage2", steps=1, validation=0, verbose=0)
+
+
+def test_new_images_of_one_class_cannot_compare(make: Make, small: Pictures, hard: Pictures) -> None:
+    clf = make().fit(*small, verbose=0)
+    clf.fine_tune(at="stage2", steps=1, validation=0, verbose=0)
+    red = np.flatnonzero(hard[1][9:] == "red")[:8] + 9
+    x, y = np.concatenate([small[0], hard[0][red]]), np.concatenate([small[1], hard[1][red]])
+    with refused(tk.InvalidInputError, "are of the class 'red'", "call fit with all of them"):
+        clf.fine_tune(x, y, validation=0.3, at="stage2", steps=1, verbose=0)

@@ -180,3 +180,8 @@ def test_a_single_class_that_is_left_is_judged(make, photos, tmp_path):
     clf = make().fit(tmp_path / "train", verbose=0)
     shutil.rmtree(tmp_path / "train" / "lying")
     assert len(clf.suspicious_labels()) == 0
+
+
+def test_an_image_whose_own_class_is_the_most_probable_is_not_suspicious(make, photos):
+    clf = make().fit(photos / "train", verbose=0)
+    assert all(one.confidence < 0.5 for one in clf.suspicious_labels())

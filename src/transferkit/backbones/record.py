@@ -221,6 +221,13 @@ class Backbone:
                     f"function as 'package.module:name'. Correct the record, or install the package."
                 ) from error
         model = builder(input_shape=(*size, 3), **{**self.options, **options})
+        self._check_built(model, size, sized=not options)
+        return model
+
+    def _check_built(self, model: Any, size: tuple[int, int], sized: bool) -> None:
+        """Refuse what the builder returned if it does not fit; `sized`: the record states its parameters and features."""
+        import keras
+
         if not isinstance(model, keras.Model) or len(getattr(model, "outputs", None) or ()) != 1:
             raise InvalidInputError(
                 f"The builder of {self.name!r} returned {shown(model)}: it must return a keras.Model with one output, "
@@ -234,10 +241,15 @@ class Backbone:
             )
         for variable in model.variables:
             setattr(variable, BUILT, self.name)
-        if 2 * model.count_params() < (0 if options else self.parameters):
+        if 2 * model.count_params() < (self.parameters if sized else 0):
             raise InvalidInputError(
                 f"The network that the builder of {self.name!r} returned has {model.count_params():,} parameters: the "
                 f"record says {self.parameters:,}. Correct the record or the builder."
+            )
+        if not model.weights:
+            raise InvalidInputError(
+                f"The network that the builder of {self.name!r} returned has no weights: a backbone needs some. Correct the "
+                f"builder."
             )
         given, returned = model.input_shape, model.output_shape
         if len(given) != 4 or any(
@@ -247,12 +259,11 @@ class Backbone:
                 f"The network that the builder of {self.name!r} returned takes {given}: it must take images of shape "
                 f"{(None, *size, 3)}, channels last. Use the input_shape that the builder is called with."
             )
-        if self.feature_dim and not options and returned[-1] != self.feature_dim:
+        if self.feature_dim and sized and returned[-1] != self.feature_dim:
             raise InvalidInputError(
                 f"The network that the builder of {self.name!r} returned gives {returned}: its last axis, the features, must "
                 f"have the length feature_dim={self.feature_dim} of the record. Correct the record or the builder."
             )
-        return model
 
     def preprocess_input(self, images: npt.ArrayLike | Tensor, *, check_scale: bool = True) -> Any:
         """Convert RGB 0-255 images to what the pretrained weights expect.

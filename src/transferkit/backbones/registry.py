@@ -96,6 +96,8 @@ def get_backbone(name: str | Backbone) -> Backbone:
     if record is None:
         near = difflib.get_close_matches(key, _registry, n=3, cutoff=0.5)
         hint = f"Did you mean {some_of(_registry[key].name for key in near)}?" if near else "See list_backbones()."
+        if hasattr(name, "layers"):
+            hint = "A network of your own needs a record: register_backbone(Backbone(name, function_that_builds_it))."
         raise UnknownBackboneError(f"There is no backbone {name!r}: {len(_registry)} backbones are registered. {hint}")
     return record
 

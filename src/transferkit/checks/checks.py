@@ -15,11 +15,12 @@ from .._public import public
 from ..cache import open_store
 from ..errors import some_of
 from ..features import Inspection, inspect
-from ..images import ImageData, Images, LabelledImages, Labels, read_labelled, split_pair
+from ..images import IMAGE_SUFFIXES, ImageData, Images, LabelledImages, Labels, read_labelled, split_pair
 from .near_duplicates import pairs_alike, spread
 from .report import Fault, Report
 
 FEW = 10  # a classifier can hardly learn a class with fewer images
+LOOSE = 0.05  # a larger share of images outside of the class folders is probably not meant to be there
 UNBALANCED = 10  # times as many images in the largest class as in the smallest
 FLAT = 4  # of 255; an image whose areas differ by less shows nothing
 SIZE = (224, 224)  # the size that photos are resized to, without a network that says otherwise
@@ -176,7 +177,13 @@ def _class_faults(data: LabelledImages, inspection: Inspection) -> Iterator[Faul
         if good == 0:
             yield Fault("empty class", str(name), "none of its images can be read" if count else "no images", True)
         elif good < FEW:
-            yield Fault("small class", str(name), f"only {good} images; use at least {FEW}", False)
+            only = "1 image" if good == 1 else f"{good} images"
+            yield Fault("small class", str(name), f"only {only}; use at least {FEW}", False)
+    spelled: dict[str, object] = {}
+    for name in names:
+        other = spelled.setdefault(" ".join(str(name).split()).casefold(), name)
+        if other != name:
+            yield Fault("similar class names", repr(name), f"differs from {other!r} only in case or spaces", False)
     if max(readable) > UNBALANCED * max(1, min(readable)):
         most, least = names[readable.index(max(readable))], names[readable.index(min(readable))]
         detail = f"{max(readable)} images of {most}, {min(readable)} of {least}: consider class_weight='balanced'"
@@ -189,6 +196,10 @@ def _folder_faults(data: LabelledImages) -> Iterator[Fault]:
         return
     for path, reason in found.unreadable:
         yield Fault("unreadable folder", str(path), reason, True)
+    loose = sum(path.suffix.lower() in IMAGE_SUFFIXES for path in found.beside_classes)
+    if loose > LOOSE * len(data):
+        detail = f"{loose:,} images are in no class folder, and are ignored"
+        yield Fault("images beside the class folders", str(found.root), detail, True)
     for kind, paths, detail in (
         ("beside the class folders", found.beside_classes, "is ignored"),
         ("other file", found.not_regular, "is not a regular file, and is ignored"),

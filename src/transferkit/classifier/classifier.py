@@ -530,6 +530,8 @@ class TransferClassifier(Estimator):
                 f"The classifier was trained on {known:,} of these {len(rows):,} images, so the figures are better than on "
                 f"new images."
             )
+        if predictions.skipped:
+            console.say(f"Unreadable images left out: {len(predictions.skipped):,}; .predictions.skipped says why.")
         pictures = partial(thumbnails, test.images.absolute().subset(rows.tolist()))
         if isinstance(predictions, MultiLabelPredictions):
             return MultiLabelEvaluation(predictions, test.codes[rows], pictures)

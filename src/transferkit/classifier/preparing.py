@@ -225,6 +225,13 @@ def selects_best(validation: Validation, split: Split, was_tuned: bool, console:
                 "There is one validation image: a comparison needs two or more. Pass more of them, or validation=0 to keep "
                 "the tuned network without a comparison."
             )
+        if split.training.kind == "single" and np.count_nonzero(split.validation.counts()) < 2:
+            name = split.validation.label(0)
+            raise InvalidInputError(
+                f"All {len(split.validation)} images that the classifier can be compared on are of the class {name!r}: a "
+                f"comparison needs two classes. To learn from images that were added later, call fit with all of them; or "
+                f"pass other validation images, or validation=0 to keep the tuned network without a comparison."
+            )
         return True
     if is_auto(validation) and was_tuned:
         console.say(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from ..errors import InvalidInputError, bad_argument, shown, some_of
 
 Codes = npt.NDArray[np.int64]  # class positions `(n,)`; with several labels per image, `(n, n_classes)` of 0 and 1
 ClassWeight: TypeAlias = Literal["balanced"] | Mapping[Any, float] | None
+LIST = re.compile(r"""\[\]|\(\)|\[\s*(['"]).*\1\s*\]|\(\s*(['"]).*\2\s*,?\s*\)""", re.DOTALL)  # as `repr` writes it
 KINDS = {"U": "text", "i": "whole numbers", "b": "booleans"}
 
 
@@ -35,6 +37,11 @@ def label_array(labels: object, count: int) -> npt.NDArray[Any]:
             f"order. Check the two lists."
         )
     typed = _typed(_flat(array))
+    if typed.dtype.kind == "U" and (lists := [text for text in typed.tolist() if LIST.fullmatch(text)]):
+        raise InvalidInputError(
+            f"The label {shown(lists[0])} is the text of a list, as a CSV file holds it: several labels per image must be "
+            f"lists. Convert the column, for example with .map(ast.literal_eval)."
+        )
     return np.array(as_names(typed.tolist(), "label"), str) if typed.dtype.kind == "U" else typed
 
 

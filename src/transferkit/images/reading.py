@@ -243,6 +243,8 @@ def _check_type(data: object, what: str) -> None:
     if data is None:
         raise InvalidInputError(f"The {what} is None: images must be given. Pass {forms}.")
     name = type(data).__name__
+    if hasattr(data, "read"):
+        raise InvalidInputError(f"The {what} is an open file: its content is needed. Pass file.read().")
     if isinstance(data, (Set, MappingView)) or (isinstance(data, Iterator) and not hasattr(data, "__getitem__")):
         raise InvalidInputError(
             f"The {what} has the type {name}: images must be in a list, in a fixed order. Pass a list of them."
@@ -285,14 +287,19 @@ def _check_files(files: Iterable[ImageFile], lenient: bool) -> None:
 
 def _refuse_two_labels(paths: Sequence[ImageFile], images: LabelledImages) -> None:
     first: dict[ImageFile, Any] = {}
+    twice: dict[ImageFile, Any] = {}
     rule = "an image has one class" if images.kind == "single" else "all labels of an image are in one list"
     for index, path in enumerate(paths):
         label = images.label(index)
         if first.setdefault(path, label) != label:
-            raise InvalidInputError(
-                f"The file {str(path)!r} is listed with the labels {some_of([first[path], label])}: {rule}. Drop one of the "
-                f"two."
-            )
+            twice.setdefault(path, label)
+    if twice:
+        listed = [f"{str(path)!r} with {some_of([first[path], label])}" for path, label in list(twice.items())[:5]]
+        more = f" and {len(twice) - 5:,} more" if len(twice) > 5 else ""
+        raise InvalidInputError(
+            f"{len(twice):,} {'file is' if len(twice) == 1 else 'files are'} listed with two labels "
+            f"({'; '.join(listed)}{more}): {rule}. Drop one of the two."
+        )
 
 
 def _labelled_columns(frame: Any) -> tuple[list[Any], Any, Sequence[str] | None]:

@@ -1,7 +1,8 @@
 """Labels that look wrong, by confident learning (Northcutt et al., 2021, "Confident Learning").
 
 Heads that were not trained on an image predict its class. A class is likely if its probability is at least the average
-for the images of that class; an image is suspicious if the most probable of its likely classes is not its own.
+for the images of that class; an image is suspicious if neither the most probable of its likely classes nor that of all
+classes is its own.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def _judged(
     usual = np.array([probabilities[own, code].mean() if own.any() else 2.0 for code, own in enumerate(owners)])
     likely = np.where(probabilities >= usual, probabilities, -1.0)
     best = likely.argmax(axis=1)
-    suspicious = known & (likely.max(axis=1) >= 0) & (best != codes)
+    suspicious = known & (likely.max(axis=1) >= 0) & (best != codes) & (probabilities.argmax(axis=1) != codes)
     others = probabilities.copy()
     others[rows, codes] = -1.0
     return suspicious, np.where(suspicious, best, others.argmax(axis=1)).astype(np.int64)
