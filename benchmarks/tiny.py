@@ -1,11 +1,10 @@
-"""TransferKitTiny: its accuracy against ImageNet and random weights, its speed, and when to move on.
+"""TransferKitTiny: its accuracy against ImageNet and random weights, and its speed.
 
-    python benchmarks/tiny.py [probe] [fit] [steps] [speed] [--seeds 3] [--rounds 5]
+    python benchmarks/tiny.py [probe] [fit] [speed] [--seeds 3] [--rounds 5]
 
 probe: logistic regression on standardized features; cross-validation on the training photos chooses its regularization.
 fit: the classifier with its defaults. Both are compared with the same network with random weights, and with MobileNetV2 0.35
 with the ImageNet weights for 224 px, all at 96 px. (Keras also has weights for 96 px; they are not among the test assets.)
-steps: what fine-tuning adds, and what MobileNetV2 at 224 px reaches, with the seconds of each, from an empty cache.
 speed: images per second from arrays, in turns, against MobileNetV2 at 224 px.
 """
 
@@ -59,7 +58,7 @@ class Photos(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parts = {"probe": probe, "fit": fit, "steps": steps, "speed": speed}
+    parts = {"probe": probe, "fit": fit, "speed": speed}
     parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(parts)}; without one, all of them")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=5)
@@ -143,32 +142,6 @@ def fitted(data: str, side: Side, seed: int) -> float:
     clf = tk.TransferClassifier(side.backbone, weights=side.weights, input_size=SIZE, cache=False, seed=seed)
     clf.fit(folder / "train", verbose=0)
     return float(clf.evaluate(folder / "test", verbose=0).accuracy)
-
-
-# ---- when to move on ----
-
-
-def steps(asked: argparse.Namespace) -> None:
-    print(f"fit(), then fine_tune(); accuracy on the test photos and seconds, medians of {asked.seeds} seeds, no cache")
-    for data in DATA:
-        for name, side in (("TransferKitTiny", SIDES[OURS]), ("MobileNetV2, 224 px", Side("MobileNetV2", MOBILENET))):
-            found = [one_ladder(data, side, seed) for seed in range(asked.seeds)]
-            first, then = (statistics.median(row[key] for row in found) for key in ("fit", "fine_tune"))
-            took, more = (statistics.median(row[key] for row in found) for key in ("fit s", "fine_tune s"))
-            print(
-                f"  {data:<10} {name:<20} fit {first:.3f} in {took:.1f} s, fine_tune {then:.3f} in {more:.1f} s more",
-                flush=True,
-            )
-
-
-def one_ladder(data: str, side: Side, seed: int) -> dict[str, float]:
-    folder = ASSETS / "data" / data
-    clf = tk.TransferClassifier(side.backbone, weights=side.weights, cache=False, seed=seed)
-    took, _ = timed(lambda: clf.fit(folder / "train", verbose=0))
-    first = clf.evaluate(folder / "test", verbose=0).accuracy
-    more, _ = timed(lambda: clf.fine_tune(verbose=0))
-    then = clf.evaluate(folder / "test", verbose=0).accuracy
-    return {"fit": first, "fit s": took, "fine_tune": then, "fine_tune s": more}
 
 
 # ---- speed ----
