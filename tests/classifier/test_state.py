@@ -152,7 +152,7 @@ class TestImagesOfFit:
     @pytest.mark.thorough
     @pytest.mark.parametrize("augmentation", [None, "light"])
     def test_photos_that_are_gone_are_left_out_or_named(self, make: Any, folder: Path, augmentation: Any) -> None:
-        clf = make(augmentation=augmentation).fit(folder, validation=folder, epochs=1, verbose=0)
+        clf = make(augmentation=augmentation).fit(folder, validation=0.25, epochs=1, verbose=0)
         gone = folder / "lying" / "003.png"
         gone.unlink()
         with refused(tk.ImageReadError, str(gone), "on_bad_image='skip'"):
