@@ -157,7 +157,7 @@ class Store:
 
 def _remove_abandoned() -> None:
     """Remove the temporary stores of processes that were killed: unchanged for an hour, and their process is gone."""
-    if os.name != "posix":  # elsewhere, there is no signal that only asks
+    if os.name != "posix":  # on Windows, `os.kill` would end the process
         return
     for folder in Path(tempfile.gettempdir()).glob("transferkit-*-*"):
         with contextlib.suppress(OSError, ValueError):

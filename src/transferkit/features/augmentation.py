@@ -58,7 +58,7 @@ class Augmenter:
             state.assign([(seed + number) % 2**32, 0] if is_seed else value)
 
 
-# Keras layers that change the class of an image; those of a later version of Keras than the one installed are missing.
+# Keras layers that mix images of several classes; older versions of Keras lack them.
 MIXING = tuple(getattr(keras.layers, name) for name in ("MixUp", "CutMix") if hasattr(keras.layers, name))
 
 
