@@ -250,9 +250,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="surrogateescape")  # file names need not be UTF-8
         if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
-            sys.stdout.reconfigure(
-                encoding="utf-8", errors="surrogateescape"
-            )  # the default of Windows lacks most letters
+            # The default of Windows lacks most letters.
+            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
         if sys.stdout is None:  # the shell has closed it
             raise OSError("standard output is closed")
         asked = parser().parse_args(arguments)

@@ -155,14 +155,18 @@ def test_the_classifier_from_before_is_kept_with_its_bits(make: Make, small: Pic
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("rate", [1e-6, 1e-3, 0.1])
+@pytest.mark.parametrize("rate", [1e-6, 1e-3, 1.0])
 def test_no_rate_leaves_a_classifier_that_is_worse_on_the_compared_images(
     make: Make, small: Pictures, hard: Pictures, rate: float
 ) -> None:
     held_out = hard[0][9:], hard[1][9:]
     clf = make().fit(*small, validation=held_out, verbose=0)
     before = clf.evaluate(*held_out, verbose=0).loss
-    clf.fine_tune(at="stage1", learning_rate=rate, steps=STEPS, verbose=0)
+    try:
+        clf.fine_tune(at="stage1", learning_rate=rate, steps=STEPS, verbose=0)
+    except tk.TrainingError:  # it diverged
+        assert clf.evaluate(*held_out, verbose=0).loss == before
+        return
     after, selection = clf.evaluate(*held_out, verbose=0).loss, selection_of(clf)
     assert after <= before
     assert selection.loss_before <= before + 1e-4  # at its best temperature
