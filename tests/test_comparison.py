@@ -89,6 +89,7 @@ def test_features_seen_before_are_not_computed_again(
     assert [(row.name, row.accuracy) for row in again.rows] == [(row.name, row.accuracy) for row in found.rows]
 
 
+@pytest.mark.thorough
 def test_each_backbone_is_measured_at_each_size(pictures: Pictures) -> None:
     found = tk.compare(*pictures, ["TransferKitTiny"], sizes=[32, (40, 32)], verbose=0)
     assert sorted(row.input_size or () for row in found.rows) == [(32, 32), (40, 32)]
@@ -141,6 +142,7 @@ def test_the_best_is_fitted_and_may_be_the_cheapest_of_the_good_ones(pictures: P
         found.best("2se")  # type: ignore[arg-type]
 
 
+@pytest.mark.thorough
 def test_the_best_has_the_settings_of_its_row(pictures: Pictures, make: Make) -> None:
     found = tk.compare(*pictures, [make(resize="crop"), make(), make(resize="pad")], verbose=0)
     assert {name.partition(", ")[2] for name in names(found)} == {
@@ -268,6 +270,7 @@ def test_it_is_shown_as_a_table_a_frame_and_a_figure(pictures: Pictures, both: A
     assert [text.get_text().split(",")[0] for text in figure.axes[0].texts] == names(found)[:2]
 
 
+@pytest.mark.thorough
 def test_candidates_that_print_alike_are_told_apart(pictures: Pictures, make: Make) -> None:
     names_of = [make(input_size=None, resize="crop"), make(input_size=32, resize="squash")]
     found = tk.compare(*pictures, names_of, verbose=0)
@@ -281,6 +284,7 @@ def test_candidates_that_print_alike_are_told_apart(pictures: Pictures, make: Ma
         assert found.best(verbose=0).backbone is first
 
 
+@pytest.mark.thorough
 def test_the_labels_of_classifiers_are_those_of_the_comparison(pictures: Pictures, make: Make) -> None:
     lists = [[name] for name in pictures[1]]
     found = tk.compare(pictures[0], lists, [make(labels="single")], verbose=0)

@@ -393,6 +393,7 @@ assert "tensorflow" not in sys.modules
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("known", [True, False])
 def test_two_processes_that_want_one_file_both_get_it(server, content, tmp_path, known):
     def slowly(request: BaseHTTPRequestHandler) -> None:

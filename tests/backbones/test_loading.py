@@ -44,6 +44,7 @@ def test_a_file_of_weights_is_loaded_at_any_size(tmp_path):
     assert same_weights(source, build_with_weights(TINY, (48, 40), path, 0))
 
 
+@pytest.mark.thorough
 def test_a_file_that_was_replaced_is_read_again(tmp_path):
     for seed in (0, 1):
         keras.utils.set_random_seed(seed)

@@ -257,6 +257,7 @@ def test_a_cache_that_can_no_longer_be_used_does_not_stop_predictions(make, phot
         clf.fit(photos / "train", verbose=0)
 
 
+@pytest.mark.thorough
 def test_shards_that_are_cut_off_while_the_process_uses_them_change_no_result(make, photos):
     clf = make(cache="store").fit(photos / "train", epochs=1, verbose=0)
     expected = clf.predict_proba(photos / "train", verbose=0)

@@ -293,6 +293,7 @@ for session in (store.session("network", FORM), Store(store.folder).session("net
 """
 
 
+@pytest.mark.thorough
 def test_more_shards_than_file_descriptors(store):
     pytest.importorskip("resource")
     assert fresh_python(MANY, store.folder, Path(__file__).parent).split() == ["2000", "2000"]

@@ -195,12 +195,14 @@ def test_skipping_works_where_features_lie_on_disk(
             make(cache=cache).fit(spoilt[0] / "train", epochs=2, verbose=0)
 
 
+@pytest.mark.thorough
 def test_balanced_weights_count_the_images_that_can_be_read(make: Make, clean: Path, spoilt: Spoilt) -> None:
     options: dict[str, Any] = {"epochs": 2, "class_weight": "balanced", "verbose": 0}
     clf = make().fit(spoilt[0] / "train", on_bad_image="skip", **options)
     assert same_weights(clf, make().fit(clean / "train", **options))
 
 
+@pytest.mark.thorough
 def test_listed_files_that_are_missing_are_left_out(make: Make, clean: Path, tmp_path: Path) -> None:
     paths = sorted((clean / "train").glob("*/*.png"))
     labels = [path.parent.name for path in paths]
@@ -314,6 +316,7 @@ def test_copies_of_an_image_do_not_flatter_the_validation(make: Make, clean: Pat
     assert sum(fault.kind == "duplicate" for fault in clf.report_.faults) == 72
 
 
+@pytest.mark.thorough
 def test_a_report_is_of_the_last_fit_and_not_of_a_file(make: Make, clean: Path, spoilt: Spoilt, tmp_path: Path) -> None:
     clf = make()
     with pytest.raises(AttributeError, match="report_ is available after fit"):
@@ -370,6 +373,7 @@ def test_fine_tuning_goes_on_without_what_fit_left_out(make: Make, clean: Path, 
     assert clf.history_.phases[1].skipped == {}
 
 
+@pytest.mark.thorough
 def test_fine_tuning_with_other_validation_data_looks_at_them(make: Make, spoilt: Spoilt) -> None:
     root, _, named = spoilt
     clf = make().fit(root / "train", epochs=1, on_bad_image="skip", verbose=0)

@@ -79,6 +79,7 @@ def test_as_many_images_are_shown_as_asked_and_there_are(count: int, shown: int)
     assert len(set(titles(figure))) == shown
 
 
+@pytest.mark.thorough
 def test_augmentation_changes_the_images_by_the_seed() -> None:
     plain, first, again, other = (
         pixels(tk.show_images(IMAGES, size=32, count=4, **options)).astype(int)
@@ -134,6 +135,7 @@ def test_another_seed_is_refused(seed: object) -> None:
         tk.show_images(IMAGES, augmentation="light", seed=seed)  # type: ignore[arg-type]
 
 
+@pytest.mark.thorough
 def test_without_a_seed_each_call_augments_differently(folder: Path) -> None:
     one, two = (pixels(tk.show_images(folder, augmentation="light", seed=None)) for _ in range(2))
     assert not np.array_equal(one, two)

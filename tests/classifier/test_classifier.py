@@ -99,6 +99,7 @@ class TestFit:
         heavy = make().fit(noise, y, epochs=5, learning_rate=0.01, validation=0, class_weight={"red": 50.0}, verbose=0)
         assert (np.asarray(heavy.predict(noise)) == "red").sum() > (np.asarray(plain.predict(noise)) == "red").sum()
 
+    @pytest.mark.thorough
     def test_balanced_weights_help_a_rare_class(self, make, pictures):
         x, y = pictures
         keep = np.r_[np.flatnonzero(y == "red")[:2], np.flatnonzero(y == "lying")]
@@ -414,6 +415,7 @@ class TestAugmentation:
         names = [layer.name for layer in keras.saving.load_model("augmented.keras").layers]
         assert not any("spy" in name for name in names)
 
+    @pytest.mark.thorough
     def test_every_epoch_sees_new_images(self, make, photos):
         plain = make().fit(photos / "train", epochs=2, verbose=0)
         changed = make(augmentation="light").fit(photos / "train", epochs=2, verbose=0)
@@ -479,6 +481,7 @@ class TestCallbacks:
         make().fit(photos / "train", epochs=3, batch_size=8, validation=0, callbacks=counter, verbose=0)
         assert counter.steps == 3 * 5
 
+    @pytest.mark.thorough
     def test_stepped_and_compiled_epochs_train_alike(self, make, photos):
         class Batches(keras.callbacks.Callback):
             def on_train_batch_end(self, batch, logs=None):
@@ -765,6 +768,7 @@ class TestCopies:
         assert twin.backbone == record
 
 
+@pytest.mark.thorough
 def test_a_copy_of_a_fitted_classifier_goes_by_the_name_of_a_registered_backbone(make, photos):
     tiny = tk.get_backbone("TinyNet")
     tk.register_backbone(
@@ -875,6 +879,7 @@ def test_a_fork_of_a_process_that_used_tensorflow_is_refused_and_does_not_hang(t
     assert others == [f"{name} fails" for name in ("fit", "load", "predict", "evaluate", "fine_tune", "save")]
 
 
+@pytest.mark.thorough
 def test_evaluate_says_if_it_was_trained_on_the_images(
     fitted: tk.TransferClassifier, loaded: tk.TransferClassifier, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -150,6 +150,7 @@ def test_fit_on_one_core_gives_the_same_to_the_last_bit() -> None:
     assert fresh_python(SAME, core, "").splitlines() == fresh_python(SAME, "", "").splitlines()
 
 
+@pytest.mark.thorough
 def test_the_seed_reaches_an_augmentation_of_the_users_own(make: Any, photos: Path) -> None:
     layer = keras.Sequential([keras.layers.RandomFlip(), keras.layers.RandomRotation(0.2)])
     results = []
@@ -186,6 +187,7 @@ def test_images_known_from_training_do_not_validate(
     assert validated(capsys) == held_out  # though 30 % would be more
 
 
+@pytest.mark.thorough
 def test_images_tuned_on_since_do_not_validate_again(
     make: Any, pictures: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -253,7 +255,10 @@ def test_an_input_size_that_no_machine_could_hold_is_refused(make: Any, photos: 
         make(input_size=100_000).fit(photos / "train", verbose=0)
 
 
-@pytest.mark.parametrize("form", ["float32", "int64", "files"])
+@pytest.mark.parametrize(
+    "form",
+    [pytest.param("float32", marks=pytest.mark.thorough), pytest.param("int64", marks=pytest.mark.thorough), "files"],
+)
 def test_folds_do_not_depend_on_the_form(make: Any, pictures: Any, tmp_path: Path, form: str) -> None:
     x, y = pictures
     others: Any = x.astype(form) if form != "files" else [tmp_path / f"{number}.png" for number in range(len(x))]
@@ -268,6 +273,7 @@ def test_folds_do_not_depend_on_the_form(make: Any, pictures: Any, tmp_path: Pat
         assert np.array_equal(one.network_.get_weights()[-1], two.network_.get_weights()[-1])
 
 
+@pytest.mark.thorough
 def test_arrays_of_equal_numbers_are_one_image(make: Any, pictures: Any) -> None:
     x, y = pictures
     clf = make().fit(x[:24], y[:24], verbose=0)

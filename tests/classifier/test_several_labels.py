@@ -270,6 +270,7 @@ def test_backbones_are_compared_by_the_loss_that_fit_finds(make: Make, monkeypat
     assert found.plot().axes[0].get_ylabel() == "cross-validated loss"
 
 
+@pytest.mark.thorough
 def test_a_classifier_says_that_lists_of_one_label_are_several_labels(make: Make) -> None:
     images, labels = side_by_side(8, seed=1)[0], [["a"], ["b"]] * 4
     with refused(InvalidInputError, "labels='multiple'"):
@@ -477,7 +478,9 @@ def test_a_table_without_a_column_for_a_class_is_refused(several: tk.TransferCla
         several.evaluate(images, table.drop(columns="red"), verbose=0)
 
 
-@pytest.mark.parametrize("classes", [2, 3, 4, 5])
+@pytest.mark.parametrize(
+    "classes", [2, pytest.param(3, marks=pytest.mark.thorough), pytest.param(4, marks=pytest.mark.thorough), 5]
+)
 def test_some_images_get_the_bits_that_they_get_among_many(make: Make, pictures: Any, classes: int) -> None:
     images = pictures[0]
     labels = [[f"label {code}" for code in range(classes) if (number + code) % 3] for number in range(len(images))]

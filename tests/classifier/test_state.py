@@ -172,6 +172,7 @@ class TestImagesOfFit:
         return class_folder(tmp_path / "photos", {"lying": 6, "red": 6})
 
 
+@pytest.mark.thorough
 def test_arguments_changed_after_fit_are_not_saved(make: Any, pictures: Any, tmp_path: Path) -> None:
     clf = make().fit(*pictures, epochs=1, verbose=0)
     before, shown = clf.predict_proba(pictures[0], verbose=0), repr(clf)

@@ -80,6 +80,7 @@ def test_a_warm_fit_downloads_nothing(make: Make, bucket: str, downloads: list[s
     assert sum(computed) == 1
 
 
+@pytest.mark.thorough
 def test_fine_tune_goes_on_with_images_at_urls(make: Make, bucket: str, downloads: list[str]) -> None:
     clf = make().fit(f"{bucket}/train", verbose=0)
     downloads.clear()
@@ -151,6 +152,7 @@ def test_a_missing_file_system_is_named(make: Make, monkeypatch: pytest.MonkeyPa
 SECRET = "ftp://me:secret@127.0.0.1:1/a.jpg?signature=secret"
 
 
+@pytest.mark.thorough
 def test_no_message_shows_what_a_url_may_hide(loaded: tk.TransferClassifier) -> None:
     with pytest.raises(tk.ImageReadError) as caught:
         loaded.predict([SECRET], verbose=0)
@@ -205,6 +207,7 @@ def test_a_page_is_written_to_a_url(loaded: tk.TransferClassifier, photos: Path)
         evaluation.html("nowhere://pages/evaluation.html")
 
 
+@pytest.mark.thorough
 def test_weights_at_a_url_are_downloaded_once(make: Make, photos: Path, downloads: list[str], tmp_path: Path) -> None:
     tk.get_backbone("TinyNet").build((32, 32)).save_weights(tmp_path / "w.weights.h5")
     put("memory://weights/w.weights.h5", (tmp_path / "w.weights.h5").read_bytes())
@@ -233,6 +236,7 @@ def test_an_upload_that_was_cut_off_is_repeated(make: Make, photos: Path, tmp_pa
     assert rows.read_bytes() == whole
 
 
+@pytest.mark.thorough
 def test_values_that_are_at_the_url_make_no_room_for_others_there(make: Make, photos: Path) -> None:
     url = "memory://three"
     for number, cache in enumerate(("one", "two", "other")):

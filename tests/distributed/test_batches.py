@@ -25,7 +25,7 @@ def photo_paths(photos: Path) -> list[Path]:
     return sorted((photos / "test").rglob("*.png"))
 
 
-@pytest.mark.parametrize("views", [1, 2])
+@pytest.mark.parametrize("views", [1, pytest.param(2, marks=pytest.mark.thorough)])
 def test_batches_of_any_size_equal_predict(
     fitted_once: tuple[Path, Any], loaded: tk.TransferClassifier, batch: dict[str, Any], views: int
 ) -> None:
@@ -161,6 +161,7 @@ print(len(loads), tf.config.threading.get_intra_op_parallelism_threads(), thread
     assert fresh_python(code, file).splitlines() == ["False", f"1 1 1 {expected}"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("resize", ["squash", "pad"])
 def test_fit_after_feature_batch_computes_nothing(make: Make, photos: Path, computed: list[int], resize: Any) -> None:
     clf = make(cache="values", resize=resize)

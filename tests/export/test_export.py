@@ -340,6 +340,7 @@ def test_a_full_disk_is_an_error_that_names_the_path(
         loaded.export("pets", verbose=0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["pets", "pets.labels.json"])
 def test_a_move_that_fails_leaves_the_earlier_export(
     name: str, loaded: tk.TransferClassifier, monkeypatch: pytest.MonkeyPatch
@@ -422,6 +423,7 @@ def test_a_file_of_the_user_is_not_taken_for_weights(loaded: tk.TransferClassifi
         loaded.export("pets.XML", verbose=0)
 
 
+@pytest.mark.thorough
 def test_one_photo_has_no_speed(loaded: tk.TransferClassifier, photos: Path) -> None:
     report = loaded.export("pets", check=[photos / "new" / "red.png"], verbose=0)
     assert np.isnan(report.milliseconds)

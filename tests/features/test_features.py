@@ -318,6 +318,7 @@ def test_a_disk_without_room_is_made_up_for_by_memory(part, images, store, monke
         extracted(part, images, store, in_memory=False)
 
 
+@pytest.mark.thorough
 def test_temporary_values_go_with_the_rows(part, images, monkeypatch, tmp_path):
     monkeypatch.setattr(features, "MEMORY_BYTES", 100)
     monkeypatch.setattr(store_module.tempfile, "tempdir", str(tmp_path))

@@ -82,6 +82,7 @@ def test_a_check_without_a_store_gives_the_same_report(panoramas):
     assert np.array_equal(reader.inspection.thumbnails, expected.thumbnails)
 
 
+@pytest.mark.thorough
 def test_a_file_keeps_the_rule_and_so_does_a_tuned_copy(make, panoramas, tmp_path):
     clf = make(resize="crop").fit(*panoramas, verbose=0)
     clf.fine_tune(at="stage2", epochs=1, learning_rate=1e-3, validation=None, verbose=0)
@@ -137,6 +138,7 @@ def test_a_comparison_takes_the_rule_of_each_classifier(make, panoramas, monkeyp
     assert found.best().resize == "squash"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("rule", ["crop", "pad"])
 def test_an_explanation_is_of_what_the_network_sees(make, panoramas, rule):
     clf = make(resize=rule).fit(*panoramas, validation=None, verbose=0)

@@ -212,6 +212,7 @@ def test_a_large_jpeg_is_reduced_while_it_is_decoded_and_looks_the_same(
     assert np.abs(reduced - full).max() <= 12
 
 
+@pytest.mark.thorough
 @settings(steady, max_examples=12)
 @given(st.integers(1000, 1500), st.integers(680, 720), st.integers(8, 40), st.integers(8, 40), st.integers(1, 8))
 def test_crops_and_padding_of_a_large_jpeg_of_each_orientation_are_those_of_its_upright_pixels(

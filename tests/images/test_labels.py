@@ -85,6 +85,7 @@ def test_text_that_cannot_be_a_class_name_is_refused(label: object, fault: str) 
         tk.TransferClassifier("TransferKitTiny").fit(np.zeros((2, 8, 8, 3)), [label, type(label)()])
 
 
+@pytest.mark.thorough
 def test_text_in_two_unicode_forms_is_one_class() -> None:
     pixels, names = (
         np.stack([picture(seed) for seed in range(5)]),

@@ -282,6 +282,7 @@ def test_copies_in_several_classes_are_counted_where_none_is_left() -> None:
         positions(of_codes([0, 0, 1, 1], 0.5), [1, 2, 1, 2])
 
 
+@pytest.mark.thorough
 def test_a_folder_of_copies_is_refused_by_fit(tmp_path: Path) -> None:
     for name, shade in (("cats", 50), ("dogs", 200)):
         for number in range(20):

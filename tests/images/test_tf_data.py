@@ -48,6 +48,7 @@ def test_images_of_all_sizes_and_types_come_back() -> None:
         assert np.array_equal(content_of(images, index), arrays[index][0])
 
 
+@pytest.mark.thorough
 def test_a_disk_without_room_is_an_error(
     loaded: tk.TransferClassifier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

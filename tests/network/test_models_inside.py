@@ -118,6 +118,7 @@ def test_a_cut_after_what_is_not_of_one_image_is_refused() -> None:
         clf.fine_tune(at="last_conv", epochs=1, verbose=0)
 
 
+@pytest.mark.thorough
 def test_a_cut_between_two_calls_of_a_layer_is_refused() -> None:
     clf = tk.TransferClassifier(tk.Backbone("Twice", used_twice, "tf", default_size=32), weights=None, seed=0)
     clf.fit(IMAGES, LABELS, epochs=1, verbose=0)

@@ -89,6 +89,7 @@ def test_a_stage_without_layers_is_a_fault_of_the_record():
         network(record).resolve("stage9")
 
 
+@pytest.mark.thorough
 def test_a_stage_is_not_mistaken_for_one_whose_name_it_begins():
     made = network(tk.get_backbone("MobileNetV2_0.35"), 32)
     names = [layer.name for layer in made.backbone.layers]

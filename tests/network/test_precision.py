@@ -42,6 +42,7 @@ def test_bfloat16_is_refused_where_the_machine_has_none(make, photos, without_bf
         make(precision="bfloat16").fit(photos / "train", verbose=0)
 
 
+@pytest.mark.thorough
 def test_auto_takes_float32_where_the_machine_has_no_bfloat16(make, photos, tmp_path, without_bfloat16):
     plain, auto = (make(precision=p).fit(photos / "train", epochs=1, verbose=0) for p in ("float32", "auto"))
     assert np.array_equal(auto.predict_proba(photos / "test"), plain.predict_proba(photos / "test"))
@@ -49,6 +50,7 @@ def test_auto_takes_float32_where_the_machine_has_no_bfloat16(make, photos, tmp_
     assert stored_precision(tmp_path / "auto.keras") == "float32"
 
 
+@pytest.mark.thorough
 @needs_bfloat16
 def test_values_of_one_precision_are_not_taken_for_those_of_the_other(make, photos, computed):
     plain, half = (make(precision=p).fit(photos / "train", epochs=5, verbose=0) for p in ("float32", "auto"))
@@ -57,6 +59,7 @@ def test_values_of_one_precision_are_not_taken_for_those_of_the_other(make, phot
     assert 0 < np.abs(first - second).max() < 0.1
 
 
+@pytest.mark.thorough
 @needs_bfloat16
 def test_a_saved_classifier_keeps_its_precision(make, photos, tmp_path):
     clf = make(precision="bfloat16").fit(photos / "train", epochs=5, verbose=0)
@@ -66,6 +69,7 @@ def test_a_saved_classifier_keeps_its_precision(make, photos, tmp_path):
     assert np.array_equal(loaded.predict_proba(photos / "test"), clf.predict_proba(photos / "test"))
 
 
+@pytest.mark.thorough
 @needs_bfloat16
 def test_a_classifier_of_bfloat16_loads_where_the_machine_has_none(
     make, photos, tmp_path, without_bfloat16, monkeypatch

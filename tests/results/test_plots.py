@@ -82,7 +82,9 @@ def test_counts_that_do_not_fit_are_left_out() -> None:
     assert len(plots.confusion(12345 * np.eye(114, dtype=int), names).axes[0].texts) == 0
 
 
-@pytest.mark.parametrize("count", [2, 5, 47, 114])
+@pytest.mark.parametrize(
+    "count", [2, pytest.param(5, marks=pytest.mark.thorough), 47, pytest.param(114, marks=pytest.mark.thorough)]
+)
 def test_class_names_beside_a_matrix_do_not_overlap_and_lie_within_the_figure(count: int) -> None:
     names = [f"a class with a rather long name, number {n}" for n in range(count)]
     figure = plots.confusion(np.eye(count, dtype=int), names)

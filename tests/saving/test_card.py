@@ -161,6 +161,7 @@ def test_huggingface_reads_the_head(loaded):
     assert (data.library_name, data.pipeline_tag) == ("transferkit", "image-classification")
 
 
+@pytest.mark.thorough
 def test_images_of_a_phase_that_was_not_kept_are_not_those_of_the_classes(make, photos):
     clf = make().fit(photos / "train", verbose=0)
     noise = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)

@@ -39,6 +39,7 @@ def test_a_tilde_is_the_home_folder(fitted, photos, tmp_path, monkeypatch):
     assert (tmp_path / "report.html").is_file()
 
 
+@pytest.mark.thorough
 def test_keras_opens_it_without_transferkit(loaded, saved_file, photos, tmp_path):
     from transferkit.images.decoding import decode, resize
 
@@ -363,6 +364,7 @@ def test_weights_that_are_not_finite_do_not_replace_a_good_file(loaded, saved_fi
     assert saved_file.read_bytes() == before
 
 
+@pytest.mark.thorough
 def test_a_network_that_was_trained_in_keras_is_saved_without_its_optimizer(make, pictures, tmp_path):
     clf = make().fit(*pictures, verbose=0)
     clf.network_.trainable = True

@@ -183,6 +183,7 @@ def test_what_was_tuned_on_all_images_cannot_be_compared_on_them(
     assert clf.history_.phases[-1].selection is None
 
 
+@pytest.mark.thorough
 def test_images_that_cannot_be_left_out_cannot_compare(
     make: Make, hard: Pictures, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -246,6 +247,7 @@ def test_wrong_arguments_are_refused_before_any_work(
     assert len(clf.history_.phases) == 1
 
 
+@pytest.mark.thorough
 def test_callbacks_that_set_rates_go_with_the_plain_recipe(make: Make, small: Pictures) -> None:
     clf = make().fit(*small, verbose=0)
     halving = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
@@ -280,6 +282,7 @@ def test_gamma_and_beta_move_and_the_statistics_do_not(make: Make, small: Pictur
     assert (phase.selection, phase.kept) == (None, phase.epochs)
 
 
+@pytest.mark.thorough
 def test_the_plain_recipe_leaves_gamma_and_beta(make: Make, small: Pictures) -> None:
     clf = make().fit(*small, verbose=0)
     before = weights_of(clf)
@@ -483,6 +486,7 @@ def test_new_images_add_to_what_the_classifier_knows(make: Make, small: Pictures
 # ---- what a call leaves behind ----
 
 
+@pytest.mark.thorough
 def test_images_of_a_rejected_run_can_validate_a_later_one(make: Make, hard: Pictures) -> None:
     x, y = (np.split(array, 3) for array in hard)
     known, other, third = zip(x, y, strict=True)
@@ -541,6 +545,7 @@ def test_early_stopping_that_never_saw_its_metric_restores_nothing(make: Make, s
     assert clf.history_.phases[0].kept == 3
 
 
+@pytest.mark.thorough
 def test_a_class_that_would_be_forgotten_unseen_is_refused(
     make: Make, hard: Pictures, computed: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -580,6 +585,7 @@ def test_new_images_that_were_not_learned_from_are_mentioned(
     assert "has not learned from the" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_one_step_moves_the_layers(make: Make, small: Pictures) -> None:
     clf = make().fit(*small, verbose=0)
     before = weights_of(clf)
@@ -602,6 +608,7 @@ def test_training_images_do_not_validate_fit(make: Make, hard: Pictures, capsys:
     assert "6 validation images are also training images, and are not used" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_the_figures_of_a_choice_are_those_of_what_was_kept(make: Make, small: Pictures, hard: Pictures) -> None:
     clf = make().fit(*small, verbose=0)
     held_out = hard[0][9:], hard[1][9:]
@@ -626,6 +633,7 @@ def test_one_validation_image_is_not_enough_to_compare(make: Make, small: Pictur
     clf.fine_tune(at="stage2", steps=1, validation=0, verbose=0)
 
 
+@pytest.mark.thorough
 def test_new_images_of_one_class_cannot_compare(make: Make, small: Pictures, hard: Pictures) -> None:
     clf = make().fit(*small, verbose=0)
     clf.fine_tune(at="stage2", steps=1, validation=0, verbose=0)

@@ -176,6 +176,7 @@ def test_it_is_the_logistic_regression_of_scikit_learn(make: Any, monkeypatch: p
     assert np.abs(found - np.exp(expected)).max() < 2e-3  # the solver stops when little changes
 
 
+@pytest.mark.thorough
 def test_class_weights_move_the_answers(make: Any) -> None:
     x, y = unlike(60), np.arange(60) % 2
     shares = [
@@ -217,6 +218,7 @@ def test_what_says_how_to_train_trains_by_steps(make: Any, pictures: Any, given:
     assert all(np.array_equal(a, b) for a, b in zip(dense_of(clf), dense_of(usual), strict=True))
 
 
+@pytest.mark.thorough
 def test_features_too_large_to_copy_train_by_steps(
     make: Any, pictures: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

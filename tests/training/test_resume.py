@@ -66,8 +66,16 @@ FITS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("case", FITS)
-@pytest.mark.parametrize("saves", [pytest.param(1, marks=pytest.mark.thorough), 3])
+@pytest.mark.parametrize(
+    ("saves", "case"),
+    [(3, "steps, validation")]
+    + [
+        pytest.param(saves, case, marks=pytest.mark.thorough)
+        for saves in (1, 3)
+        for case in FITS
+        if (saves, case) != (3, "steps, validation")
+    ],
+)
 def test_fit_goes_on(
     make: Any, pictures: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, saves: int
 ) -> None:
@@ -107,6 +115,7 @@ def test_it_does_not_begin_again(
     assert "epoch 4 of 5" in said
 
 
+@pytest.mark.thorough
 def test_a_run_without_a_seed_keeps_the_one_it_drew(
     make: Any, pictures: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

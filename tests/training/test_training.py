@@ -367,6 +367,7 @@ def test_fine_tuning_stopped_by_an_augmentation_leaves_the_classifier_as_it_was(
         assert np.array_equal(clf.predict_proba(photos / "new", verbose=0), before)
 
 
+@pytest.mark.thorough
 def test_weights_that_a_callback_spoils_at_the_very_end_are_no_classifier(trained: Any, given: Any) -> None:
     def spoil(logs: Any = None) -> None:
         for variable in spoiling.model.trainable_variables:

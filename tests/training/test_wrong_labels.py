@@ -25,7 +25,14 @@ def exchanged() -> tuple[Any, npt.NDArray[np.str_], set[int]]:
     return x, y, {5, 22, 31, 48}
 
 
-@pytest.mark.parametrize("given", [{}, {"validation": 0.25}, {"epochs": 2}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        pytest.param({"validation": 0.25}, marks=pytest.mark.thorough),
+        pytest.param({"epochs": 2}, marks=pytest.mark.thorough),
+    ],
+)
 def test_labels_that_are_wrong_are_found(make: Any, exchanged: Any, given: dict[str, Any]) -> None:
     x, y, wrong = exchanged
     clf = make(backbone="TransferKitTiny", weights="pretrained").fit(x, y, verbose=0, **given)
@@ -40,6 +47,7 @@ def test_labels_that_are_wrong_are_found(make: Any, exchanged: Any, given: dict[
         assert one.self_confidence < 0.4
 
 
+@pytest.mark.thorough
 def test_the_rank_is_the_ratio_of_probabilities_and_not_the_suspicion(make: Any) -> None:
     labels = (np.random.default_rng(0).random(60) < 0.25).astype(int)  # rarely 1, and pictures do not tell
     clf = make(backbone="TransferKitTiny", weights="pretrained").fit(drawn(20, seed=4)[0], labels, verbose=0)
