@@ -66,7 +66,7 @@ def test_every_fault_is_one_line_whatever_the_names_hold(tmp_path: Path) -> None
 
 def test_a_summary_is_one_line_with_a_count_per_kind() -> None:
     assert Report([*MANY, TINY], {"a": 700, "b": 800}, 1500).summary() == (
-        "1,500 images in 2 classes: 13 unreadable, 1 tiny"
+        "1,500 images in 2 classes: 13 unreadable (serious), 1 tiny"
     )
     assert Report([], {"a": 1, "b": 2}, 3).summary() == "3 images in 2 classes: no faults found"
 

@@ -82,8 +82,9 @@ class Report:
         write_page(page_path(path), "Image check", self._page())
 
     def summary(self) -> str:
-        """One line: the number of images, and of faults of each kind."""
-        kinds = ", ".join(f"{len(faults):,} {kind}" for kind, faults in self._by_kind())
+        """One line: the number of images, and of faults of each kind; serious ones are marked."""
+        found = self._by_kind()
+        kinds = ", ".join(f"{len(faults):,} {kind}{' (serious)' * faults[0].serious}" for kind, faults in found)
         return self._headed(kinds or "no faults found")
 
     def _headed(self, text: str) -> str:

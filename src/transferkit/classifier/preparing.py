@@ -117,7 +117,7 @@ def check(
     if skipped:
         console.say(f"Unreadable images left out: {len(skipped):,}; history_.skipped says why.")
     if report.faults:
-        console.say(f"Data check of {report.summary()}; report_ lists the faults.")
+        console.say(f"Data check of {report.summary()}; report_, or `transferkit check`, lists the faults.")
     return CheckedImages(split, report, skipped)
 
 
