@@ -37,10 +37,11 @@ def test_predict_writes_csv_with_the_answers_of_predict(
     fitted_once: Fitted, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, probabilities = fitted_once
-    assert main(["predict", str(file), str(photos / "test"), "--probabilities"]) == 0
+    assert main(["predict", str(file), str(photos / "test"), "--probabilities", "--typicality"]) == 0
     rows = rows_of(capsys.readouterr().out)
     expected = tk.TransferClassifier.load(file).predict(photos / "test", verbose=0)
     assert [(row["path"], row["label"]) for row in rows] == [(one.path, one.label) for one in expected]
+    assert [float(row["typicality"]) for row in rows] == pytest.approx(expected.typicalities, abs=1e-6)
     names = ["lying", "red", "standing"]
     found = np.array([[float(row[f"probability of {name}"]) for name in names] for row in rows])
     np.testing.assert_allclose(found, probabilities, atol=1e-6)

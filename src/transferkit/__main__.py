@@ -13,6 +13,7 @@ import csv
 import io
 import itertools
 import json
+import math
 import os
 import sys
 import warnings
@@ -90,6 +91,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--seed": {"type": int, "help": "the same seed gives the same result"},
     "--test": {"metavar": "FOLDER", "help": "test images to check as well"},
     "--validation": {"type": number_or_text, "metavar": "FOLDER", "help": "validation images to check as well"},
+    "--typicality": {"action": "store_true", "default": False, "help": "also write how typical each is, 0 to 1"},
     "--unlabelled": {"metavar": "FOLDER", "help": "photos without labels to learn from as well"},
     "--views": {"type": int, "metavar": "COUNT", "help": "2 = average over each image and its mirror image"},
     "--weights": {"type": none_or_text, "help": "pretrained, imagenet, none, or the path of a file"},
@@ -173,13 +175,15 @@ def evaluate(asked: Asked) -> None:
 
 
 @command("Write the class of each photo to standard output.",
-         "model", "images", "--format", "--probabilities", "--min-confidence", "--views", *STORE, *EACH)  # fmt: skip
+         "model", "images", "--format", "--probabilities", "--typicality", "--min-confidence", "--views",
+         *STORE, *EACH)  # fmt: skip
 def predict(asked: Asked) -> None:
     clf = loaded(asked)
     names = [str(name) for name in clf.classes_] if asked.probabilities else []
     table = csv.writer(sys.stdout, lineterminator="\n")
     if asked.format == "csv":
-        table.writerow(["path", "label", "confidence", *(f"probability of {name}" for name in names)])
+        columns = ["path", "label", "confidence", *(["typicality"] if asked.typicality else [])]
+        table.writerow([*columns, *(f"probability of {name}" for name in names)])
         sys.stdout.flush()  # shows readers that it waits for paths
     for paths in chunks(paths_of(asked)):
         with contextlib.redirect_stdout(sys.stderr):  # messages must not get among the answers
@@ -189,6 +193,8 @@ def predict(asked: Asked) -> None:
             sure: Any = one.confidence  # with several labels per image a tuple, and so is the label
             rounded = [round(p, 6) for p in sure] if isinstance(sure, tuple) else round(sure, 6)
             answer: dict[str, Any] = {"path": one.path, "label": one.label, "confidence": rounded}
+            if asked.typicality:  # JSON has no NaN
+                answer["typicality"] = None if math.isnan(one.typicality) else round(one.typicality, 6)
             if asked.format == "csv":
                 cells = (
                     ";".join(map(str, cell)) if isinstance(cell, (tuple, list)) else cell for cell in answer.values()

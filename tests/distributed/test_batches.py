@@ -31,16 +31,17 @@ def test_batches_of_any_size_equal_predict(
 ) -> None:
     expected = loaded.predict(batch["image"], views=views, verbose=0)
     for form in (fitted_once[0], loaded):
-        predict = pickle.loads(pickle.dumps(tk.PredictBatch(form, probabilities=True, views=views)))
+        predict = pickle.loads(pickle.dumps(tk.PredictBatch(form, probabilities=True, typicality=True, views=views)))
         for size in (1, 5, 18):
             parts = [predict({name: batch[name][at : at + size] for name in batch}) for at in range(0, 18, size)]
             answer = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-            assert list(answer) == ["id", "label", "confidence", "error", "probabilities"]
+            assert list(answer) == ["id", "label", "confidence", "error", "probabilities", "typicality"]
             assert answer["id"].tolist() == list(range(18))
             assert answer["label"].tolist() == expected.labels.tolist()
             # The last bits are those of the kernels, which the processor decides on.
             assert answer["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
             assert answer["confidence"] == pytest.approx(expected.confidences, abs=1e-6)
+            assert answer["typicality"] == pytest.approx(expected.typicalities, abs=0.1)
             assert set(answer["error"]) == {None}
 
 
@@ -69,7 +70,7 @@ def test_a_bad_image_is_a_row_with_a_reason(
     good = batch["image"][0]
     bad = [None, b"", b"no image", good[:200], 3, str(tmp_path / "gone.png"), str(tmp_path), "", np.ones((4, 4)), {"x": 1},
            np.full((8, 8, 3), np.nan), "nowhere://x", [[1], [2, 3]]]  # fmt: skip
-    answer = tk.PredictBatch(loaded, probabilities=True, prefix="my_")(
+    answer = tk.PredictBatch(loaded, probabilities=True, typicality=True, prefix="my_")(
         {"image": [*bad, good], "label": [*range(len(bad)), -1]}
     )
     assert answer["my_label"].tolist()[:-1] == [None] * len(bad)
@@ -77,6 +78,7 @@ def test_a_bad_image_is_a_row_with_a_reason(
     assert all(isinstance(reason, str) and reason for reason in answer["my_error"][:-1])
     assert np.isnan(answer["my_confidence"]).tolist() == [True] * len(bad) + [False]
     assert np.isnan(answer["my_probabilities"][:-1]).all()
+    assert np.isnan(answer["my_typicality"]).tolist() == [True] * len(bad) + [False]
     assert np.array_equal(answer["my_probabilities"][-1:], loaded.predict([good], verbose=0).probabilities)
     assert answer["label"][-1] == -1
     all_bad = tk.PredictBatch(loaded)({"image": [b""]})

@@ -28,6 +28,7 @@ class PredictBatch:
         image: the column of images: bytes of image files, dicts with the keys ``bytes`` and ``path``, paths, URLs, or
             arrays `(h, w, 3)`, RGB 0-255.
         probabilities: also return a column ``probabilities``, float32 `(n, n_classes)`, in the order of `classes_`.
+        typicality: also return a column ``typicality``, float32 0 to 1, as `Prediction.typicality`.
         views: 2 = average over each image and its mirror image, as for `predict`.
         prefix: for the names of the columns that are added.
         num_cpus: how many CPUs a process uses; None = the number in the variable ``OMP_NUM_THREADS``, which most
@@ -53,21 +54,24 @@ class PredictBatch:
         *,
         image: str = "image",
         probabilities: bool = False,
+        typicality: bool = False,
         views: int = 1,
         prefix: str = "",
         num_cpus: int | None = None,
     ) -> None:
         self._source, self._num_cpus = LoadedOnce(classifier), checked_cpus(num_cpus)
-        self.image, self.probabilities, self.prefix = image, probabilities, prefix
+        self.image, self.prefix = image, prefix
+        self.probabilities, self.typicality = probabilities, typicality
         self.views = check_views(views)
 
     def __call__(self, batch: Batch) -> Columns:
         """The columns of a batch -> its other columns, and the answers.
 
         It adds the columns ``label`` (class names, None for images that cannot be read), ``confidence`` (float32, 0 to
-        1, NaN for these), ``error`` (why an image cannot be read, or None) and, if requested, ``probabilities``. With
-        several labels per image, ``label`` and ``confidence`` hold lists, the most probable label first, and None for
-        images that cannot be read. The column of images is left out, unless it holds paths or URLs.
+        1, NaN for these), ``error`` (why an image cannot be read, or None) and, if requested, ``probabilities`` and
+        ``typicality`` (NaN for these). With several labels per image, ``label`` and ``confidence`` hold lists, the most
+        probable label first, and None for images that cannot be read. The column of images is left out, unless it holds
+        paths or URLs.
 
         Raises:
             InvalidInputError: a column is missing, or has the name of one that is added.
@@ -76,11 +80,10 @@ class PredictBatch:
         from ..images import read_each
 
         use_cpus(self._num_cpus)
-        names = [self.prefix + name for name in ("label", "confidence", "error")]
-        shares_name = self.prefix + "probabilities"
-        items, columns = split_columns(
-            batch, self.image, [*names, shares_name] if self.probabilities else names, self._source
-        )
+        extra = {"probabilities": self.probabilities, "typicality": self.typicality}
+        names = ["label", "confidence", "error", *(name for name, asked in extra.items() if asked)]
+        added = {name: self.prefix + name for name in names}
+        items, columns = split_columns(batch, self.image, list(added.values()), self._source)
         images, faults = read_each(items)
         fitted = self._source.get()._fitted_or_raise("PredictBatch")
         found, inspection = fitted.predictions(images, None, Console(0), "predicting", True, self.views)
@@ -91,8 +94,8 @@ class PredictBatch:
         for row, label, confidence in answers:
             labels[row], confidences[row] = (list(label), list(confidence)) if several else (label, confidence)
         errors = np.array(inspection.errors(faults), object)
-        columns |= dict(zip(names, (labels, confidences, errors), strict=True))
-        if self.probabilities:
-            columns[shares_name] = np.full((len(items), len(fitted.classes)), np.nan, np.float32)
-            columns[shares_name][rows] = found.probabilities
-        return columns
+        answer: Columns = {"label": labels, "confidence": confidences, "error": errors}
+        for name, values in (("probabilities", found.probabilities), ("typicality", found.typicalities)):
+            answer[name] = np.full((len(items), *values.shape[1:]), np.nan, np.float32)
+            answer[name][rows] = values
+        return columns | {name: answer[short] for short, name in added.items()}
