@@ -104,6 +104,13 @@ def test_of_many_images_some_are_drawn(pictures: Pictures, make: Make, monkeypat
     assert found.best(verbose=0).classes_.tolist() == ["lying", "red", "standing"]
 
 
+def test_of_a_fitted_classifier_it_says_what_is_compared(
+    pictures: Pictures, loaded: tk.TransferClassifier, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tk.compare(*pictures, {"new": loaded})
+    assert "Of the fitted classifier 'new', a new head on its backbone is compared." in capsys.readouterr().out
+
+
 def scores(name: str, milliseconds: float, correct: list[int]) -> tuple[BackboneScores, Any]:
     right = np.array(correct, bool)
     return BackboneScores(name, (8, 8), accuracy=float(right.mean()), milliseconds=milliseconds), right

@@ -48,7 +48,7 @@ def test_the_tree_holds_every_error_and_is_drawn_in_the_docstring() -> None:
     for kind in kinds:
         assert kind.__name__ in errors.__all__
         bases = [base.__name__ for base in kind.__bases__ if base is not TransferKitError]
-        drawn = kind.__name__ if kind is TransferKitError else f"{kind.__name__}({bases[0]})"
+        drawn = kind.__name__ if kind is TransferKitError else f"{kind.__name__}({', '.join(bases)})"
         assert drawn in (errors.__doc__ or "")
 
 

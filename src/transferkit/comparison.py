@@ -174,7 +174,7 @@ def compare(
     refuse_fork()
     limit, skip, console = _seconds(budget), check_on_bad_image(on_bad_image), Console(verbose)
     store, seed = open_store(cache), check_seed(seed) or 0
-    candidates = list(_told_apart(list(_candidates(backbones, sizes, {"cache": cache, "seed": seed}))))
+    candidates = list(_told_apart(list(_candidates(backbones, sizes, {"cache": cache, "seed": seed}, console))))
     kind = _kind_of([clf for _, clf in candidates])
     images = _drawn(read_labelled(data, labels, lenient=skip, kind=kind).absolute(), seed)
     for _, clf in candidates:
@@ -224,7 +224,9 @@ def _seconds(budget: Any) -> float:
     return float(found[1]) * UNITS[found[2]]
 
 
-def _candidates(backbones: Any, sizes: Any, shared: dict[str, Any]) -> Iterator[tuple[str, TransferClassifier]]:
+def _candidates(
+    backbones: Any, sizes: Any, shared: dict[str, Any], console: Console
+) -> Iterator[tuple[str, TransferClassifier]]:
     """A name and a classifier for each backbone and size."""
     listed = DEFAULTS if backbones is None else backbones
     listed = [listed] if isinstance(listed, (str, Backbone, TransferClassifier)) else listed
@@ -238,6 +240,10 @@ def _candidates(backbones: Any, sizes: Any, shared: dict[str, Any]) -> Iterator[
         if not isinstance(name, str | None):
             raise bad_argument("backbones", name, "names a backbone: a name must be text", f"Pass {str(name)!r}")
         if isinstance(one, TransferClassifier):
+            if hasattr(one, "classes_"):
+                console.say(
+                    f"Of the fitted classifier {name or one.backbone!r}, a new head on its backbone is compared."
+                )
             clf = TransferClassifier(one.backbone, weights=one.weights, input_size=one.input_size, **shared)
             made = [clf.set_params(resize=one.resize, precision=check_precision(one.precision), labels=one.labels)]
         else:

@@ -7,7 +7,8 @@
     ├── UnknownBackboneError(ValueError)   no backbone of this name is registered
     ├── ImageReadError(ValueError)         one or more image files cannot be read; ``.failures`` names them
     ├── WeightsError(RuntimeError)         weights cannot be found or downloaded, or do not fit the backbone
-    ├── NotFittedError(RuntimeError)       predict, fine_tune, save or another method was called before fit
+    ├── NotFittedError(RuntimeError, AttributeError)
+    │                                      a method, or a result such as ``history_``, was asked for before fit
     ├── TrainingError(RuntimeError)        the loss is NaN, infinite or far too large; ``.images`` names the batch
     ├── BundleError(RuntimeError)          a file is not a complete, undamaged saved classifier, or cannot be written
     ├── ExportError(RuntimeError)          an exported file cannot be written, or differs from the classifier
@@ -71,7 +72,7 @@ class WeightsError(TransferKitError, RuntimeError):
 
 
 @public
-class NotFittedError(TransferKitError, RuntimeError):
+class NotFittedError(TransferKitError, RuntimeError, AttributeError):
     """The classifier has not been fitted yet."""
 
 
@@ -138,7 +139,7 @@ def shown(value: object, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an error's message, to quote it in a sentence; the name of its class if it has none.
 
     Cut to 300 characters: messages of other packages may quote any amount of a file.

@@ -109,7 +109,7 @@ def test_a_size_below_the_smallest_is_refused_in_the_words_of_the_design() -> No
     with refused(tk.InvalidInputError) as caught:
         tk.get_backbone("Xception").input_size((64, 64))
     assert str(caught.value) == (
-        "`input_size=64` is too small for 'Xception': it takes 71 px or more. Pass input_size=71 or larger, or pick "
+        "`input_size=64` is too small for 'Xception', which needs at least 71 px. Pass input_size=71 or more, or pick "
         "another backbone with list_backbones()."
     )
 

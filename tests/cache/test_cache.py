@@ -22,6 +22,7 @@ from helpers import fresh_python, refused
 
 import transferkit as tk
 from transferkit import cache
+from transferkit.cache import store as store_module
 from transferkit.cache import user
 from transferkit.cache.store import Store
 from transferkit.features import extraction, reader
@@ -405,3 +406,10 @@ def test_what_a_killed_process_left_in_the_temporary_folder_is_removed(monkeypat
     store = Store.temporary()
     left = {path.name.removeprefix("transferkit-") for path in tmp_path.iterdir() if path != store.folder}
     assert left == {f"{dead.pid}-new", f"{os.getpid()}-old", "user-old"}
+
+
+def test_a_disk_with_too_little_room_is_mentioned(make, photos, monkeypatch, capsys):
+    monkeypatch.setattr(store_module, "RESERVE", 2**60)
+    make(cache="store").fit(photos / "train", epochs=1)
+    assert "No more values can be stored in " in (said := capsys.readouterr().out)
+    assert "(its limit is reached, or less than 1 GB would stay free)" in said

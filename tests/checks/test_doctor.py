@@ -341,10 +341,17 @@ def test_arrays_are_named_by_their_position() -> None:
     images = drawn(20)
     images[13] = images[2]
     images[17] = 50
-    assert check(images, [0, 1] * 10).faults == [
-        Fault("conflicting duplicate", "image 13", "the same image as image 2, which is in class 0", True, "image 2"),
-        Fault("flat", "image 17", "the image appears to be a single colour", False),
-    ]
+    for labels, shown in (([0, 1], "0"), ([1, 0], "1"), ([True, False], "True"), (["a", "b"], "a")):
+        assert check(images, labels * 10).faults == [
+            Fault(
+                "conflicting duplicate",
+                "image 13",
+                f"the same image as image 2, which is in class {shown}",
+                True,
+                "image 2",
+            ),
+            Fault("flat", "image 17", "the image appears to be a single colour", False),
+        ]
 
 
 def test_arrays_of_several_sets_are_told_apart() -> None:

@@ -584,7 +584,7 @@ class TestErrors:
             (
                 {"input_size": 7},
                 tk.InvalidInputError,
-                "`input_size=7` is too small for 'TinyNet': it takes 8 px or more",
+                "`input_size=7` is too small for 'TinyNet', which needs at least 8 px",
             ),
             ({"input_size": (32, 4)}, tk.InvalidInputError, "too small"),
             ({"input_size": "big"}, tk.InvalidInputError, "input_size"),

@@ -238,3 +238,32 @@ def test_images_that_cannot_be_read_are_named_or_left_out(clf: tk.TransferClassi
 def test_it_needs_a_fitted_classifier() -> None:
     with refused(tk.NotFittedError, "explain"):
         tk.TransferClassifier().explain(PATTERNS[0][0])
+
+
+def averaged(input_shape: tuple[int, int, int]) -> keras.Model:
+    inner = build_residual(input_shape=input_shape, stem=8, blocks=(("basic", 8, 8, 2),), features=16)
+    return keras.Model(inner.input, keras.layers.GlobalAveragePooling2D()(inner.output), name="inner")
+
+
+def of_a_model(input_shape: tuple[int, int, int]) -> keras.Model:
+    pixels = keras.Input(input_shape)
+    return keras.Model(pixels, averaged(input_shape)(pixels))
+
+
+def of_a_list(input_shape: tuple[int, int, int]) -> keras.Model:
+    return keras.Sequential([keras.Input(input_shape), averaged(input_shape)])
+
+
+def of_one_convolution(input_shape: tuple[int, int, int]) -> keras.Model:
+    return keras.Sequential(
+        [keras.Input(input_shape), keras.layers.Conv2D(16, 3, 4), keras.layers.GlobalAveragePooling2D()]
+    )
+
+
+@pytest.mark.parametrize("builder", [of_a_model, of_a_list, of_one_convolution])
+def test_backbones_that_contain_models_and_average_are_explained(builder: Any) -> None:
+    record = tk.Backbone("Own", builder, "tf", default_size=96, feature_dim=16)
+    clf = tk.TransferClassifier(record, weights=None, cache=False, seed=0).fit(*PATTERNS, verbose=0)
+    heatmaps = clf.explain(PATTERNS[0][:4], verbose=0).heatmaps
+    assert heatmaps.shape == (4, 96, 96)
+    assert heatmaps.max() > 0

@@ -387,6 +387,7 @@ def test_labels_that_break_a_rule_are_refused(kind: Any, labels: Any, parts: lis
         ({"date": ["2024", "2025"] * 2}, ["column 'date' holds '2024' at 0", "Drop columns that are not labels"]),
         ({"red": [1, 0, np.nan, 1]}, ["column 'red' holds nan at 2", "fill in"]),
         ({"red": [1, 0, 0, 2]}, ["column 'red' holds 2 at 3", "correct"]),
+        ({"lying": [1, 1, None, None], "red": [None, None, 1, 1]}, ["column 'lying' holds nan at 2", "fill in"]),
     ],
 )
 @pytest.mark.parametrize("kind", ["auto", "multiple"])

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 from drawing import class_folder, drawn
-from helpers import refused
+from helpers import fresh_python, refused
 
 import transferkit as tk
 
@@ -210,3 +210,34 @@ def test_arrays_where_an_option_is_expected_are_refused(loaded: Any, photos: Pat
         with refused(tk.InvalidInputError, name):
             loaded.predict(photos / "new", **{name: np.array(["x", "y"])})
     assert loaded.explain(photos / "new", np.array("red"), verbose=0)[0].label == "red"
+
+
+WARNINGS_AS_ERRORS = """
+import sys, warnings
+import transferkit as tk
+import tensorflow
+photos, file = sys.argv[1:]
+warnings.simplefilter("error")
+clf = tk.TransferClassifier("TransferKitTiny", seed=0).fit(f"{photos}/train", verbose=0)
+clf.fine_tune(steps=1, verbose=0).explain(f"{photos}/new", verbose=0)
+clf.save(file)
+tk.TransferClassifier.load(file).evaluate(f"{photos}/test", verbose=0)
+"""
+
+
+@pytest.mark.thorough
+def test_it_works_where_warnings_are_errors(photos: Path, tmp_path: Path) -> None:
+    fresh_python(WARNINGS_AS_ERRORS, photos, tmp_path / "pets.keras")
+
+
+def test_what_fit_gives_is_asked_for_too_early(photos: Path) -> None:
+    clf = tk.TransferClassifier("TransferKitTiny")
+    assert not hasattr(clf, "history_")
+    for early in (lambda: clf.classes_, lambda: clf.score(photos / "test")):
+        with refused(tk.NotFittedError):
+            early()
+
+
+def test_images_and_labels_may_be_a_pair_and_callbacks_none(make: Any, pictures: Any) -> None:
+    clf = make().fit(pictures, callbacks=None, verbose=0)
+    assert clf.score(pictures) == clf.score(*pictures, verbose=0) > 0.5

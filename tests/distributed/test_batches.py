@@ -235,3 +235,11 @@ def test_the_columns_do_not_depend_on_missing_values(loaded: tk.TransferClassifi
     first = predict({"photo": [str(photos / "new" / "red.png"), None]})
     assert "photo" in first
     assert first.keys() == predict({"photo": [None]}).keys() == predict({"photo": []}).keys()
+
+
+def test_features_of_a_backbone_are_those_of_a_new_classifier(batch: dict[str, Any], photos: Path) -> None:
+    clf = tk.TransferClassifier("TransferKitTiny").fit(photos / "train", verbose=0)
+    expected = clf.transform(photo_paths(photos), verbose=0)
+    for backbone in ("TransferKitTiny", tk.get_backbone("TransferKitTiny")):
+        answer = tk.FeatureBatch(backbone, store="values", features=True)(batch)
+        assert answer["features"] == pytest.approx(expected, abs=1e-4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from conftest import Make
 from helpers import refused
 
 import transferkit as tk
+from transferkit._common import remote
 
 moto_server = pytest.importorskip("moto.server")
 pytest.importorskip("s3fs")
@@ -98,3 +100,40 @@ def test_photos_on_a_web_server(loaded: tk.TransferClassifier, photos: Path, web
     assert "secret" not in str(caught.value)
     with refused(tk.InvalidInputError, "web servers have no folders"):
         loaded.fit(web)
+
+
+def test_a_web_server_that_refuses_for_a_moment_is_asked_again(
+    loaded: tk.TransferClassifier, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "PAUSES", (0.01, 0.01))
+    content, asked = (photos / "new" / "red.png").read_bytes(), Counter[str]()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            asked[self.path] += 1
+            code, _, refusals = self.path[1:].partition("/")
+            good = asked[self.path] > int(refusals.partition("/")[0])
+            self.send_response(200 if good else int(code))
+            self.send_header("Content-Length", str(len(content) if good else 0))
+            self.end_headers()
+            if good and self.command == "GET":
+                self.wfile.write(content)
+
+        do_GET = do_HEAD  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        start = f"http://127.0.0.1:{server.server_port}"
+        urls = [f"{start}/{path}/a.png" for path in ("503/2", "429/3", "503/99", "403/99", "404/99")]
+        found = loaded.predict(urls, on_bad_image="skip", verbose=0)
+        server.shutdown()
+    assert found.labels.tolist() == ["red", "red"]
+    assert list(found.skipped) == urls[2:]
+    busy, forbidden, gone = found.skipped.values()
+    assert "503, message='Service Unavailable'" in busy
+    assert "no permission to read it: 403, message='Forbidden'" in forbidden
+    assert gone == "there is no such file"
+    assert asked["/403/99/a.png"] == asked["/404/99/a.png"] == 2  # HEAD and GET; asking again changes nothing

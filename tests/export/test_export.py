@@ -335,9 +335,15 @@ def test_a_full_disk_is_an_error_that_names_the_path(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    replace_writer(monkeypatch, full)
-    with refused(tk.ExportError, "'pets' cannot be written (No space left on device)"):
-        loaded.export("pets", verbose=0)
+    def full_for_a_converter(*_: object) -> None:
+        raise RuntimeError("iostream error")
+
+    for writer, free in ((full, 10**9), (full_for_a_converter, 1000)):
+        with monkeypatch.context() as patch:
+            replace_writer(patch, writer)
+            patch.setattr("shutil.disk_usage", lambda _, free=free: type("Usage", (), {"free": free}))
+            with refused(tk.ExportError, "'pets' cannot be written (No space left on device)"):
+                loaded.export("pets", verbose=0)
 
 
 @pytest.mark.thorough

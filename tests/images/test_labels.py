@@ -281,3 +281,8 @@ def test_the_text_of_a_list_is_not_a_label(text: str) -> None:
     with refused(InvalidInputError, "is the text of a list", "ast.literal_eval"):
         label_array([text, "rose"], 2)
     assert label_array(["[x]", "a (b)"], 2).tolist() == ["[x]", "a (b)"]
+
+
+def test_a_dataset_without_its_class_names_is_told_how_to_get_them() -> None:
+    with refused(InvalidInputError, "as its attribute `class_names`"):
+        encode(np.array([0, 1]), np.array(["a", "b"]))

@@ -90,6 +90,7 @@ def test_loading_imports_no_other_module_of_the_house() -> None:
         "_common.console",
         "_common.files",
         "_common.remote",
+        "_common.sharing",
         "_common.version",
         "backbones",
         "errors",

@@ -586,6 +586,18 @@ def test_new_images_that_were_not_learned_from_are_mentioned(
 
 
 @pytest.mark.thorough
+def test_learning_from_new_images_alone_is_mentioned(
+    make: Make, small: Pictures, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, labels = small
+    clf = make().fit(images, labels, verbose=0)
+    clf.fine_tune(255 - images, labels, steps=STEPS, validation=0)
+    assert "All of these images were new to the classifier" in capsys.readouterr().out
+    clf.fine_tune(255 - images, labels, steps=STEPS, validation=0)
+    assert "were new to the classifier" not in capsys.readouterr().out
+
+
+@pytest.mark.thorough
 def test_one_step_moves_the_layers(make: Make, small: Pictures) -> None:
     clf = make().fit(*small, verbose=0)
     before = weights_of(clf)

@@ -129,12 +129,22 @@ class Remote:
             yield files, files._strip_protocol(self.url)
         except TransferKitError:
             raise
-        except FileNotFoundError:
-            raise FileNotFoundError("there is no such file") from None
+        except FileNotFoundError as error:
+            raise self._what_failed(error) from None
         except PermissionError as error:
             raise PermissionError(shown_url(f"no permission to read it: {first_line(error)}")) from None
         except Exception as error:  # each file system has errors of its own
             raise OSError(shown_url(f"{type(error).__name__}: {first_line(error)}")) from None
+
+    def _what_failed(self, error: FileNotFoundError) -> OSError:
+        """The error itself, or the one behind it: over HTTP, fsspec calls every failure of a request "not found"."""
+        cause = error.__cause__
+        status = getattr(cause, "status", None)
+        if not self.is_web or cause is None or isinstance(cause, FileNotFoundError) or status in (404, 410):
+            return FileNotFoundError("there is no such file")
+        if status in (401, 403):
+            return PermissionError(shown_url(f"no permission to read it: {first_line(cause)}"))
+        return OSError(shown_url(f"{type(cause).__name__}: {first_line(cause)}"))
 
 
 Location = Path | Remote

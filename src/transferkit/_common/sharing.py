@@ -63,3 +63,8 @@ def ignoring(**kind: Any) -> Iterator[None]:
     with _filters:
         warnings.filterwarnings("ignore", **kind)
         yield
+
+
+def copying_variables() -> AbstractContextManager[None]:
+    """Ignore that TensorFlow 2.21's variables have not followed NumPy 2's protocol; users may make warnings errors."""
+    return ignoring(message="__array__ implementation", category=DeprecationWarning)

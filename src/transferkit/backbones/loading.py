@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from .._common.sharing import copying_variables
 from ..errors import WeightsError, first_line
 from .downloads import SPARE, declared_values
 from .record import Backbone, Loader
@@ -116,10 +117,11 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
 
 def _values_of(model: keras.Model) -> Values:
     found = []
-    for layer in model._flatten_layers():  # including those of nested models
-        values: dict[str, Any] = {}
-        layer.save_own_variables(values)
-        found.append({name: np.array(value) for name, value in values.items()})
+    with copying_variables():
+        for layer in model._flatten_layers():  # including those of nested models
+            values: dict[str, Any] = {}
+            layer.save_own_variables(values)
+            found.append({name: np.array(value) for name, value in values.items()})
     return found
 
 

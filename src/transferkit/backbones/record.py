@@ -171,8 +171,8 @@ class Backbone:
         if self.fixed_size:
             rule, remedy = f"does not fit {self.name!r}: it takes {self.default_size} px only", "Leave input_size out"
         else:
-            rule = f"is too small for {self.name!r}: it takes {self.min_size} px or more"
-            remedy = f"Pass input_size={self.min_size} or larger"
+            rule = f"is too small for {self.name!r}, which needs at least {self.min_size} px"
+            remedy = f"Pass input_size={self.min_size} or more"
         given = wanted[0] if wanted[0] == wanted[1] else wanted
         raise bad_argument("input_size", given, rule, f"{remedy}, or pick another backbone with list_backbones()")
 

@@ -162,8 +162,10 @@ def _duplicate(owners: Owners, first: int, second: int, same: bool) -> Fault:
     conflict, leak = label != other.label(second), one is not other
     detail = f"the same image as {name}" if same else f"looks like {name}"
     if conflict:
-        several = f", which has the labels {some_of(label)}" if label else ", which has no label"
-        detail += several if isinstance(label, tuple) else f", which is in class {label}"
+        if not isinstance(label, tuple):
+            detail += f", which is in class {label}"
+        else:
+            detail += f", which has the labels {some_of(label)}" if label else ", which has no label"
     if leak:
         detail += f", which is in the {one.what} data"
     kind = "leak" if leak else "conflicting duplicate" if conflict else "duplicate"

@@ -127,6 +127,7 @@ from .preparing import (
     refuse_unlabelled,
     run_folder,
     selects_best,
+    tell_of_new_images,
     tuning_options,
     validation_of,
 )
@@ -269,7 +270,7 @@ class TransferClassifier(Estimator):
         class_weight: ClassWeight = None,
         unlabelled: ImageData | None = None,
         on_bad_image: OnBadImage = "raise",
-        callbacks: Sequence[keras.callbacks.Callback] = (),
+        callbacks: Sequence[keras.callbacks.Callback] | None = (),
         resume: str | PathLike[str] | None = None,
         strategy: tf.distribute.Strategy | None = None,
         verbose: Verbose = "auto",
@@ -397,7 +398,7 @@ class TransferClassifier(Estimator):
         label_smoothing: float = 0.1,
         class_weight: ClassWeight = None,
         on_bad_image: OnBadImage = "raise",
-        callbacks: Sequence[keras.callbacks.Callback] = (),
+        callbacks: Sequence[keras.callbacks.Callback] | None = (),
         resume: str | PathLike[str] | None = None,
         strategy: tf.distribute.Strategy | None = None,
         verbose: Verbose = "auto",
@@ -479,11 +480,7 @@ class TransferClassifier(Estimator):
             phase, learned, typicality = tune(
                 network, network.cut_at(at), checked.split, weight, options, tuning, selects
             )
-        new = int((~np.isin(checked.split.keys[0], fitted.known)).sum())
-        if new and not phase.kept and phase.selection is not None and phase.selection.folds:
-            options.console.say(
-                f"The classifier has not learned from the {new:,} images that are new to it: call fit with all images."
-            )
+        tell_of_new_images(checked.split.keys[0], fitted.known, bool(phase.kept), options.console)
         tuned = replace(fitted, network=_on_one_device(network, options))
         if phase.kept:
             tuned = replace(tuned, known=np.union1d(fitted.known, learned), typicality=typicality)
@@ -703,9 +700,10 @@ class TransferClassifier(Estimator):
         scaled = features * np.float32(fitted.network.feature_scale)
         return suspicious_labels(scaled, split, split.folds(FOLDS, fitted.split_seed), count)
 
-    def score(self, data: ImageData, labels: Labels | None = None) -> float:
+    def score(self, data: ImageData, labels: Labels | None = None, *, verbose: Verbose = 0) -> float:
         """The accuracy on labelled images, 0 to 1; arguments and errors as for `evaluate`."""
-        return self.evaluate(data, labels, verbose=0).accuracy
+        self._fitted_or_raise("score")
+        return self.evaluate(data, labels, verbose=verbose).accuracy
 
     def explain(
         self,
@@ -1021,7 +1019,7 @@ class TransferClassifier(Estimator):
         if name == "report_":
             raise AttributeError("report_ is available after fit and is not saved. Call check_images for a report.")
         if name in RESULTS:
-            raise AttributeError(f"{name} is available after fit. Call fit first.")
+            raise NotFittedError(f"{name} is available after fit. Call fit first.")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from ..errors import bad_argument, some_of
 from ..images import Codes, Images, Pixels, Resizing, Size, content_of, header_of, open_image, to_pixels
-from ..network import Network
+from ..network import Network, nodes_of
 from ..results import Explanation, Explanations, Label, Predictions
 
 BATCH = 16  # images at a time
@@ -96,12 +96,13 @@ def _heatmaps(network: Network, pixels: Pixels, codes: Codes) -> Array:
 
 def _last_maps(backbone: keras.Model) -> keras.KerasTensor | None:
     """The last feature maps with more than one position; None if there are none, or if tokens come after them."""
-    for tensor in [backbone.output, *(layer.output for layer in reversed(backbone.layers[1:]))]:
-        shape = getattr(tensor, "shape", ())
-        if len(shape) == 3:
-            return None
-        if len(shape) == 4 and min(side or 2 for side in shape[1:3]) > 1:
-            return tensor
+    # Not `layer.output`: that is the tensor of the first graph that a layer is in, such as a nested model's own.
+    for node in reversed(nodes_of(backbone)):
+        for tensor in () if node.is_input else node.outputs:
+            if len(tensor.shape) == 3:
+                return None
+            if len(tensor.shape) == 4 and min(side or 2 for side in tensor.shape[1:3]) > 1:
+                return tensor
     return None
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from .._common.arguments import check_count, check_number
 from .._common.console import Console
@@ -62,7 +63,7 @@ class CheckedImages(NamedTuple):
 
 def run_folder(
     resume: object,
-    callbacks: Sequence[keras.callbacks.Callback],
+    callbacks: Sequence[keras.callbacks.Callback] | None,
     phase: str,
     strategy: tf.distribute.Strategy | None,
 ) -> RunFolder | None:
@@ -119,6 +120,20 @@ def check(
     if report.faults:
         console.say(f"Data check of {report.summary()}; report_, or `transferkit check`, lists the faults.")
     return CheckedImages(split, report, skipped)
+
+
+def tell_of_new_images(keys: npt.NDArray[Any], known: Known, kept: bool, console: Console) -> None:
+    """Say if the classifier did not learn from new images, or learned from them alone."""
+    new = int((~np.isin(keys, known)).sum())
+    if new and not kept:
+        console.say(
+            f"The classifier has not learned from the {new:,} images that are new to it: call fit with all images."
+        )
+    elif new == len(keys):
+        console.say(
+            "All of these images were new to the classifier, so it may now do worse on images like the earlier ones. To "
+            "learn from both, call fit with all images."
+        )
 
 
 def tuning_options(steps: int | None, options: FitOptions, layer_decay: float, label_smoothing: float) -> Tuning:

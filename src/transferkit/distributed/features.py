@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,11 @@ import numpy as np
 
 from .._common.console import Console
 from .._public import public
-from ..errors import InvalidInputError, bad_argument
+from ..errors import InvalidInputError, UnknownBackboneError, bad_argument
 from .batches import Batch, Columns, LoadedOnce, checked_cpus, split_columns, use_cpus
 
 if TYPE_CHECKING:
+    from ..backbones import Backbone
     from ..classifier import TransferClassifier
     from ..network import At, FeatureExtractor
 
@@ -26,8 +28,8 @@ class FeatureBatch:
     system; or each machine fills its own folder, and `transferkit.cache.push` merges them at a URL.
 
     Args:
-        classifier: a classifier, fitted or not, whose backbone, weights, input size and precision are used; or the path
-            or URL of a saved one.
+        classifier: a classifier, fitted or not, whose backbone, weights, input size and precision are used; the path or
+            URL of a saved one; or a backbone, as a record or by its registered name.
         store: the folder. Nothing in it is deleted to make room: a batch that does not fit is an error, so raise its
             limit with `transferkit.cache.set_limit` first.
         at: None = the features, for `fit`; or the `at` of a later `fine_tune`, for the values there.
@@ -48,7 +50,7 @@ class FeatureBatch:
 
     def __init__(
         self,
-        classifier: TransferClassifier | str | os.PathLike[str],
+        classifier: TransferClassifier | Backbone | str | os.PathLike[str],
         *,
         store: str | os.PathLike[str],
         at: At | None = None,
@@ -56,7 +58,7 @@ class FeatureBatch:
         features: bool = False,
         num_cpus: int | None = None,
     ) -> None:
-        self._source, self._num_cpus = LoadedOnce(classifier), checked_cpus(num_cpus)
+        self._source, self._num_cpus = LoadedOnce(_with_backbone(classifier)), checked_cpus(num_cpus)
         if not isinstance(store, (str, os.PathLike)):
             raise bad_argument("store", store, "must be the path of a folder", "Pass for example store='values'")
         if getattr(classifier, "precision", "") == "auto":
@@ -113,3 +115,18 @@ class FeatureBatch:
         found = np.full(values[0].shape, np.nan, np.float32)
         found[rows] = values[0][rows]
         return found
+
+
+def _with_backbone(source: Any) -> Any:
+    """A classifier with the backbone, if `source` is a record or a registered name that is not a file; else `source`."""
+    from ..backbones import Backbone, get_backbone
+
+    is_name = isinstance(source, str) and not os.path.exists(source)  # noqa: PTH110
+    if not is_name and not isinstance(source, Backbone):
+        return source
+    with contextlib.suppress(UnknownBackboneError):
+        record = get_backbone(source)
+        from ..classifier import TransferClassifier
+
+        return TransferClassifier(record)
+    return source

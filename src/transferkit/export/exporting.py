@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
+import shutil
 import time
 import warnings
 from collections.abc import Iterator
@@ -24,6 +27,7 @@ from .formats import Format, Job, Run, compiled, exports_named
 from .photos import Photos
 
 BATCH = 8  # photos per batch; the first photo is run alone, so that two batch sizes are tried
+FULL = 2**20  # with fewer bytes, a disk counts as full
 LARGEST_DIFFERENCE = 1e-3  # of a probability, in float32
 LARGEST_LOSS = 0.02  # of accuracy, quantized
 
@@ -67,7 +71,7 @@ def export(
     try:
         with replacing_all(target) as folder:
             file = folder / target.name
-            with _converting(kind):
+            with _converting(kind, folder):
                 kind.write(job, file)
                 figures = _compare(classifier, kind.run(file), photos, thresholds)
             size = sum(part.stat().st_size for part in folder.rglob("*") if part.is_file())
@@ -83,14 +87,16 @@ def export(
 
 
 @contextmanager
-def _converting(kind: Format) -> Iterator[None]:
+def _converting(kind: Format, folder: Path) -> Iterator[None]:
     """Make errors in a block that writes a file and runs it an `ExportError`; some faults show only in the runtime."""
     try:
         with ignoring():  # what converters say about their own dependencies
             yield
     except OSError:  # from the disk
         raise
-    except Exception as error:  # each converter and each runtime raises its own kinds
+    except Exception as error:  # each converter and each runtime raises its own kinds, also where the disk is full
+        if shutil.disk_usage(folder).free < FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise ExportError(
             f"The network cannot be converted to {kind.name} ({first_line(error)}): each of its layers must have a "
             f"counterpart there. Choose another format or backbone."

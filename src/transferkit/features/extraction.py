@@ -202,8 +202,11 @@ class _Run:
             for chunk in chunks:
                 for array, name in zip(arrays, self.names, strict=True):
                     array[chunk.rows] = chunk.values[name]
-        if self.session is not None and (failure := self.session.failure):
-            reason = failure.strerror or failure
+        if self.session is not None and self.session.is_full:
+            failure = self.session.failure
+            reason = (
+                (failure.strerror or failure) if failure else "its limit is reached, or less than 1 GB would stay free"
+            )
             self.console.say(f"No more values can be stored in {str(self.session.table.folder.parent)!r} ({reason}).")
         return list(arrays)
 

@@ -158,9 +158,12 @@ def encode(raw: npt.NDArray[Any], classes: npt.NDArray[Any], what: str = "data")
     if not len(raw):
         return np.zeros(0, np.int64)
     if classes.dtype.kind != raw.dtype.kind:
+        lost = classes.dtype.kind == "U" and raw.dtype.kind in "iu"
+        hint = " A dataset that lost its class names can be given them as its attribute `class_names`." if lost else ""
         raise InvalidInputError(
             f"The labels of the {what} are {KINDS[raw.dtype.kind]}, the labels of the training data "
             f"{KINDS[classes.dtype.kind]}: both must have the same type. The known classes are {some_of(classes.tolist())}."
+            f"{hint}"
         )
     code_of = {name: code for code, name in enumerate(classes.tolist())}
     unknown = sorted(set(raw.tolist()) - code_of.keys())

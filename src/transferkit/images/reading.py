@@ -88,6 +88,8 @@ def read_labelled(
 
 def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, object, Sequence[str] | None]:
     """The images and labels of data that is not a folder, and the class names, if the data states them."""
+    if isinstance(data, tuple) and len(data) == 2 and labels is None:  # (images, labels), the form of `validation`
+        data, labels = data
     if is_dataset(data):
         _no_labels(labels, "a dataset contains its labels")
         found, labels = dataset_images(data, labelled=True)
@@ -309,7 +311,7 @@ def _labelled_columns(frame: Any) -> tuple[list[Any], Any, Sequence[str] | None]
         spelled = {str(column).lower(): column for column in frame.columns}
         own = next(spelled[name] for name in IMAGE_COLUMNS if name in spelled)
         others = frame.drop(columns=own)
-        if not spelled.keys() & set(LABEL_COLUMNS) and others.isin([0, 1]).all().any():
+        if not spelled.keys() & set(LABEL_COLUMNS) and (others.isin([0, 1]) | others.isna()).all().any():
             rule = f"beside {own!r} there must be a column called 'label', or a column of 0 and 1 for each class"
             if found := label_columns(others, rule):
                 return images, *found

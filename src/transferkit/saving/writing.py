@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from .._common.console import Console
 from .._common.remote import Location
+from .._common.sharing import copying_variables
 from ..backbones import refuse_not_finite
 from ..errors import BundleError
 from ..features import Typicality
@@ -59,7 +60,7 @@ def save(
             f"The classifier was not saved: {error}, and every weight must be a number. Train it again, or set finite "
             f"weights in network_."
         ) from error
-    with writing(target) as path:
+    with writing(target) as path, copying_variables():
         _save_model(network, path)
         members = {TRAINED_ON: known.astype("<u8").tobytes(), MANIFEST: manifest.to_json()}
         add_members(path, members if typicality is None else {**members, TYPICALITY: typicality.to_bytes()})

@@ -86,12 +86,13 @@ class Tuning:
 
 
 def check_callbacks(callbacks: object) -> list[keras.callbacks.Callback]:
-    """One Keras callback or several -> a list.
+    """One Keras callback, several or None -> a list.
 
     Raises:
         InvalidInputError: one of them is not a Keras callback, or cannot work here.
     """
-    listed = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+    several = () if callbacks is None else callbacks
+    listed = list(several) if isinstance(several, (list, tuple)) else [several]
     for callback in listed:
         if not isinstance(callback, keras.callbacks.Callback):
             raise bad_argument(
