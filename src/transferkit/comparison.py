@@ -241,9 +241,8 @@ def _candidates(
             raise bad_argument("backbones", name, "names a backbone: a name must be text", f"Pass {str(name)!r}")
         if isinstance(one, TransferClassifier):
             if hasattr(one, "classes_"):
-                console.say(
-                    f"Of the fitted classifier {name or one.backbone!r}, a new head on its backbone is compared."
-                )
+                shown = name or get_backbone(one.backbone).name
+                console.say(f"Of the fitted classifier {shown!r}, a new head on its backbone is compared.")
             clf = TransferClassifier(one.backbone, weights=one.weights, input_size=one.input_size, **shared)
             made = [clf.set_params(resize=one.resize, precision=check_precision(one.precision), labels=one.labels)]
         else:

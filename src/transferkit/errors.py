@@ -139,7 +139,7 @@ def shown(value: object, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def first_line(error: BaseException) -> str:
+def first_line(error: Exception) -> str:
     """The first line of an error's message, to quote it in a sentence; the name of its class if it has none.
 
     Cut to 300 characters: messages of other packages may quote any amount of a file.

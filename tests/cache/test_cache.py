@@ -413,3 +413,9 @@ def test_a_disk_with_too_little_room_is_mentioned(make, photos, monkeypatch, cap
     make(cache="store").fit(photos / "train", epochs=1)
     assert "No more values can be stored in " in (said := capsys.readouterr().out)
     assert "(its limit is reached, or less than 1 GB would stay free)" in said
+
+
+def test_values_beyond_the_limit_are_mentioned(make, photos, capsys):
+    tk.cache.set_limit(1000, "store")
+    make(cache="store").fit(photos / "train", epochs=1)
+    assert "more than the limit of the cache (1.0 kB), so they are not stored" in capsys.readouterr().out

@@ -505,3 +505,14 @@ def test_names_that_differ_only_in_case_or_spaces_are_told() -> None:
     arrays = [picture(seed, (32, 32)) for seed in range(4)]
     report = tk.check_images(arrays, ["Daisy", "daisy ", "rose", "rose"], verbose=0)
     assert [fault.where for fault in report.faults if fault.kind == "similar class names"] == ["'daisy '"]
+
+
+def test_folders_that_all_classes_hold_may_be_the_classes(tmp_path: Path) -> None:
+    for year in ("2019", "2020"):
+        for number in range(20):
+            write(tmp_path / year / ("daisy", "rose")[number % 2] / f"{number}.png", int(year) + 50 * number, (40, 48))
+    (report,) = [fault for fault in check(tmp_path).faults if fault.serious]
+    assert report[:2] == ("same folders in all classes", str(tmp_path))
+    assert report.detail == "every class folder holds the folders 'daisy', 'rose': are these the classes?"
+    write(tmp_path / "2020" / "other.png", 1, (40, 48))
+    assert check(tmp_path).ok

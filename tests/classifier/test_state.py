@@ -233,7 +233,7 @@ def test_it_works_where_warnings_are_errors(photos: Path, tmp_path: Path) -> Non
 def test_what_fit_gives_is_asked_for_too_early(photos: Path) -> None:
     clf = tk.TransferClassifier("TransferKitTiny")
     assert not hasattr(clf, "history_")
-    for early in (lambda: clf.classes_, lambda: clf.score(photos / "test")):
+    for early in (lambda: clf.classes_, lambda: clf.report_, lambda: clf.score(photos / "test")):
         with refused(tk.NotFittedError):
             early()
 
@@ -241,3 +241,8 @@ def test_what_fit_gives_is_asked_for_too_early(photos: Path) -> None:
 def test_images_and_labels_may_be_a_pair_and_callbacks_none(make: Any, pictures: Any) -> None:
     clf = make().fit(pictures, callbacks=None, verbose=0)
     assert clf.score(pictures) == clf.score(*pictures, verbose=0) > 0.5
+
+
+def test_an_empty_folder_is_mentioned(loaded: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(loaded.predict(tmp_path)) == 0
+    assert f"The folder {str(tmp_path)!r} holds no images." in capsys.readouterr().out

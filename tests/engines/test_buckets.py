@@ -127,13 +127,14 @@ def test_a_web_server_that_refuses_for_a_moment_is_asked_again(
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         start = f"http://127.0.0.1:{server.server_port}"
-        urls = [f"{start}/{path}/a.png" for path in ("503/2", "429/3", "503/99", "403/99", "404/99")]
+        urls = [f"{start}/{path}/a.png" for path in ("503/2", "429/3", "503/99", "403/99", "404/99", "400/99")]
         found = loaded.predict(urls, on_bad_image="skip", verbose=0)
         server.shutdown()
     assert found.labels.tolist() == ["red", "red"]
     assert list(found.skipped) == urls[2:]
-    busy, forbidden, gone = found.skipped.values()
-    assert "503, message='Service Unavailable'" in busy
-    assert "no permission to read it: 403, message='Forbidden'" in forbidden
+    busy, forbidden, gone, refusing = found.skipped.values()
+    assert busy == "ClientResponseError: 503 Service Unavailable"
+    assert forbidden == "no permission to read it: 403 Forbidden"
     assert gone == "there is no such file"
-    assert asked["/403/99/a.png"] == asked["/404/99/a.png"] == 2  # HEAD and GET; asking again changes nothing
+    assert refusing == "the server refuses the request: 400 Bad Request"
+    assert {asked[f"/{code}/99/a.png"] for code in (400, 403, 404)} == {2}  # HEAD and GET; asking again changes nothing

@@ -286,3 +286,8 @@ def test_the_text_of_a_list_is_not_a_label(text: str) -> None:
 def test_a_dataset_without_its_class_names_is_told_how_to_get_them() -> None:
     with refused(InvalidInputError, "as its attribute `class_names`"):
         encode(np.array([0, 1]), np.array(["a", "b"]))
+
+
+def test_two_images_are_not_taken_for_images_and_labels() -> None:
+    with refused(InvalidInputError, "has no labels: a tuple must come with"):
+        tk.TransferClassifier("TransferKitTiny").fit(("a.jpg", "b.jpg"))

@@ -31,6 +31,7 @@ from .files import local_path
 
 READERS = 32  # threads that wait for responses: a request takes far longer than processing its response
 PAUSES = (0.3, 1.0)  # seconds before a failed request is tried again
+PASSING = (408, 425, 429)  # refusals of a web server that may pass; so may all from 500 on
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # of two letters or more: C:// is a drive
 COMMON = ("s3", "gs", "az", "hf", "https", "memory")
 WEB = ("http", "https")
@@ -129,22 +130,22 @@ class Remote:
             yield files, files._strip_protocol(self.url)
         except TransferKitError:
             raise
-        except FileNotFoundError as error:
-            raise self._what_failed(error) from None
-        except PermissionError as error:
-            raise PermissionError(shown_url(f"no permission to read it: {first_line(error)}")) from None
         except Exception as error:  # each file system has errors of its own
-            raise OSError(shown_url(f"{type(error).__name__}: {first_line(error)}")) from None
+            raise self._what_failed(error) from None
 
-    def _what_failed(self, error: FileNotFoundError) -> OSError:
-        """The error itself, or the one behind it: over HTTP, fsspec calls every failure of a request "not found"."""
-        cause = error.__cause__
-        status = getattr(cause, "status", None)
-        if not self.is_web or cause is None or isinstance(cause, FileNotFoundError) or status in (404, 410):
+    def _what_failed(self, error: Exception) -> OSError:
+        """The error as an OSError without secrets; over HTTP, fsspec calls every failure of a request "not found"."""
+        cause = error.__cause__ if self.is_web and isinstance(error, FileNotFoundError) else None
+        real = cause if isinstance(cause, Exception) else error
+        status = getattr(real, "status", 0) if self.is_web else 0
+        if isinstance(real, FileNotFoundError) or status in (404, 410):
             return FileNotFoundError("there is no such file")
-        if status in (401, 403):
-            return PermissionError(shown_url(f"no permission to read it: {first_line(cause)}"))
-        return OSError(shown_url(f"{type(cause).__name__}: {first_line(cause)}"))
+        reason = f"{status} {getattr(real, 'message', '')}" if status else first_line(real)
+        if isinstance(real, PermissionError) or status in (401, 403):
+            return PermissionError(shown_url(f"no permission to read it: {reason}"))
+        if 400 <= status < 500 and status not in PASSING:
+            return PermissionError(shown_url(f"the server refuses the request: {reason}"))
+        return OSError(shown_url(f"{type(real).__name__}: {reason}"))
 
 
 Location = Path | Remote

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from .._common.sharing import copying_variables
+from .._common.sharing import copying_variables, ignoring
 from ..errors import WeightsError, first_line
 from .downloads import SPARE, declared_values
 from .record import Backbone, Loader
@@ -149,7 +149,7 @@ def _load_file(model: keras.Model, record: Backbone, path: Path) -> None:
 def _read_file(model: keras.Model, record: Backbone, path: Path) -> None:
     try:
         refuse_oversized(path, model, times=4)
-        with _named_by_format(path) as named:
+        with _named_by_format(path) as named, ignoring():  # a warning for each layer that does not fit
             load_every_weight(model, named)
     except Exception as error:  # h5py and Keras raise many types of errors for a file that does not fit
         raise WeightsError(

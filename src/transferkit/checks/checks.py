@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import re
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from .._public import public
 from ..cache import open_store
 from ..errors import some_of
 from ..features import Inspection, inspect
-from ..images import IMAGE_SUFFIXES, ImageData, Images, LabelledImages, Labels, read_labelled, split_pair
+from ..images import IMAGE_SUFFIXES, ClassFolder, ImageData, Images, LabelledImages, Labels, read_labelled, split_pair
 from .near_duplicates import pairs_alike, spread
 from .report import Fault, Report
 
@@ -202,6 +203,9 @@ def _folder_faults(data: LabelledImages) -> Iterator[Fault]:
     if loose > LOOSE * len(data):
         detail = f"{loose:,} images are in no class folder, and are ignored"
         yield Fault("images beside the class folders", str(found.root), detail, True)
+    if shared := _shared_subfolders(found):
+        detail = f"every class folder holds the folders {some_of(shared)}: are these the classes?"
+        yield Fault("same folders in all classes", str(found.root), detail, True)
     for kind, paths, detail in (
         ("beside the class folders", found.beside_classes, "is ignored"),
         ("other file", found.not_regular, "is not a regular file, and is ignored"),
@@ -209,3 +213,13 @@ def _folder_faults(data: LabelledImages) -> Iterator[Fault]:
         ("hidden or of the system", found.hidden, "is ignored"),
     ):
         yield from (Fault(kind, str(path), detail, False) for path in paths)
+
+
+def _shared_subfolders(found: ClassFolder) -> list[str]:
+    """The folders that each class folder holds, if all hold the same two or more and no images beside them."""
+    inside: dict[str, set[str]] = {}
+    for file, label in zip(found.files, found.labels, strict=True):
+        parts = re.split(r"[/\\]", str(file)[len(str(found.root)) :].strip("/\\"))
+        inside.setdefault(label, set()).add(parts[1] if len(parts) > 2 else "")
+    first, *others = [*inside.values()] or [set[str]()]
+    return sorted(first) if len(first) > 1 and "" not in first and all(other == first for other in others) else []

@@ -100,7 +100,8 @@ class Report:
             lines += [f"{'':10}{_one_line(fault.where)}: {_one_line(fault.detail)}" for fault in faults[:SHOWN]]
             if len(faults) > SHOWN:
                 lines.append(f"{'':10}... and {len(faults) - SHOWN:,} more in .faults")
-        return "\n".join([*lines, "", "! serious: training would fail, or learn or measure something wrong"])
+        legend = ["", "! serious: training would fail, or learn or measure something wrong"]
+        return "\n".join(lines if self.ok else [*lines, *legend])
 
     def _by_kind(self) -> Iterable[tuple[str, list[Fault]]]:
         kinds: dict[str, list[Fault]] = {}

@@ -56,6 +56,7 @@ from ..errors import (
     UnknownBackboneError,
     bad_argument,
     shown,
+    shown_url,
     some_of,
 )
 from ..export import Quantization, check_target, export, photos_for, photos_to_calibrate
@@ -574,6 +575,8 @@ class TransferClassifier(Estimator):
         skip, console, views = check_on_bad_image(on_bad_image), Console(verbose), check_views(views)
         least = None if min_confidence is None else check_share("min_confidence", min_confidence)
         given, store = read_images(images, lenient=skip), open_store(self.cache, lenient=True)
+        if not len(given) and isinstance(images, (str, PathLike)):
+            console.say(f"The folder {shown_url(str(images))!r} holds no images.")
         predictions, _ = fitted.predictions(given, store, console, "predicting", skip, views)
         return predictions if least is None else predictions.at_least(least)
 
@@ -996,7 +999,9 @@ class TransferClassifier(Estimator):
     def _fitted_or_raise(self, method: str) -> Fitted:
         refuse_fork()
         if not self.__sklearn_is_fitted__():
-            raise NotFittedError(f"{method} needs a fitted classifier. Call fit or load first.")
+            raise NotFittedError(
+                f"{method} needs a fitted classifier. Call fit or load first; load returns a new classifier."
+            )
         return self._fitted
 
     def _single_label_or_raise(self, method: str, remedy: str) -> Fitted:
@@ -1016,7 +1021,7 @@ class TransferClassifier(Estimator):
         return super()._described(name)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "report_":
+        if name == "report_" and self.__sklearn_is_fitted__():
             raise AttributeError("report_ is available after fit and is not saved. Call check_images for a report.")
         if name in RESULTS:
             raise NotFittedError(f"{name} is available after fit. Call fit first.")

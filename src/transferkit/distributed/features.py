@@ -121,7 +121,7 @@ def _with_backbone(source: Any) -> Any:
     """A classifier with the backbone, if `source` is a record or a registered name that is not a file; else `source`."""
     from ..backbones import Backbone, get_backbone
 
-    is_name = isinstance(source, str) and not os.path.exists(source)  # noqa: PTH110
+    is_name = isinstance(source, str) and not os.path.isfile(source)  # noqa: PTH113
     if not is_name and not isinstance(source, Backbone):
         return source
     with contextlib.suppress(UnknownBackboneError):

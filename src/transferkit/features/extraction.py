@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from rich.filesize import decimal as readable
 
 from .._common.console import Console
 from ..cache import KEY, Keys, Records, RowsOnDisk, Session, Store, Tensors, has_room_for_temporary, record_dtype
@@ -193,6 +194,11 @@ class _Run:
             except NoRoomError:
                 if not self.storage.in_memory:
                     raise
+        if store is not None and home is None:
+            self.console.say(
+                f"The values take {readable(size)}, more than the limit of the cache ({readable(store.limit)}), so they are "
+                f"not stored. transferkit.cache.set_limit raises it."
+            )
         self.session = None if home is None else home.session(name, self.tensors, self.storage.store_from)
         return self._in_memory()
 

@@ -52,6 +52,7 @@ def read_labelled(
     Raises:
         InvalidInputError: the data breaks a rule.
     """
+    data, labels = _unpaired(data, labels)
     if isinstance(data, (str, os.PathLike)):
         path = named_path(data)
         if isinstance(path, Path):
@@ -86,10 +87,16 @@ def read_labelled(
     return labelled
 
 
+def _unpaired(data: Any, labels: object) -> tuple[Any, object]:
+    """Data and labels, also from a pair (images, labels), the form of `validation`; two images are not a pair."""
+    if not isinstance(data, tuple) or len(data) != 2 or labels is not None:
+        return data, labels
+    one = str, os.PathLike, *ONE_IMAGE, type(None)
+    return (data, labels) if any(isinstance(part, one) for part in data) else data
+
+
 def _images_and_labels(data: Any, labels: object, what: str) -> tuple[Images, object, Sequence[str] | None]:
     """The images and labels of data that is not a folder, and the class names, if the data states them."""
-    if isinstance(data, tuple) and len(data) == 2 and labels is None:  # (images, labels), the form of `validation`
-        data, labels = data
     if is_dataset(data):
         _no_labels(labels, "a dataset contains its labels")
         found, labels = dataset_images(data, labelled=True)
@@ -281,8 +288,13 @@ def _check_files(files: Iterable[ImageFile], lenient: bool) -> None:
     paths = [file for file in files if isinstance(file, str)]
     missing = [path for path in paths if not os.path.lexists(path)]
     if missing:
-        raise InvalidInputError(f"There is no file {some_of(missing)}: every path must exist. Check the paths.")
+        remedy = "Pass the folder, or glob.glob(pattern)" if "*" in missing[0] else "Check the paths"
+        raise InvalidInputError(f"There is no file {some_of(missing)}: every path must exist. {remedy}.")
     odd = [path for path in paths if not os.path.isfile(path)]  # noqa: PTH113  # Path.is_file may raise
+    if odd and os.path.isdir(odd[0]):  # noqa: PTH112
+        raise InvalidInputError(
+            f"{odd[0]!r} is a folder, not a regular file. Leave it out of the list, or pass it alone, without a list."
+        )
     if odd:
         raise InvalidInputError(f"{some_of(odd)} is not a regular file. Leave it out of the list.")
 
@@ -311,7 +323,8 @@ def _labelled_columns(frame: Any) -> tuple[list[Any], Any, Sequence[str] | None]
         spelled = {str(column).lower(): column for column in frame.columns}
         own = next(spelled[name] for name in IMAGE_COLUMNS if name in spelled)
         others = frame.drop(columns=own)
-        if not spelled.keys() & set(LABEL_COLUMNS) and (others.isin([0, 1]) | others.isna()).all().any():
+        ones = others.isin([0, 1])
+        if not spelled.keys() & set(LABEL_COLUMNS) and (ones.any() & (ones | others.isna()).all()).any():
             rule = f"beside {own!r} there must be a column called 'label', or a column of 0 and 1 for each class"
             if found := label_columns(others, rule):
                 return images, *found
