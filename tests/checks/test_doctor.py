@@ -511,8 +511,8 @@ def test_folders_that_all_classes_hold_may_be_the_classes(tmp_path: Path) -> Non
     for year in ("2019", "2020"):
         for number in range(20):
             write(tmp_path / year / ("daisy", "rose")[number % 2] / f"{number}.png", int(year) + 50 * number, (40, 48))
-    (report,) = [fault for fault in check(tmp_path).faults if fault.serious]
-    assert report[:2] == ("same folders in all classes", str(tmp_path))
-    assert report.detail == "every class folder holds the folders 'daisy', 'rose': are these the classes?"
+    detail = "every class folder holds the folders 'daisy', 'rose': are these the classes?"
+    fault = Fault("same folders in all classes", str(tmp_path), detail, False)
+    assert fault in check(tmp_path).faults
     write(tmp_path / "2020" / "other.png", 1, (40, 48))
-    assert check(tmp_path).ok
+    assert fault.kind not in {found.kind for found in check(tmp_path).faults}

@@ -31,7 +31,7 @@ from .files import local_path
 
 READERS = 32  # threads that wait for responses: a request takes far longer than processing its response
 PAUSES = (0.3, 1.0)  # seconds before a failed request is tried again
-PASSING = (408, 425, 429)  # refusals of a web server that may pass; so may all from 500 on
+TEMPORARY = (408, 425, 429)  # status codes below 500 after which a second request may succeed
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # of two letters or more: C:// is a drive
 COMMON = ("s3", "gs", "az", "hf", "https", "memory")
 WEB = ("http", "https")
@@ -143,7 +143,7 @@ class Remote:
         reason = f"{status} {getattr(real, 'message', '')}" if status else first_line(real)
         if isinstance(real, PermissionError) or status in (401, 403):
             return PermissionError(shown_url(f"no permission to read it: {reason}"))
-        if 400 <= status < 500 and status not in PASSING:
+        if 400 <= status < 500 and status not in TEMPORARY:
             return PermissionError(shown_url(f"the server refuses the request: {reason}"))
         return OSError(shown_url(f"{type(real).__name__}: {reason}"))
 

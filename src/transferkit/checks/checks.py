@@ -203,9 +203,9 @@ def _folder_faults(data: LabelledImages) -> Iterator[Fault]:
     if loose > LOOSE * len(data):
         detail = f"{loose:,} images are in no class folder, and are ignored"
         yield Fault("images beside the class folders", str(found.root), detail, True)
-    if shared := _shared_subfolders(found):
+    if shared := _shared_subfolders(found):  # not serious: each class may have a folder per camera, or per day
         detail = f"every class folder holds the folders {some_of(shared)}: are these the classes?"
-        yield Fault("same folders in all classes", str(found.root), detail, True)
+        yield Fault("same folders in all classes", str(found.root), detail, False)
     for kind, paths, detail in (
         ("beside the class folders", found.beside_classes, "is ignored"),
         ("other file", found.not_regular, "is not a regular file, and is ignored"),
